@@ -1,0 +1,169 @@
+# Sluice. `make help` lists what there is.
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= cc
+VERSION := $(shell cat VERSION)
+
+WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+CFLAGS ?= -O2 -g
+STD    := -std=c17 -D_GNU_SOURCE -I. -DSLUICE_VERSION='"$(VERSION)"'
+LIBS   := -lmicrohttpd -lcoap-3-openssl -lrdkafka -lcjson -lcrypto -lyaml -levent_core -lcurl -lz -lpthread -lm
+LINK   := -pie -Wl,-z,relro,-z,now
+
+SOURCES := $(wildcard gateway/*.c protocols/*.c sinks/*.c config/*.c)
+UNITS   := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
+FUZZERS := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
+BENCHES := $(patsubst test/bench/%.c,%,$(wildcard test/bench/bench_*.c))
+
+# One build tree per flavour: plain, asan (address and undefined behaviour), tsan (threads), fuzz (clang).
+flavour_cflags_plain := $(CFLAGS) $(HARDEN)
+flavour_cflags_asan  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -fPIE
+flavour_cflags_tsan  := -O1 -g -fno-omit-frame-pointer -fsanitize=thread -fPIE
+flavour_cflags_fuzz  := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fPIE
+FLAVOUR ?= plain
+OUT     := $(BUILD)$(if $(filter-out plain,$(FLAVOUR)),/$(FLAVOUR))
+ifeq ($(FLAVOUR),fuzz)
+override CC := clang
+endif
+ALL_CFLAGS = $(STD) $(WARN) $(flavour_cflags_$(FLAVOUR))
+OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o)
+LIBRARY := $(filter-out $(OUT)/obj/gateway/main.o,$(OBJECTS))
+
+all: $(OUT)/sluice ## build build/sluice
+
+$(OUT)/sluice: $(OBJECTS)
+	@echo "  link $@"
+	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS)
+
+$(OUT)/libsluice.a: $(LIBRARY)
+	@rm -f $@ && ar rcs $@ $^
+
+$(OUT)/obj/%.o: %.c Makefile VERSION
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OUT)/test/unit/%: $(OUT)/obj/test/unit/%.o $(OUT)/libsluice.a
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS) -lcmocka
+
+$(OUT)/test/bench/%: $(OUT)/obj/test/bench/%.o $(OUT)/libsluice.a
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS) $(BENCH_LIBS)
+
+$(OUT)/test/fuzz/%: $(OUT)/obj/test/fuzz/%.o $(OUT)/libsluice.a
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+$(OUT)/test/system/%: $(OUT)/obj/test/system/%.o $(OUT)/libsluice.a
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS)
+
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
+.SECONDARY:
+
+# -- running --------------------------------------------------------------------------------------------------------------
+DATA       ?= ./data
+PORT_MQTT  ?= 1883
+PORT_COAP  ?= 5683
+PORT_TCP   ?= 5170
+PORT_HTTP  ?= 8080
+PORT_ADMIN ?= 9480
+
+deps: ## install what is missing to build and run
+	@deploy/install-deps.sh run
+
+run: deps ## build and run the gateway on this machine alone (DATA=DIR, PORT_MQTT= PORT_COAP= PORT_TCP= PORT_HTTP= PORT_ADMIN=)
+	@$(MAKE) --no-print-directory all
+	@DATA=$(DATA) PORT_MQTT=$(PORT_MQTT) PORT_COAP=$(PORT_COAP) PORT_TCP=$(PORT_TCP) PORT_HTTP=$(PORT_HTTP) PORT_ADMIN=$(PORT_ADMIN) \
+	    exec $(BUILD)/sluice --config config/run.yaml --hints
+
+install: all ## copy program, default configuration and documentation below DESTDIR/PREFIX
+	install -D -m 0755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install -D -m 0644 config/sluice.yaml $(DESTDIR)$(PREFIX)/share/sluice/sluice.yaml
+	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
+	install -m 0644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice
+
+# -- testing --------------------------------------------------------------------------------------------------------------
+test-deps:
+	@deploy/install-deps.sh test
+	@test/venv.sh $(BUILD)/venv
+
+test: test-deps ## install what is missing and run every test (about 25 minutes)
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory unit-asan
+	@$(MAKE) --no-print-directory unit-tsan
+	@$(MAKE) --no-print-directory fuzz
+	@$(MAKE) --no-print-directory system
+	@$(MAKE) --no-print-directory image
+
+unit: $(UNITS:%=$(BUILD)/test/unit/%) ## run the unit tests: seconds
+	@test/run-units.sh unit $^
+
+unit-asan: ## the unit tests under the address and undefined behaviour sanitizers
+	@$(MAKE) --no-print-directory FLAVOUR=asan run-units-asan
+run-units-asan: $(UNITS:%=$(OUT)/test/unit/%)
+	@test/run-units.sh asan $^
+
+# What has threads.
+THREADED := $(filter test_lane test_journal% test_pump test_intake test_stream test_tcp test_mqtt test_mqtt_clients test_coap_server test_block test_stats test_log test_cursor test_file,$(UNITS))
+unit-tsan: ## the unit tests of everything threaded under the thread sanitizer
+	@$(MAKE) --no-print-directory FLAVOUR=tsan run-units-tsan
+run-units-tsan: $(THREADED:%=$(OUT)/test/unit/%)
+	@test/run-units.sh tsan $^
+
+FUZZ_SECONDS ?= 20
+fuzz: ## run every fuzz target for FUZZ_SECONDS (20)
+	@$(MAKE) --no-print-directory FLAVOUR=fuzz run-fuzzers
+run-fuzzers: $(FUZZERS:%=$(OUT)/test/fuzz/%)
+	@test/run-fuzzers.sh $(FUZZ_SECONDS) $^
+
+system: all ## real clients against the real program, with a real Kafka and a real search server
+	@test/venv.sh $(BUILD)/venv
+	@cd test && SLUICE_BIN=$(abspath $(BUILD)/sluice) $(abspath $(BUILD)/venv)/bin/python -m pytest -q $(PYTEST_ARGS) system
+
+image: ## build the container image without a Docker daemon and try it (as root)
+	@deploy/install-deps.sh image
+	@test/image.sh
+
+bench: all $(BENCHES:%=$(BUILD)/test/bench/%) ## print the figures of docs/benchmarks.md, measured here
+	@test/venv.sh $(BUILD)/venv
+	@$(BUILD)/venv/bin/python test/bench/bench.py
+
+# -- checking -------------------------------------------------------------------------------------------------------------
+FORMATTED := $(wildcard gateway/*.[ch] protocols/*.[ch] sinks/*.[ch] config/*.[ch] test/unit/*.[ch] test/fuzz/*.c test/bench/*.[ch] test/system/*.[ch])
+
+lint: direction format-check tidy docs-check ## style, direction between folders, static analysis, generated pages
+
+direction: ## the rule of direction between folders
+	@test/direction.sh
+
+format: ## lay out the C files by .clang-format
+	@clang-format -i $(FORMATTED)
+format-check:
+	@clang-format --dry-run -Werror $(FORMATTED) && echo "format: $(words $(FORMATTED)) files, well"
+
+tidy: ## clang-tidy
+	@test/tidy.sh $(SOURCES)
+
+docs: all ## make the generated pages anew
+	@$(BUILD)/sluice --help-config=markdown > docs/configuration.md
+	@$(BUILD)/sluice --help-config=yaml > config/sluice.yaml
+	@$(BUILD)/sluice --help-metrics > docs/metrics.md
+docs-check: all
+	@$(BUILD)/sluice --help-config=markdown | cmp - docs/configuration.md && $(BUILD)/sluice --help-config=yaml | cmp - config/sluice.yaml && \
+	    $(BUILD)/sluice --help-metrics | cmp - docs/metrics.md && echo "docs: generated pages are up to date" || \
+	    { echo "docs: run \`make docs\` and commit the result" >&2; exit 1; }
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system image bench lint direction \
+    format format-check tidy docs docs-check clean help
