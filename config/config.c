@@ -246,7 +246,10 @@ static enum gw_err read_kind(struct reader *rd, const struct config_section *sec
 	struct setting row = {.name = section->selector, .type = SETTING_STRING, .required = true};
 	char *name = NULL;
 	size_t mark = report_enter(rd->report, section->selector);
-	enum gw_err err = value_read(&row, selector, rd->path, rd->report, &name);
+	/* A kind may be called "null": there the word is its name, while it means "no value" everywhere else. */
+	struct node word = *selector;
+	word.null = word.null && !find_kind(section, word.text);
+	enum gw_err err = value_read(&row, &word, rd->path, rd->report, &name);
 	if (!err) {
 		*kind = find_kind(section, name);
 		if (!*kind) {

@@ -21,15 +21,32 @@ static void comment(FILE *out, int indent, const char *text)
 		else
 			column += fprintf(out, " ");
 		column += fprintf(out, "%.*s", len, text);
+		text += len;
 	}
 	if (column)
 		fputc('\n', out);
 }
 
+/* Items as defaults have them: separated by commas. Quoted, because device templates hold braces. */
+static void example_list(FILE *out, const char *items)
+{
+	fputs(" [", out);
+	while (*items) {
+		int len = (int)strcspn(items, ",");
+		fprintf(out, "\"%.*s\"", len, items);
+		items += len;
+		if (*items == ',') {
+			fputs(", ", out);
+			items++;
+		}
+	}
+	fputs("]\n", out);
+}
+
 static void example_value(FILE *out, const struct setting *s)
 {
-	if (s->type == SETTING_LIST) {
-		fprintf(out, " [%s]\n", s->def ? s->def : "");
+	if (s->type == SETTING_LIST && !s->required) {
+		example_list(out, s->def ? s->def : "");
 		return;
 	}
 	if (s->type == SETTING_MAP) {
@@ -70,11 +87,13 @@ void config_example(const struct config_schema *schema, FILE *out)
 		const struct config_section *s = &schema->sections[i];
 		fputc('\n', out);
 		comment(out, 0, s->help ? s->help : "");
-		fprintf(out, "#%s:\n", s->name);
+		fprintf(out, "%s:\n", s->name);
 		for (size_t k = 0; k < s->kind_count; k++) {
 			fputc('\n', out);
 			comment(out, 2, s->kinds[k].help ? s->kinds[k].help : "");
-			fprintf(out, "  #%s:\n    #%s: %s\n", s->kinds[k].name, s->selector, s->kinds[k].name);
+			/* The first kind is there, with its defaults, so that the file can be used as it is. */
+			fprintf(out, "  %s%s:\n    #%s: %s\n", k ? "#" : "", s->kinds[k].name, s->selector,
+			        s->kinds[k].name);
 			table(out, s->kinds[k].settings, 4);
 			if (k > 0)
 				continue;

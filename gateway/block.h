@@ -1,0 +1,33 @@
+/* A block in memory: the entries of one commit, shared by the journal's tail and the pumps that read it, counted. The
+ * last to let go frees it. */
+#ifndef SLUICE_GATEWAY_BLOCK_H
+#define SLUICE_GATEWAY_BLOCK_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct block {
+	_Atomic unsigned holders; /* block_release: acq_rel, so that the last sees what the others did */
+	uint64_t first;           /* sequence of the first entry */
+	uint32_t count, body;     /* entries; their bytes */
+	uint64_t time_us;         /* of the commit, wall clock */
+	uint8_t *bytes;           /* owned; aligned for direct I/O; the block as it is on disk, header first */
+	size_t room;              /* bytes allocated */
+};
+
+/* block_new makes a block with room bytes (a multiple of 4096) and one holder; NULL: out of memory. Any thread. */
+struct block *block_new(size_t room);
+void block_hold(struct block *b);
+void block_release(struct block *b); /* b may be NULL */
+
+static inline const uint8_t *block_entries(const struct block *b)
+{
+	return b->bytes + 64; /* BLOCK_HEADER */
+}
+static inline uint64_t block_last(const struct block *b)
+{
+	return b->first + b->count - 1;
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* A cursor remembers how far one sink is: the sequence up to which everything is settled. It is stored after the fact:
+ *a crash lets a sink see some records twice, never lose one.
+ *
+ * File NAME.cursor: two slots of 4096 bytes, written in turn, each:
+ *	 0  8  magic "SLCURSR1"
+ *	 8  u32 CRC-32C of bytes 12..4095
+ *	12  u32 version, 1
+ *	16  u64 count: the slot with the higher count is newer
+ *	24  u64 sequence
+ *	32  u8  length of the name, then the name (at most 63 bytes)
+ * A torn write spoils at most the older slot. */
+#ifndef SLUICE_GATEWAY_CURSOR_H
+#define SLUICE_GATEWAY_CURSOR_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/disk.h"
+#include "gateway/error.h"
+
+#define CURSOR_NAME_MAX 63u
+
+struct cursor {
+	char name[CURSOR_NAME_MAX + 1];
+	const struct disk *disk; /* NULL: kept in memory only */
+	char *path;              /* owned */
+	int fd;
+	uint64_t count;            /* of the file: pump thread (or main, before and after) */
+	_Atomic uint64_t sequence; /* the pump moves it, the journal reads it to settle `delivered` */
+	_Atomic uint64_t saved;    /* what the file says; the pump stores it, the journal reads it to free space */
+};
+
+/* cursor_open reads or creates NAME.cursor in dir. A new one starts at `start` and is synced with its directory before
+ * it returns; one that was there and is damaged starts at 0. Main thread.
+ *   existed  set: whether it was there
+ * GW_OK | GW_IO (also when it cannot be read) | GW_NOMEM, with why. With disk == NULL it is kept in memory. */
+enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *dir, const char *name, uint64_t start,
+                        bool *existed, struct why *why);
+/* cursor_save writes and syncs the sequence if it has moved since the last save. GW_OK | GW_IO (the old one stays
+ * good). Pump thread. */
+enum gw_err cursor_save(struct cursor *c);
+void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct */
+/* cursor_peek reads the sequence of the file at path without changing it. GW_OK | GW_IO. */
+enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *sequence);
+
+static inline uint64_t cursor_get(const struct cursor *c)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)&c->sequence, memory_order_seq_cst);
+}
+/* cursor_saved is where it would start after a crash: what lies above must be kept. */
+static inline uint64_t cursor_saved(const struct cursor *c)
+{
+	if (!c->disk)
+		return cursor_get(c);
+	/* Pairs with the store in cursor_save: the file is synced before its records may go. */
+	return atomic_load_explicit((_Atomic uint64_t *)&c->saved, memory_order_seq_cst);
+}
+static inline void cursor_move(struct cursor *c, uint64_t sequence)
+{
+	/* Pairs with cursor_get in the journal: what the pump did before (the sink has it, the dead letter is synced)
+	 * comes before. seq_cst because journal_wake then looks whether the journal sleeps (lane.h tells why). */
+	atomic_store_explicit(&c->sequence, sequence, memory_order_seq_cst);
+}
+
+#endif

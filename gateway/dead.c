@@ -1,0 +1,88 @@
+/* The dead letter file; see dead.h. */
+#include "gateway/dead.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/json.h"
+#include "gateway/log.h"
+#include "gateway/normalise.h"
+#include "gateway/pulse.h"
+#include "gateway/record.h"
+
+enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink)
+{
+	d->disk = disk;
+	d->sink = sink;
+	d->fd = -1;
+	d->path = strdup(path);
+	return d->path ? GW_OK : GW_NOMEM;
+}
+
+void dead_fini(struct dead_file *d)
+{
+	if (d->path && d->fd >= 0)
+		d->disk->close(d->disk, d->fd);
+	free(d->path);
+	d->path = NULL;
+	d->fd = -1;
+}
+
+static int open_file(struct dead_file *d)
+{
+	char dir[4096];
+	snprintf(dir, sizeof(dir), "%s", d->path);
+	char *slash = strrchr(dir, '/');
+	if (slash && slash != dir) {
+		*slash = '\0';
+		int err = disk_make_path(d->disk, dir);
+		if (err)
+			return err;
+	}
+	int fd = d->disk->open(d->disk, d->path, DISK_APPEND | DISK_WRITE | DISK_CREATE);
+	if (fd < 0)
+		return fd;
+	int err = d->disk->sync_dir(d->disk, slash && slash != dir ? dir : ".");
+	if (err) {
+		d->disk->close(d->disk, fd);
+		return err;
+	}
+	d->fd = fd;
+	return 0;
+}
+
+enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry)
+{
+	struct record r;
+	char now[TIME_LEN];
+	if (d->fd < 0 && open_file(d))
+		return GW_IO;
+	record_read(&r, entry);
+	size_t reason_len = utf8_check(reason, strlen(reason));
+	char *line = malloc(512 + strlen(d->sink) + 6 * reason_len + r.json_len);
+	if (!line)
+		return GW_NOMEM;
+	time_write(now, clock_wall_us());
+	int n = sprintf(line, "{\"@timestamp\":\"%.*s\",\"sink\":\"%s\",\"sequence\":%llu,\"reason\":\"", TIME_LEN, now,
+	                d->sink, (unsigned long long)sequence);
+	size_t len = (size_t)n;
+	len += json_escape(line + len, reason, reason_len);
+	len += (size_t)sprintf(line + len, "\",\"record\":");
+	memcpy(line + len, record_json(entry), r.json_len);
+	len += r.json_len;
+	memcpy(line + len, "}\n", 2);
+	int err = d->disk->write(d->disk, d->fd, line, len + 2, 0);
+	free(line);
+	return err ? GW_IO : GW_OK;
+}
+
+enum gw_err dead_sync(struct dead_file *d)
+{
+	if (d->fd < 0 || d->disk->sync(d->disk, d->fd) == 0)
+		return GW_OK;
+	/* What was written may be gone without a word: it is written again, through a new descriptor. */
+	d->disk->close(d->disk, d->fd);
+	d->fd = -1;
+	return GW_IO;
+}

@@ -1,0 +1,25 @@
+/* Dead letters: records that a sink refuses for good, kept in a file with the reason, one JSON object a line:
+ *	{"@timestamp":"T","sink":"S","sequence":N,"reason":"R","record":{...}}
+ * They are synced before the cursor passes the record. Pump thread. */
+#ifndef SLUICE_GATEWAY_DEAD_H
+#define SLUICE_GATEWAY_DEAD_H
+
+#include <stdint.h>
+
+#include "gateway/disk.h"
+#include "gateway/error.h"
+
+struct dead_file {
+	const struct disk *disk;
+	char *path; /* owned */
+	const char *sink;
+	int fd; /* -1: not open yet; it is made with the first dead letter */
+};
+
+enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink);
+void dead_fini(struct dead_file *d);
+/* dead_add writes one line; it is safe after dead_sync. GW_OK | GW_IO | GW_NOMEM (try again later). */
+enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry);
+enum gw_err dead_sync(struct dead_file *d);
+
+#endif

@@ -1,0 +1,567 @@
+/* Putting the gateway together, starting and stopping it in order.
+ *
+ * Start: recover the journal; open sinks (they need not be reachable) and their cursors; make the listener threads'
+ * lanes; bind every listener; then start the journal, the pumps and at last the listeners: nothing is taken in before
+ * it can be kept. Stop: the listeners take nothing more in and answer what becomes safe; the journal drains the lanes;
+ * the pumps bring the rest to the sinks. */
+#include "gateway/gateway.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/identity.h"
+#include "gateway/listener.h"
+#include "gateway/log.h"
+#include "gateway/pump.h"
+#include "gateway/stats.h"
+
+#define STALLED_MS 10000 /* a pulse that does not beat for so long has stopped */
+#define DEAD_NAME "intake"
+
+static const char *const levels[] = {"debug", "info", "warn", "error", "none", NULL};
+static const char *const formats[] = {"auto", "text", "json", NULL};
+
+static const struct setting log_table[] = {
+    SETTING_CHOICES(struct log_settings, level, "info", levels, "Least serious kind of event that is logged."),
+    SETTING_CHOICES(struct log_settings, format, "auto", formats,
+                    "`auto`: text on a terminal, else one JSON object a line with ECS keys."),
+    SETTINGS_END,
+};
+static const struct setting stop_table[] = {
+    SETTING(struct stop_settings, drain, SETTING_DURATION, "8s", 0, 8.64e10,
+            "Longest time an orderly stop may take. What the sinks have not got by then stays in the journal."),
+    SETTING(struct stop_settings, until_empty, SETTING_BOOL, "false", 0, 0,
+            "Wait for the sinks as long as it takes: for a replica that will not come back."),
+    SETTINGS_END,
+};
+
+const struct setting gateway_settings[] = {
+    SETTING(struct gateway_settings, data, SETTING_STRING, "data", 0, 0,
+            "Directory for everything that is kept: journal, cursors, dead letters."),
+    SETTING_NESTED(struct gateway_settings, journal, journal_settings,
+                   "Where accepted records are kept until every sink has them."),
+    SETTING_NESTED(struct gateway_settings, log, log_table, "Logs, to stderr."),
+    SETTING_NESTED(struct gateway_settings, admin, admin_settings, "Metrics and probes."),
+    SETTING_NESTED(struct gateway_settings, stop, stop_table, "What SIGTERM does."),
+    SETTINGS_END,
+};
+
+struct gateway {
+	const struct gateway_plan *plan;
+	struct journal_stats journal_stats;
+	struct journal *journal;
+	struct listener *listeners; /* one per plan entry */
+	struct intake **intakes;    /* all threads of all listeners, in order */
+	size_t intake_count;
+	struct pump **pumps; /* one per sink, and one for dead letters of the intake if anybody makes them */
+	size_t pump_count;
+	struct sink_settings dead_common;
+	struct admin *admin;
+	char admin_address[300];
+	uint64_t start_us;
+	_Atomic bool ready, draining;
+};
+
+/* -- checks -- */
+
+static const struct sink_plan *find_sink(const struct gateway_plan *plan, const char *name)
+{
+	for (size_t i = 0; i < plan->sink_count; i++)
+		if (strcmp(plan->sinks[i].name, name) == 0)
+			return &plan->sinks[i];
+	return NULL;
+}
+
+/* The address a listener's own table names `listen`; NULL: it has none. */
+static const struct address *listen_address(const struct listener_plan *l)
+{
+	for (const struct setting *s = l->protocol->settings; s->type != SETTING_END; s++) {
+		const char *dot = strrchr(s->name, '.');
+		if (s->type == SETTING_ADDRESS && strcmp(dot ? dot + 1 : s->name, "listen") == 0)
+			return (const struct address *)(const void *)((const char *)l->settings + s->offset);
+	}
+	return NULL;
+}
+
+static bool beyond_this_machine(const struct listener_plan *l)
+{
+	const struct address *a = listen_address(l);
+	return a && strncmp(a->host, "127.", 4) != 0 && strcmp(a->host, "::1") != 0 &&
+	       strcmp(a->host, "localhost") != 0;
+}
+
+enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct listener_plan *l, struct why *why)
+{
+	const struct listener_settings *c = l->common;
+	struct json_pointer pointer = {0};
+	if (c->ack == ACK_DURABLE && plan->settings->journal.type == JOURNAL_MEMORY)
+		return why_set(why, GW_CONFIG,
+		               "ack: \"durable\" is impossible with journal.type memory; use ack: delivered (or "
+		               "accepted), or journal.type disk");
+	if (c->threads > (int64_t)l->protocol->max_threads)
+		return why_set(why, GW_CONFIG, "threads: %lld; %s listens with at most %u", (long long)c->threads,
+		               l->protocol->name, l->protocol->max_threads);
+	if (c->delivered_to.count > 0 && c->ack != ACK_DELIVERED)
+		return why_set(why, GW_CONFIG, "delivered_to: only has a meaning with ack: delivered");
+	for (size_t i = 0; i < c->delivered_to.count; i++)
+		if (!find_sink(plan, c->delivered_to.items[i]))
+			return why_set(why, GW_CONFIG, "delivered_to: there is no sink named \"%s\"",
+			               c->delivered_to.items[i]);
+	for (size_t i = 0; i < c->include.count; i++)
+		if (strcmp(c->include.items[i], "source") != 0 && strcmp(c->include.items[i], "content_type") != 0)
+			return why_set(why, GW_CONFIG, "include: \"%s\"; allowed: source, content_type",
+			               c->include.items[i]);
+	if (c->time.pointer && !json_pointer_init(&pointer, c->time.pointer))
+		return why_set(why, GW_CONFIG,
+		               "time.pointer: \"%s\" is no JSON pointer; it looks like /ts or /meta/time (RFC 6901)",
+		               c->time.pointer);
+	json_pointer_fini(&pointer);
+	if (c->max_payload > c->lane / 8)
+		return why_set(why, GW_CONFIG, "max_payload: %llu bytes; at most an eighth of lane, which is %llu",
+		               (unsigned long long)c->max_payload, (unsigned long long)c->lane);
+	if (beyond_this_machine(l) && !c->anonymous)
+		return why_set(why, GW_CONFIG,
+		               "listen: %s can be reached from beyond this machine, and devices are not asked who they "
+		               "are: say `anonymous: true` if "
+		               "that is meant, or listen on 127.0.0.1",
+		               listen_address(l)->host);
+	return l->protocol->check ? l->protocol->check(l->settings, c, why) : GW_OK;
+}
+
+enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sink_plan *s, struct why *why)
+{
+	(void)plan;
+	if (strcmp(s->name, DEAD_NAME) == 0)
+		return why_set(why, GW_CONFIG,
+		               "the name \"%s\" is taken by the file of invalid messages; choose another", DEAD_NAME);
+	if (s->common->backoff_max < s->common->backoff_min)
+		return why_set(why, GW_CONFIG, "backoff_max: is less than backoff_min");
+	return s->sink->check ? s->sink->check(s->settings, s->common, why) : GW_OK;
+}
+
+/* A block never spans segments, and the largest record needs a block of its own: both must fit twice, or else the space
+ * that is promised to the lanes (journal_space.c) would not hold them. */
+static enum gw_err check_segment(const struct gateway_plan *plan, struct why *why)
+{
+	const struct journal_settings *j = &plan->settings->journal;
+	if (j->type != JOURNAL_DISK)
+		return GW_OK;
+	if (j->segment % DISK_ALIGN)
+		return why_set(why, GW_CONFIG, "journal.segment: must be a multiple of 4KiB");
+	if (j->block > j->segment / 2)
+		return why_set(why, GW_CONFIG, "journal.block: %llu bytes; at most half of journal.segment, which is %llu",
+		               (unsigned long long)j->block, (unsigned long long)j->segment);
+	for (size_t i = 0; i < plan->listener_count; i++) {
+		uint64_t lane = plan->listeners[i].common->lane, most = lane / 4 < RECORD_MAX ? lane / 4 : RECORD_MAX;
+		if (most > j->segment / 2)
+			return why_set(why, GW_CONFIG,
+			               "listeners.%s: lane: %llu bytes allows records of %llu; at most half of "
+			               "journal.segment, which is %llu: raise journal.segment or lower lane",
+			               plan->listeners[i].name, (unsigned long long)lane, (unsigned long long)most,
+			               (unsigned long long)j->segment);
+	}
+	return GW_OK;
+}
+
+enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why)
+{
+	if (plan->listener_count == 0)
+		return why_set(why, GW_CONFIG,
+		               "listeners: none; nothing could be received. Add one, e.g. `listeners: {mqtt: {}}`");
+	if (plan->sink_count == 0)
+		return why_set(why, GW_CONFIG,
+		               "sinks: none; records would go nowhere. Add one, e.g. `sinks: {file: {}}`");
+	if (plan->sink_count > 60)
+		return why_set(why, GW_CONFIG, "sinks: %zu; at most 60", plan->sink_count);
+	return check_segment(plan, why);
+}
+
+void gateway_warn(const struct gateway_plan *plan)
+{
+	bool lost;
+	char path[4096];
+	snprintf(path, sizeof(path), "%s", plan->settings->data);
+	while (access(path, F_OK) != 0 && strrchr(path, '/'))
+		*strrchr(path, '/') = '\0'; /* the first directory above it that is there */
+	const char *kind = disk_kind(access(path, F_OK) == 0 && *path ? path : ".", &lost);
+	if (kind && plan->settings->journal.type == JOURNAL_DISK)
+		log_event(LOG_WARN, "journal",
+		          lost ? "the data directory is on a file system that goes with the machine or container: "
+		                 "mount a volume"
+		               : "the data directory is on a network or user-space file system: syncs may be slow or "
+		                 "not what they promise",
+		          LOG_S("file.path", plan->settings->data), LOG_S("sluice.file_system", kind));
+	for (size_t i = 0; i < plan->listener_count; i++)
+		if (beyond_this_machine(&plan->listeners[i]))
+			log_event(LOG_WARN, "listener",
+			          "ANONYMOUS: anybody who can reach this address can send messages",
+			          LOG_S("sluice.listener", plan->listeners[i].name),
+			          LOG_S("server.address", listen_address(&plan->listeners[i])->host));
+	if (plan->settings->journal.type == JOURNAL_MEMORY)
+		log_say(LOG_WARN, "journal",
+		        "is kept in memory: records that no sink has yet are lost with the process");
+}
+
+/* -- opening -- */
+
+/* The bits of delivered_to: cursors are added in the order of the sinks. */
+static uint64_t delivered_bits(const struct gateway_plan *plan, const struct listener_settings *c)
+{
+	uint64_t bits = 0;
+	if (c->ack != ACK_DELIVERED)
+		return 0;
+	for (size_t i = 0; i < plan->sink_count; i++) {
+		bool named = c->delivered_to.count == 0;
+		for (size_t k = 0; k < c->delivered_to.count; k++)
+			named |= strcmp(c->delivered_to.items[k], plan->sinks[i].name) == 0;
+		bits |= (uint64_t)named << i;
+	}
+	return bits;
+}
+
+static bool any_dead_letters(const struct gateway_plan *plan)
+{
+	for (size_t i = 0; i < plan->listener_count; i++)
+		if (plan->listeners[i].common->on_invalid == INVALID_DEAD_LETTER)
+			return true;
+	return false;
+}
+
+static enum gw_err open_pump(struct gateway *g, const struct pump_plan *p, struct why *why)
+{
+	enum gw_err err = pump_open(&g->pumps[g->pump_count], p, g->journal, &disk_real, why);
+	if (err)
+		return err;
+	char where[512];
+	pump_describe(g->pumps[g->pump_count++], where, sizeof(where));
+	log_event(LOG_INFO, "sink", "opened", LOG_S("sink.name", p->name), LOG_S("sink.type", p->sink->name),
+	          LOG_S("sink.target", where));
+	return GW_OK;
+}
+
+/* Invalid messages that were taken as dead letters go to a file of their own, through a file sink like any other. */
+static enum gw_err open_dead_pump(struct gateway *g, struct why *why)
+{
+	g->dead_common = (struct sink_settings){.batch_records = 100,
+	                                        .batch_bytes = 1 << 20,
+	                                        .batch_age = 5000,
+	                                        .in_flight = 1,
+	                                        .backoff_min = 200000,
+	                                        .backoff_max = 30000000};
+	struct pump_plan p = {.name = DEAD_NAME,
+	                      .sink = g->plan->dead_sink,
+	                      .settings = g->plan->dead_settings,
+	                      .common = &g->dead_common,
+	                      .data = g->plan->settings->data,
+	                      .dead_letters = true};
+	return open_pump(g, &p, why);
+}
+
+static enum gw_err open_pumps(struct gateway *g, struct why *why)
+{
+	enum gw_err err = GW_OK;
+	const struct gateway_plan *plan = g->plan;
+	if (!(g->pumps = calloc(plan->sink_count + 1, sizeof(struct pump *))))
+		return why_set(why, GW_NOMEM, "out of memory");
+	for (size_t i = 0; i < plan->sink_count && !err; i++) {
+		const struct sink_plan *s = &plan->sinks[i];
+		struct pump_plan p = {.name = s->name,
+		                      .sink = s->sink,
+		                      .settings = s->settings,
+		                      .common = s->common,
+		                      .data = plan->settings->data};
+		err = open_pump(g, &p, why);
+	}
+	if (!err && any_dead_letters(plan))
+		err = open_dead_pump(g, why);
+	return err ? err : journal_check_cursors(g->journal, why);
+}
+
+static enum gw_err open_intake(struct gateway *g, struct listener *l, const struct listener_plan *plan, unsigned thread,
+                               uint32_t start, struct why *why)
+{
+	struct intake *in = NULL;
+	if (posix_memalign((void **)&in, 64, sizeof(*in)))
+		return why_set(why, GW_NOMEM, "out of memory");
+	enum gw_err err = intake_init(in, l, g->journal, thread, (unsigned)g->intake_count, start,
+	                              delivered_bits(g->plan, plan->common), why);
+	g->intakes[g->intake_count++] = in;
+	if (err)
+		return err;
+	memcpy(in->state, plan->settings, plan->protocol->size);
+	err = plan->protocol->open(in->state, in, why);
+	return err ? why_add(why, err, "listeners.%s", plan->name) : GW_OK;
+}
+
+static enum gw_err open_listeners(struct gateway *g, struct why *why)
+{
+	const struct gateway_plan *plan = g->plan;
+	size_t threads = 0;
+	uint32_t start = identity_random();
+	for (size_t i = 0; i < plan->listener_count; i++)
+		threads += (size_t)plan->listeners[i].common->threads;
+	g->listeners = calloc(plan->listener_count, sizeof(*g->listeners));
+	g->intakes = calloc(threads, sizeof(struct intake *));
+	if (!g->listeners || !g->intakes)
+		return why_set(why, GW_NOMEM, "out of memory");
+	for (size_t i = 0; i < plan->listener_count; i++) {
+		struct listener *l = &g->listeners[i];
+		const struct listener_plan *p = &plan->listeners[i];
+		*l = (struct listener){.name = p->name, .protocol = p->protocol, .settings = p->common};
+		pthread_mutex_init(&l->lock, NULL);
+		for (unsigned t = 0; t < (unsigned)p->common->threads; t++) {
+			enum gw_err err = open_intake(g, l, p, t, start, why);
+			if (err)
+				return err;
+		}
+	}
+	return GW_OK;
+}
+
+/* -- what the admin server shows -- */
+
+static void show_metrics(void *context, FILE *out)
+{
+	struct gateway *g = context;
+	const struct listener_stats *threads[LISTENER_THREADS_MAX];
+	struct stats_listener listeners[LISTENER_THREADS_MAX];
+	struct stats_sink sinks[64];
+	char build[1024];
+	size_t listener_count = 0, used = 0;
+	for (size_t i = 0; i < g->plan->listener_count && listener_count < LISTENER_THREADS_MAX; i++) {
+		struct stats_listener l = {.name = g->listeners[i].name,
+		                           .protocol = g->listeners[i].protocol->name,
+		                           .threads = threads + used};
+		for (size_t k = 0; k < g->intake_count && used < LISTENER_THREADS_MAX; k++) {
+			const struct lane *lane = &g->intakes[k]->lane;
+			if (g->intakes[k]->listener != &g->listeners[i])
+				continue;
+			threads[used++] = &g->intakes[k]->stats;
+			l.thread_count++;
+			l.lane_limit += lane->size;
+			uint64_t taken = atomic_load((_Atomic uint64_t *)&lane->taken);
+			l.lane_bytes += atomic_load((_Atomic uint64_t *)&lane->head) - taken;
+		}
+		listeners[listener_count++] = l;
+	}
+	for (size_t i = 0; i < g->pump_count; i++)
+		sinks[i] = (struct stats_sink){.name = pump_name(g->pumps[i]),
+		                               .type = pump_sink(g->pumps[i])->name,
+		                               .stats = pump_stats(g->pumps[i])};
+	versions_labels(build, sizeof(build));
+	struct stats_page page = {.listeners = listeners,
+	                          .listener_count = listener_count,
+	                          .sinks = sinks,
+	                          .sink_count = g->pump_count,
+	                          .journal = &g->journal_stats,
+	                          .build = build,
+	                          .start_us = g->start_us};
+	stats_write(&page, out);
+}
+
+static bool beats(const struct pulse *p, FILE *out)
+{
+	int64_t beat = atomic_load_explicit((_Atomic int64_t *)&p->beat_ms, memory_order_relaxed);
+	bool outside = atomic_load_explicit((_Atomic bool *)&p->outside, memory_order_relaxed);
+	int64_t silent = clock_mono_us() / 1000 - beat;
+	bool alive = beat == 0 || outside || silent < STALLED_MS;
+	fprintf(out, "[%s] %s", alive ? "+" : "-", p->name);
+	if (!alive)
+		fprintf(out, ": no turn for %lld s", (long long)silent / 1000);
+	fputc('\n', out);
+	return alive;
+}
+
+static bool show_live(void *context, FILE *out)
+{
+	struct gateway *g = context;
+	bool live = beats(journal_pulse(g->journal), out);
+	for (size_t i = 0; i < g->intake_count; i++)
+		live &= beats(&g->intakes[i]->pulse, out);
+	for (size_t i = 0; i < g->pump_count; i++)
+		live &= beats(pump_pulse(g->pumps[i]), out);
+	return live;
+}
+
+static bool show_ready(void *context, FILE *out)
+{
+	struct gateway *g = context;
+	char text[600];
+	bool ready = atomic_load(&g->ready), draining = atomic_load(&g->draining);
+	bool full = journal_full(g->journal), faulty = journal_faulty(g->journal);
+	fprintf(out, "[%s] started\n[%s] not draining\n", ready ? "+" : "-", draining ? "-" : "+");
+	fprintf(out, "[%s] journal has room\n", full ? "-" : "+");
+	journal_trouble(g->journal, text, sizeof(text));
+	fprintf(out, faulty ? "[-] disk works: %s\n" : "[+] disk works\n", text);
+	for (size_t i = 0; i < g->plan->listener_count; i++)
+		fprintf(out, "[+] listener %s on %s\n", g->listeners[i].name, g->listeners[i].address);
+	for (size_t i = 0; i < g->pump_count; i++) {
+		pump_state(g->pumps[i], text, sizeof(text));
+		fprintf(out, *text ? "[!] sink %s: %s (records wait in the journal)\n" : "[+] sink %s%s\n",
+		        pump_name(g->pumps[i]), text);
+	}
+	return ready && !draining && !full && !faulty;
+}
+
+/* -- the whole -- */
+
+enum gw_err gateway_open(struct gateway **out, const struct gateway_plan *plan, struct why *why)
+{
+	struct gateway *g = NULL;
+	char dir[4096];
+	if (posix_memalign((void **)&g, 64, sizeof(*g)))
+		return why_set(why, GW_NOMEM, "out of memory");
+	memset(g, 0, sizeof(*g));
+	g->plan = plan;
+	g->start_us = (uint64_t)clock_wall_us();
+	snprintf(dir, sizeof(dir), "%s/journal", plan->settings->data);
+	struct admin_source source = {.context = g, .metrics = show_metrics, .live = show_live, .ready = show_ready};
+	enum gw_err err = journal_open(&g->journal, &plan->settings->journal, &disk_real, dir, &g->journal_stats, why);
+	if (!err)
+		err = open_pumps(g, why);
+	if (!err)
+		err = open_listeners(g, why);
+	if (!err && plan->settings->admin.enabled)
+		err = admin_open(&g->admin, &plan->settings->admin, &source, g->admin_address, why);
+	if (err) {
+		gateway_close(g);
+		return err;
+	}
+	if (g->admin)
+		log_event(LOG_INFO, "admin", "listening", LOG_S("server.address", g->admin_address));
+	*out = g;
+	return GW_OK;
+}
+
+static void *listener_run(void *arg)
+{
+	struct intake *in = arg;
+	intake_turn(in);
+	in->listener->protocol->run(in->state);
+	if (intake_phase(in) == INTAKE_RUN)
+		log_event(LOG_ERROR, "listener", "has ended without being asked to",
+		          LOG_S("sluice.listener", in->listener->name));
+	pulse_end(&in->pulse);
+	atomic_store(&in->ended, true);
+	return NULL;
+}
+
+enum gw_err gateway_start(struct gateway *g, struct why *why)
+{
+	enum gw_err err = journal_start(g->journal, why);
+	for (size_t i = 0; i < g->pump_count && !err; i++)
+		err = pump_start(g->pumps[i], why);
+	for (size_t i = 0; i < g->intake_count && !err; i++) {
+		if (pthread_create(&g->intakes[i]->id, NULL, listener_run, g->intakes[i]))
+			return why_set(why, GW_FATAL, "a listener's thread cannot be started");
+		g->intakes[i]->running = true;
+	}
+	if (!err) {
+		atomic_store(&g->ready, true);
+		log_event(LOG_INFO, "gateway", "ready",
+		          LOG_N("sluice.start_ms", (clock_wall_us() - (int64_t)g->start_us) / 1000));
+	}
+	return err;
+}
+
+/* Waits until every listener thread has ended by itself or the time is up, then ends the rest. */
+static void stop_listeners(struct gateway *g, int64_t by_us)
+{
+	for (size_t i = 0; i < g->intake_count; i++)
+		intake_set_phase(g->intakes[i], INTAKE_DRAIN);
+	for (size_t i = 0; i < g->intake_count; i++) {
+		struct timespec step = {.tv_nsec = 2000000};
+		while (g->intakes[i]->running && !atomic_load(&g->intakes[i]->ended) && clock_mono_us() < by_us)
+			nanosleep(&step, NULL);
+	}
+	for (size_t i = 0; i < g->intake_count; i++) {
+		intake_set_phase(g->intakes[i], INTAKE_END);
+		if (g->intakes[i]->running)
+			pthread_join(g->intakes[i]->id, NULL);
+		g->intakes[i]->running = false;
+	}
+}
+
+enum gw_err gateway_stop(struct gateway *g)
+{
+	const struct stop_settings *s = &g->plan->settings->stop;
+	int64_t begin = clock_mono_us(), by = begin + (int64_t)s->drain;
+	atomic_store(&g->draining, true);
+	log_event(LOG_INFO, "gateway", "stopping: takes nothing more in", LOG_N("sluice.drain_ms", s->drain / 1000));
+	stop_listeners(g, begin + (int64_t)s->drain / 2);
+	enum gw_err err = journal_stop(g->journal, by);
+	int64_t sinks_by = s->until_empty ? INT64_MAX : by;
+	size_t behind = 0;
+	for (size_t i = 0; i < g->pump_count; i++)
+		pump_stop(g->pumps[i], sinks_by);
+	for (size_t i = 0; i < g->pump_count; i++)
+		if (!pump_join(g->pumps[i])) {
+			behind++;
+			uint64_t last = journal_last(g->journal), cursor = cursor_get(pump_cursor(g->pumps[i]));
+			log_event(LOG_WARN, "sink", "has not got everything; the rest stays in the journal",
+			          LOG_S("sink.name", pump_name(g->pumps[i])),
+			          LOG_N("sluice.sink.lag_records", last - cursor));
+		}
+	log_event(LOG_INFO, "gateway", "stopped", LOG_N("sluice.stop_ms", (clock_mono_us() - begin) / 1000),
+	          LOG_N("sluice.sinks_behind", behind));
+	return err;
+}
+
+void gateway_close(struct gateway *g)
+{
+	if (!g)
+		return;
+	admin_close(g->admin);
+	for (size_t i = 0; i < g->intake_count; i++) {
+		struct intake *in = g->intakes[i];
+		if (in->state)
+			in->listener->protocol->close(in->state);
+		intake_fini(in);
+		free(in);
+	}
+	for (size_t i = 0; g->listeners && i < g->plan->listener_count; i++) {
+		if (g->listeners[i].name)
+			pthread_mutex_destroy(&g->listeners[i].lock);
+		free(g->listeners[i].shared);
+	}
+	for (size_t i = 0; i < g->pump_count; i++)
+		pump_close(g->pumps[i]);
+	journal_close(g->journal);
+	free(g->listeners);
+	free(g->intakes);
+	free(g->pumps);
+	free(g);
+}
+
+void gateway_hints(const struct gateway *g, FILE *out)
+{
+	char hint[1024];
+	fputs("\nSluice is ready. Send a first message:\n\n", out);
+	for (size_t i = 0; i < g->plan->listener_count; i++) {
+		const struct listener *l = &g->listeners[i];
+		if (!l->protocol->hint)
+			continue;
+		const struct intake *in = g->intakes[0];
+		for (size_t k = 0; k < g->intake_count; k++)
+			if (g->intakes[k]->listener == l && g->intakes[k]->thread == 0)
+				in = g->intakes[k];
+		l->protocol->hint(in->state, l->address, hint, sizeof(hint));
+		fprintf(out, "  %-6s %-22s %s\n", l->protocol->name, l->address, hint);
+	}
+	fputs("\nand see it arrive:\n\n", out);
+	for (size_t i = 0; i < g->pump_count; i++) {
+		char where[512];
+		pump_describe(g->pumps[i], where, sizeof(where));
+		if (strcmp(pump_sink(g->pumps[i])->name, "file") == 0)
+			fprintf(out, "  %-29s tail -F %s\n", pump_name(g->pumps[i]), where);
+		else
+			fprintf(out, "  %-29s %s %s\n", pump_name(g->pumps[i]), pump_sink(g->pumps[i])->name, where);
+	}
+	if (g->admin)
+		fprintf(out, "  %-29s curl http://%s/metrics\n", "metrics", g->admin_address);
+	fputs("\n^C stops it.\n\n", out);
+	fflush(out);
+}

@@ -1,0 +1,89 @@
+/* The gateway as a whole: listeners, journal, pumps and the admin server, put together from what the configuration
+ * says, started and stopped in order. main.c reads the configuration and the signals; everything else is here. Main
+ * thread. */
+#ifndef SLUICE_GATEWAY_GATEWAY_H
+#define SLUICE_GATEWAY_GATEWAY_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "gateway/admin.h"
+#include "gateway/error.h"
+#include "gateway/intake.h"
+#include "gateway/journal.h"
+#include "protocols/protocol.h"
+#include "sinks/sink.h"
+
+struct log_settings {
+	int level, format;
+};
+struct stop_settings {
+	uint64_t drain;   /* us, for the whole stop */
+	bool until_empty; /* wait for the sinks as long as it takes */
+};
+struct gateway_settings {
+	char *data;
+	struct journal_settings journal;
+	struct log_settings log;
+	struct admin_settings admin;
+	struct stop_settings stop;
+};
+extern const struct setting gateway_settings[];
+
+/* A listener and a sink as configured; all borrowed, as long as the gateway lives. */
+struct listener_plan {
+	const char *name;
+	const struct protocol *protocol;
+	const void *settings;
+	const struct listener_settings *common;
+};
+struct sink_plan {
+	const char *name;
+	const struct sink *sink;
+	const void *settings;
+	const struct sink_settings *common;
+};
+struct gateway_plan {
+	const struct gateway_settings *settings;
+	const struct listener_plan *listeners;
+	size_t listener_count;
+	const struct sink_plan *sinks;
+	size_t sink_count;
+	const struct sink
+	    *dead_sink; /* writes invalid messages that were taken as dead letters (on_invalid: dead_letter) ... */
+	const void *dead_settings; /* ... with these settings */
+};
+
+/* gateway_check_listener and _sink look at what tables cannot judge: one entry by itself and against the rest of the
+ * plan. GW_OK | GW_CONFIG with why. */
+enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct listener_plan *l, struct why *why);
+enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sink_plan *s, struct why *why);
+enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why);
+/* gateway_warn logs what works but should be known: a data directory on tmpfs, anonymous listeners that are not on
+ * loopback, library faults. */
+void gateway_warn(const struct gateway_plan *plan);
+
+struct gateway;
+/* gateway_open recovers the journal, opens sinks and binds listeners. GW_OK | GW_CONFIG | GW_IO | GW_NOMEM | GW_FATAL,
+ * with why. */
+enum gw_err gateway_open(struct gateway **out, const struct gateway_plan *plan, struct why *why);
+enum gw_err gateway_start(struct gateway *g, struct why *why);
+/* gateway_stop: take nothing more in, answer what is safe, bring the rest to the sinks within the configured time.
+ * GW_OK | GW_IO: something unacknowledged could not be made durable. What the sinks did not get stays in the journal.
+ */
+enum gw_err gateway_stop(struct gateway *g);
+void gateway_close(struct gateway *g); /* g may be NULL */
+
+/* gateway_cursors lists where the sinks are in the journal of a gateway that does not run, or (drop) forgets one of
+ * them. GW_OK | GW_INVALID (no such sink) | GW_IO (also when a gateway has the journal open) | GW_NOMEM | GW_CONFIG,
+ * with why. */
+enum gw_err gateway_cursors(const struct gateway_plan *plan, const char *drop, FILE *out, struct why *why);
+
+/* gateway_hints prints what it listens on and a command per protocol that sends a first message. */
+void gateway_hints(const struct gateway *g, FILE *out);
+/* versions_write prints the versions of Sluice and its libraries, one a line; versions_labels the same as labels of a
+ * metric. */
+void versions_write(FILE *out);
+void versions_labels(char *out, size_t size);
+
+#endif

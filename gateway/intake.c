@@ -1,0 +1,329 @@
+/* What a listener thread has in hand: putting messages into its lane, and telling it when they are safe. See intake.h.
+ */
+#include "gateway/intake.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/listener.h"
+#include "gateway/log.h"
+
+static const char *const ack_levels[] = {"accepted", "durable", "delivered", NULL};
+static const char *const payloads[] = {"auto", "json", "text", "binary", NULL};
+static const char *const invalids[] = {"refuse", "wrap", "dead_letter", NULL};
+static const char *const envelopes[] = {"wrap", "keep", NULL};
+static const char *const time_formats[] = {"rfc3339", "unix", "unix_ms", "unix_us", NULL};
+
+static const struct setting time_settings[] = {
+    SETTING(struct time_settings, pointer, SETTING_STRING, NULL, 0, 0,
+            "JSON pointer to the device's own time in the payload, e.g. `/ts`; without it @timestamp is the time of "
+            "receipt."),
+    SETTING_CHOICES(struct time_settings, format, "rfc3339", time_formats, "How that time is written."),
+    SETTINGS_END,
+};
+
+const struct setting listener_settings[] = {
+    SETTING_CHOICES(struct listener_settings, ack, "durable", ack_levels,
+                    "When a device hears that its message was accepted: in memory only (`accepted`, lost with the "
+                    "process), on disk (`durable`), or in the sinks that "
+                    "delivered_to names (`delivered`)."),
+    SETTING(struct listener_settings, delivered_to, SETTING_LIST, "", 0, 0,
+            "Names of the sinks that `ack: delivered` waits for; empty: all of them."),
+    SETTING(struct listener_settings, ack_timeout, SETTING_DURATION, "30s", 1e3, 3.6e9,
+            "A device that waits longer for its answer gets one that says so: HTTP 202 or 503, CoAP 5.04. MQTT and TCP "
+            "go on waiting."),
+    SETTING_CHOICES(struct listener_settings, payload, "auto", payloads,
+                    "What a payload is taken for when its sender does not say: `auto` is JSON if it is valid, else "
+                    "text if it is UTF-8, else base64."),
+    SETTING_CHOICES(struct listener_settings, on_invalid, "refuse", invalids,
+                    "What happens to a payload that is declared JSON and is not: refused, wrapped as text, or taken "
+                    "and written to DATA/dead/intake.ndjson."),
+    SETTING_CHOICES(struct listener_settings, envelope, "wrap", envelopes,
+                    "`keep`: a payload that already is a record of this format (from another Sluice) is taken over as "
+                    "it is, with its id."),
+    SETTING_NESTED(struct listener_settings, time, time_settings, "Where a payload holds the device's own time."),
+    SETTING(struct listener_settings, time_past, SETTING_DURATION, "7d", 0, 3.2e15,
+            "A device's time older than this is not believed; the time of receipt is used."),
+    SETTING(struct listener_settings, time_future, SETTING_DURATION, "1h", 0, 3.2e15,
+            "The same for a time ahead of the gateway's clock."),
+    SETTING(struct listener_settings, max_depth, SETTING_INT, "64", 1, 1000,
+            "Deepest nesting of arrays and objects in a JSON payload."),
+    SETTING(struct listener_settings, max_payload, SETTING_BYTES, "256KiB", 64, 1 << 20,
+            "Longest payload of one message."),
+    SETTING(struct listener_settings, include, SETTING_LIST, "", 0, 0,
+            "What else a record tells: `source` (address and port of the peer), `content_type`."),
+    SETTING(struct listener_settings, lane, SETTING_BYTES, "2MiB", 65536, 1 << 30,
+            "Ring buffer of each listener thread; a record may have a quarter of it. Twice this is promised on disk."),
+    SETTING(struct listener_settings, anonymous, SETTING_BOOL, "false", 0, 0,
+            "Devices are not asked who they are. A listener that can be reached from beyond this machine must say "
+            "`true`, so that nobody does it unawares."),
+    SETTING(struct listener_settings, threads, SETTING_INT, "1", 1, 64,
+            "Threads that listen on the same port (SO_REUSEPORT). CoAP has one."),
+    SETTINGS_END,
+};
+
+/* -- made and ended by main -- */
+
+enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, unsigned thread, unsigned number,
+                        uint32_t start, uint64_t delivered_to, struct why *why)
+{
+	memset(in, 0, sizeof(*in));
+	in->listener = l;
+	in->journal = j;
+	in->thread = thread;
+	snprintf(in->pulse.name, sizeof(in->pulse.name), "listener %.50s/%u", l->name, thread);
+	enum gw_err err = lane_init(&in->lane, (size_t)l->settings->lane);
+	if (err)
+		return why_set(why, err, "listener %s: no memory or file descriptors for its lane", l->name);
+	if ((err = normaliser_init(&in->normaliser, l->protocol->name, l->name, l->settings, start, (uint8_t)number,
+	                           why)))
+		return why_add(why, err, "listeners.%s", l->name);
+	in->state = calloc(1, l->protocol->size);
+	if (!in->state || journal_add_lane(j, &in->lane, delivered_to))
+		return why_set(why, GW_NOMEM, "listener %s: out of memory, or too many listener threads", l->name);
+	return GW_OK;
+}
+
+void intake_fini(struct intake *in)
+{
+	lane_fini(&in->lane);
+	normaliser_fini(&in->normaliser);
+	free(in->state);
+	free(in->answers);
+	in->state = NULL;
+	in->answers = NULL;
+}
+
+void intake_set_phase(struct intake *in, enum intake_phase phase)
+{
+	atomic_store(&in->phase, (int)phase);
+	lane_wake_always(&in->lane);
+}
+
+/* -- what a listener is -- */
+
+const char *intake_name(const struct intake *in)
+{
+	return in->listener->name;
+}
+
+const struct listener_settings *intake_settings(const struct intake *in)
+{
+	return in->listener->settings;
+}
+
+struct listener_stats *intake_stats(struct intake *in)
+{
+	return &in->stats;
+}
+
+unsigned intake_thread(const struct intake *in)
+{
+	return in->thread;
+}
+
+void *intake_shared(struct intake *in, size_t size)
+{
+	struct listener *l = in->listener;
+	pthread_mutex_lock(&l->lock);
+	if (!l->shared)
+		l->shared = calloc(1, size);
+	pthread_mutex_unlock(&l->lock);
+	return l->shared;
+}
+
+void intake_listening(struct intake *in, const char *address)
+{
+	struct listener *l = in->listener;
+	if (in->thread > 0)
+		return;
+	snprintf(l->address, sizeof(l->address), "%s", address);
+	log_event(LOG_INFO, "listener", "listening", LOG_S("sluice.listener", l->name),
+	          LOG_S("network.protocol", l->protocol->name), LOG_S("server.address", address),
+	          LOG_S("sluice.ack", ack_levels[l->settings->ack]), LOG_N("sluice.threads", l->settings->threads));
+}
+
+/* -- the loop -- */
+
+enum intake_phase intake_phase(const struct intake *in)
+{
+	return (enum intake_phase)atomic_load_explicit((_Atomic int *)&in->phase, memory_order_acquire);
+}
+
+int64_t intake_turn(struct intake *in)
+{
+	lane_awake(&in->lane);
+	in->starved = 0;
+	in->now_us = clock_mono_us();
+	in->wall_us = clock_wall_us();
+	in->answered_us = 0;
+	pulse_beat(&in->pulse, in->now_us / 1000);
+	return in->now_us / 1000;
+}
+
+int64_t intake_now_ms(const struct intake *in)
+{
+	return in->now_us / 1000;
+}
+
+enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
+{
+	/* Checked before any work is done on the message: it will be offered again. */
+	if (journal_full(in->journal)) {
+		in->starved = 8;
+		return GW_FULL;
+	}
+	enum gw_err err = normalise_plan(&in->normaliser, m, in->wall_us, &in->plan, why);
+	if (err) {
+		stat_add(&in->stats.received, 1);
+		stat_add(&in->stats.received_bytes, m->payload_len);
+		stat_add(&in->stats.refused[why->reason], 1);
+		return err;
+	}
+	uint8_t *entry = lane_reserve(&in->lane, in->plan.room);
+	if (!entry) {
+		in->starved = in->plan.room;
+		return GW_FULL;
+	}
+	size_t size = normalise_write(&in->normaliser, &in->plan, in->wall_us, entry);
+	*position = lane_commit(&in->lane, size);
+	memcpy(in->last_id, record_id(entry), RECORD_ID_LEN);
+	stat_add(&in->stats.received, 1);
+	stat_add(&in->stats.received_bytes, m->payload_len);
+	stat_add(&in->stats.accepted, 1);
+	if (in->plan.kind == RECORD_DEAD)
+		stat_add(&in->stats.dead, 1);
+	return GW_OK;
+}
+
+void intake_refuse(struct intake *in, enum refusal_reason reason)
+{
+	stat_add(&in->stats.refused[reason], 1);
+}
+
+const char *intake_last_id(const struct intake *in)
+{
+	return in->last_id;
+}
+
+bool intake_full(const struct intake *in)
+{
+	return journal_full(in->journal);
+}
+
+unsigned intake_retry_after(const struct intake *in)
+{
+	return journal_full(in->journal) ? 10 : 1;
+}
+
+uint64_t intake_position(const struct intake *in)
+{
+	return in->lane.tail;
+}
+
+/* -- answers -- */
+
+static bool grow(struct intake *in)
+{
+	size_t room = in->room ? in->room * 2 : 64;
+	struct waiting_answer *more = malloc(room * sizeof(*more));
+	if (!more)
+		return false;
+	for (size_t i = 0; i < in->count; i++)
+		more[i] = in->answers[(in->first + i) & (in->room - 1)];
+	free(in->answers);
+	in->answers = more;
+	in->room = room;
+	in->first = 0;
+	return true;
+}
+
+enum gw_err intake_await(struct intake *in, uint64_t position, void *who, uint64_t what)
+{
+	if (in->count == in->room && !grow(in))
+		return GW_NOMEM;
+	assert(in->count == 0 || in->answers[(in->first + in->count - 1) & (in->room - 1)].position <= position);
+	in->answers[(in->first + in->count++) & (in->room - 1)] =
+	    (struct waiting_answer){.position = position, .who = who, .what = what, .since_us = in->now_us};
+	return GW_OK;
+}
+
+static uint64_t read_settled(const struct intake *in)
+{
+	struct lane *l = (struct lane *)&in->lane;
+	switch ((enum ack_level)in->listener->settings->ack) {
+	case ACK_ACCEPTED: return l->published;
+	case ACK_DURABLE: return atomic_load_explicit(&l->durable, memory_order_seq_cst);
+	case ACK_DELIVERED: break;
+	}
+	return atomic_load_explicit(&l->delivered, memory_order_seq_cst);
+}
+
+bool intake_settled(const struct intake *in, uint64_t position)
+{
+	return read_settled(in) >= position;
+}
+
+static bool is_late(struct intake *in, const struct waiting_answer *w)
+{
+	return in->late && in->now_us - w->since_us > (int64_t)in->listener->settings->ack_timeout;
+}
+
+bool intake_answer(struct intake *in, struct answer *a)
+{
+	if (in->count == 0)
+		return false;
+	struct waiting_answer *w = &in->answers[in->first & (in->room - 1)];
+	a->late = a->durable = false;
+	if (w->position > in->settled && w->position > (in->settled = read_settled(in))) {
+		if (!is_late(in, w))
+			return false;
+		a->late = true;
+		a->durable = atomic_load_explicit(&in->lane.durable, memory_order_seq_cst) >= w->position;
+		stat_add(&in->stats.late, 1);
+	} else {
+		if (!in->answered_us)
+			in->answered_us = clock_mono_us();
+		stat_add(&in->stats.acknowledged, 1);
+		histogram_add(&in->stats.ack, (uint64_t)(in->answered_us - w->since_us), 1);
+	}
+	a->who = w->who;
+	a->what = w->what;
+	in->first = (in->first + 1) & (in->room - 1);
+	in->count--;
+	return true;
+}
+
+void intake_late(struct intake *in, bool on)
+{
+	in->late = on;
+}
+
+size_t intake_waiting(const struct intake *in)
+{
+	return in->count;
+}
+
+void intake_flush(struct intake *in)
+{
+	if (lane_publish(&in->lane))
+		journal_wake(in->journal);
+}
+
+int intake_fd(const struct intake *in)
+{
+	return in->lane.wake_fd;
+}
+
+int intake_sleep(struct intake *in, int timeout_ms)
+{
+	intake_flush(in);
+	atomic_store_explicit(&in->lane.waiting, true, memory_order_seq_cst);
+	if (in->count > 0 && read_settled(in) >= in->answers[in->first & (in->room - 1)].position)
+		return 0;
+	if (in->starved && !journal_full(in->journal) && lane_has_room(&in->lane, in->starved))
+		return 0;
+	return timeout_ms < 0 || timeout_ms > 1000 ? 1000 : timeout_ms;
+}

@@ -1,0 +1,684 @@
+/* The journal's thread: gather from the lanes, write, sync, settle. What it promises is told in journal.h. */
+#include "gateway/journal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/journal_parts.h"
+#include "gateway/log.h"
+#include "gateway/record.h"
+
+#define RETRY_FIRST_US 50000
+#define RETRY_MOST_US 1000000
+#define CHECK_US 1000000 /* how often room is looked at when nothing happens */
+#define BUSY (8 * 16)    /* records per commit (times 16) from which on it is worth to gather */
+
+static const char *const types[] = {"disk", "memory", NULL};
+
+const struct setting journal_settings[] = {
+    SETTING_CHOICES(struct journal_settings, type, "disk", types,
+                    "Where accepted records are kept until every sink has them. `memory` loses them with the process: "
+                    "listeners cannot use `ack: durable` then."),
+    SETTING(
+        struct journal_settings, max_bytes, SETTING_BYTES, "1GiB", 1 << 20, 1e15,
+        "Most bytes of all segments. When they are full of records that a sink still needs, nothing more is taken in."),
+    SETTING(struct journal_settings, max_share, SETTING_PERCENT, "10%", 0.01, 100,
+            "The same as a share of the file system; the smaller of the two holds."),
+    SETTING(struct journal_settings, keep_free, SETTING_PERCENT, "5%", 0, 99,
+            "Share of the file system that the journal leaves free."),
+    SETTING(struct journal_settings, segment, SETTING_BYTES, "16MiB", 1 << 20, 1 << 30,
+            "Size of one segment file; a multiple of 4 KiB."),
+    SETTING(struct journal_settings, preallocate, SETTING_INT, "1", 0, 1000,
+            "Segments kept ready beyond those that are promised to messages in the lanes."),
+    SETTING(struct journal_settings, block, SETTING_BYTES, "1MiB", 4096, 64 << 20,
+            "Most bytes that one commit writes."),
+    SETTING(struct journal_settings, gather, SETTING_DURATION, "1ms", 0, 1e6,
+            "Least time between two commits while many records come: more saves processor time and flash, less answers "
+            "sooner. A message on an idle gateway never waits."),
+    SETTING(struct journal_settings, tail_memory, SETTING_BYTES, "8MiB", 0, 1e12,
+            "Memory for the newest blocks, from which sinks that keep up read without the disk."),
+    SETTINGS_END,
+};
+
+/* -- opening -- */
+
+static enum gw_err lock_dir(struct journal *j, struct why *why)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/lock", j->dir);
+	j->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (j->lock_fd < 0)
+		return why_set(why, GW_IO, "journal: %s: %s", path, strerror(errno));
+	if (flock(j->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return GW_OK;
+	return why_set(why, GW_IO,
+	               "journal: %s is in use by another process: two gateways cannot share one data directory",
+	               j->dir);
+}
+
+static enum gw_err make_dirs(struct journal *j, struct why *why)
+{
+	int err = disk_make_path(j->disk, j->cursor_dir);
+	char up[4096];
+	snprintf(up, sizeof(up), "%s/..", j->dir);
+	if (!err && !(err = j->disk->sync_dir(j->disk, j->dir)))
+		err = j->disk->sync_dir(j->disk, up);
+	return err ? why_set(why, GW_IO, "journal: %s: %s", j->dir, strerror(-err)) : GW_OK;
+}
+
+/* Whether this file system takes O_DIRECT. */
+static bool direct_works(struct journal *j)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/probe", j->dir);
+	int fd = j->disk->open(j->disk, path, DISK_WRITE | DISK_CREATE | DISK_DIRECT);
+	if (fd < 0)
+		return false;
+	void *page;
+	bool works = false;
+	if (posix_memalign(&page, DISK_ALIGN, DISK_ALIGN) == 0) {
+		memset(page, 0, DISK_ALIGN);
+		works = j->disk->write(j->disk, fd, page, DISK_ALIGN, 0) == 0;
+		free(page);
+	}
+	j->disk->close(j->disk, fd);
+	j->disk->remove(j->disk, path);
+	return works;
+}
+
+static enum gw_err open_on_disk(struct journal *j, struct why *why)
+{
+	enum gw_err err;
+	if ((err = make_dirs(j, why)) || (err = lock_dir(j, why)))
+		return err;
+	j->direct = direct_works(j);
+	return journal_recover(j, why);
+}
+
+static uint64_t random_generation(void)
+{
+	uint64_t bits = 0;
+	if (getrandom(&bits, sizeof(bits), 0) != (ssize_t)sizeof(bits))
+		bits = (uint64_t)clock_wall_us() * UINT64_C(0x9E3779B97F4A7C15);
+	return (bits >> 2) | UINT64_C(1) << 40;
+}
+
+enum gw_err journal_open(struct journal **out, const struct journal_settings *settings, const struct disk *disk,
+                         const char *dir, struct journal_stats *stats, struct why *why)
+{
+	struct journal *j = NULL;
+	if (posix_memalign((void **)&j, 64, sizeof(*j)))
+		return why_set(why, GW_NOMEM, "journal: out of memory");
+	memset(j, 0, sizeof(*j));
+	j->settings = settings;
+	j->disk = disk;
+	j->stats = stats;
+	j->lock_fd = j->fd = j->wake_fd = -1;
+	j->next = j->next_number = 1;
+	j->generation = random_generation();
+	pthread_mutex_init(&j->lock, NULL);
+	snprintf(j->pulse.name, sizeof(j->pulse.name), "journal");
+	enum gw_err err = GW_OK;
+	if (settings->segment % DISK_ALIGN)
+		err = why_set(why, GW_CONFIG, "journal.segment: must be a multiple of 4KiB");
+	else if (asprintf(&j->dir, "%s", dir) < 0 || asprintf(&j->cursor_dir, "%s/cursors", dir) < 0 ||
+	         (j->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0)
+		err = why_set(why, GW_NOMEM, "journal: out of memory or file descriptors");
+	else if (settings->type == JOURNAL_DISK)
+		err = open_on_disk(j, why);
+	if (err) {
+		journal_close(j);
+		return err;
+	}
+	atomic_store(&j->last, j->next - 1);
+	stat_set(&stats->last_sequence, j->next - 1);
+	*out = j;
+	return GW_OK;
+}
+
+static uint64_t oldest(const struct journal *j)
+{
+	return j->segment_count ? j->segments[0].first : j->next;
+}
+
+enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_now, struct cursor **out, struct why *why)
+{
+	if (j->cursor_count == CURSORS_MAX)
+		return why_set(why, GW_CONFIG, "journal: at most %u sinks", CURSORS_MAX);
+	struct cursor *c = &j->cursors[j->cursor_count];
+	bool existed;
+	enum gw_err err = cursor_open(c, j->settings->type == JOURNAL_DISK ? j->disk : NULL, j->cursor_dir, name,
+	                              from_now ? j->next - 1 : oldest(j) - 1, &existed, why);
+	if (err)
+		return err;
+	j->cursor_count++;
+	if (cursor_get(c) >= j->next) {
+		/* The sink has more than the journal: its tail was lost. Its numbers must not be given out a second
+		 * time. */
+		log_event(LOG_ERROR, "journal", "ends before what a sink already has; it goes on behind that",
+		          LOG_S("sink.name", name), LOG_N("sluice.journal.last", j->next - 1),
+		          LOG_N("sluice.journal.cursor", cursor_get(c)));
+		j->next = cursor_get(c) + 1;
+		if (j->current)
+			j->offset = j->segments[j->segment_count - 1].size; /* a fresh segment, whose header says so */
+		atomic_store(&j->last, j->next - 1);
+	}
+	*out = c;
+	return GW_OK;
+}
+
+struct strangers {
+	struct journal *journal;
+	char text[768];
+	unsigned refused;
+};
+
+static void look_at_cursor(void *context, const char *name)
+{
+	struct strangers *s = context;
+	struct journal *j = s->journal;
+	size_t len = strlen(name);
+	if (len <= 7 || strcmp(name + len - 7, ".cursor") != 0)
+		return;
+	for (size_t i = 0; i < j->cursor_count; i++)
+		if (strlen(j->cursors[i].name) == len - 7 && memcmp(j->cursors[i].name, name, len - 7) == 0)
+			return;
+	char path[4096];
+	uint64_t sequence;
+	snprintf(path, sizeof(path), "%s/%s", j->cursor_dir, name);
+	if (cursor_peek(j->disk, path, &sequence)) { /* what cannot be judged is left alone */
+		log_event(LOG_WARN, "journal", "a cursor of a sink that is no longer configured cannot be read", LOG_S("file.path", path));
+		return;
+	}
+	if (sequence + 1 < j->next) {
+		size_t used = strlen(s->text);
+		snprintf(s->text + used, sizeof(s->text) - used, "%s%.*s (%llu records)", s->refused++ ? ", " : "",
+		         (int)(len - 7), name, (unsigned long long)(j->next - 1 - sequence));
+		return;
+	}
+	log_event(LOG_INFO, "journal", "forgets a sink that is no longer configured and has everything",
+	          LOG_S("sink.name", name));
+	j->disk->remove(j->disk, path);
+}
+
+enum gw_err journal_check_cursors(struct journal *j, struct why *why)
+{
+	struct strangers s = {.journal = j};
+	if (j->settings->type != JOURNAL_DISK)
+		return GW_OK;
+	j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &s);
+	if (!s.refused)
+		return GW_OK;
+	return why_set(
+	    why, GW_CONFIG,
+	    "sinks are gone from the configuration that have not got everything yet: %s. Put them back, or give "
+	    "those records up with: sluice cursor drop NAME",
+	    s.text);
+}
+
+enum gw_err journal_add_lane(struct journal *j, struct lane *lane, uint64_t delivered_to)
+{
+	if (j->lane_count == LANES_MAX)
+		return GW_TOOBIG;
+	struct journal_lane *l = &j->lanes[j->lane_count];
+	if (delivered_to && !(l->deliveries = calloc(DELIVERIES, sizeof(*l->deliveries))))
+		return GW_NOMEM;
+	l->lane = lane;
+	l->delivered_to = delivered_to;
+	j->lane_count++;
+	return GW_OK;
+}
+
+enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic bool *sleeping)
+{
+	if (j->reader_count == CURSORS_MAX)
+		return GW_TOOBIG;
+	j->readers[j->reader_count].fd = wake_fd;
+	j->readers[j->reader_count++].sleeping = sleeping;
+	return GW_OK;
+}
+
+/* -- gathering -- */
+
+/* How many whole entries of a run fit into room bytes; *bytes is set to their size. */
+static uint32_t fitting(const uint8_t *run, size_t len, size_t room, size_t *bytes)
+{
+	size_t at = 0;
+	uint32_t count = 0;
+	while (at < len) {
+		/* Published together, so a pad can stand behind the last entry of a run: lane_peek skips it next time.
+		 */
+		uint32_t size = record_size(run + at);
+		if (at + size > room || record_kind(run + at) == RECORD_PAD)
+			break;
+		at += size;
+		count++;
+	}
+	*bytes = at;
+	return count;
+}
+
+/* Takes entries of one lane into the block, at most room bytes; false: its next entry does not fit. */
+static bool gather_lane(struct journal *j, struct journal_lane *l, size_t room)
+{
+	struct block *b = j->block;
+	const uint8_t *run;
+	size_t len, bytes;
+	while ((len = lane_peek(l->lane, &run)) > 0) {
+		uint32_t count = fitting(run, len, room, &bytes);
+		if (count == 0)
+			return false;
+		memcpy(b->bytes + BLOCK_HEADER + b->body, run, bytes);
+		b->body += (uint32_t)bytes;
+		b->count += count;
+		room -= bytes;
+		lane_advance(l->lane, bytes);
+	}
+	return true;
+}
+
+static bool need_block(struct journal *j, size_t body)
+{
+	size_t room = block_size(body);
+	if (j->block && j->block->room >= room)
+		return true;
+	block_release(j->block);
+	return (j->block = block_new(room)) != NULL;
+}
+
+/* Fills the block, every lane its share first and then what is left of the block; true when there is something to
+ * write. */
+static bool gather(struct journal *j)
+{
+	size_t most = j->settings->block - BLOCK_HEADER;
+	if (!need_block(j, most))
+		return false;
+	struct block *b = j->block;
+	b->body = b->count = 0;
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < j->lane_count; i++) {
+			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
+			size_t left = most - b->body;
+			gather_lane(j, l, pass == 0 && left > most / j->lane_count ? most / j->lane_count : left);
+		}
+	if (b->count == 0)
+		for (size_t i = 0; i < j->lane_count;
+		     i++) { /* an entry larger than a whole block gets a larger block */
+			const uint8_t *run;
+			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
+			if (lane_peek(l->lane, &run) == 0 || !need_block(j, record_size(run)))
+				continue;
+			j->block->body = j->block->count = 0;
+			gather_lane(j, l, record_size(run));
+			break;
+		}
+	j->turn++;
+	for (size_t i = 0; i < j->lane_count; i++) {
+		lane_release(j->lanes[i].lane);
+		j->lanes[i].gathered = j->lanes[i].lane->next;
+	}
+	return j->block && j->block->count > 0;
+}
+
+/* -- writing -- */
+
+static void seal(struct journal *j)
+{
+	struct block *b = j->block;
+	b->first = j->next;
+	b->time_us = (uint64_t)clock_wall_us();
+	struct block_header h = {
+	    .generation = j->generation, .first = b->first, .time_us = b->time_us, .body = b->body, .count = b->count};
+	block_header_write(&h, b->bytes);
+}
+
+static int write_block(struct journal *j)
+{
+	size_t size = block_size(j->block->body);
+	int err;
+	if (!j->current || j->offset > j->segments[j->segment_count - 1].size ||
+	    size > j->segments[j->segment_count - 1].size - j->offset)
+		if ((err = space_roll(j, j->next)))
+			return err;
+	seal(j);
+	if ((err = j->disk->write(j->disk, j->fd, j->block->bytes, size, j->offset)) ||
+	    (err = j->disk->sync(j->disk, j->fd)))
+		return err;
+	j->offset += size;
+	stat_add(&j->stats->written_bytes, size);
+	return 0;
+}
+
+static void note_trouble(struct journal *j, int err)
+{
+	pthread_mutex_lock(&j->lock);
+	snprintf(j->trouble, sizeof(j->trouble), "%s", err ? strerror(-err) : "");
+	pthread_mutex_unlock(&j->lock);
+	bool faulty = err != 0;
+	if (atomic_exchange(&j->faulty, faulty) == faulty)
+		return;
+	stat_set(&j->stats->faulty, faulty);
+	if (faulty)
+		log_event(LOG_ERROR, "journal",
+		          "the disk failed: nothing is acknowledged until a fresh segment takes the block",
+		          LOG_S("error.message", strerror(-err)), LOG_N("sluice.journal.records", j->block->count));
+	else
+		log_say(LOG_INFO, "journal", "the disk works again");
+}
+
+/* Writes the gathered block until it is safe. False: stopped before that. */
+static bool commit(struct journal *j)
+{
+	if (j->settings->type == JOURNAL_MEMORY) {
+		seal(j);
+		return true;
+	}
+	for (;;) {
+		pulse_outside(&j->pulse, true);
+		int err = write_block(j);
+		pulse_outside(&j->pulse, false);
+		if (!err) {
+			note_trouble(j, 0);
+			j->retry_us = 0;
+			return true;
+		}
+		stat_add(&j->stats->failures, 1);
+		note_trouble(j, err);
+		space_abandon(j);
+		j->retry_us = j->retry_us ? j->retry_us * 2 : RETRY_FIRST_US;
+		if (j->retry_us > RETRY_MOST_US)
+			j->retry_us = RETRY_MOST_US;
+		struct pollfd p = {.fd = -1};
+		poll(&p, 0, (int)(j->retry_us / 1000));
+		pulse_beat(&j->pulse, clock_mono_us() / 1000);
+		if (atomic_load(&j->stopping) && clock_mono_us() > atomic_load(&j->stop_by_us))
+			return false;
+		space_keep(j);
+	}
+}
+
+/* -- settling -- */
+
+static void note_delivery(struct journal *j, struct journal_lane *l, uint64_t last)
+{
+	struct delivery *newest = l->count ? &l->deliveries[(l->first + l->count - 1) % DELIVERIES] : NULL;
+	if (newest && newest->position == l->gathered)
+		return; /* nothing of this lane was in the block */
+	if (l->count == DELIVERIES) {
+		stat_add(&j->stats->delivered_coalesced, 1);
+		newest->sequence = last;
+		newest->position = l->gathered;
+		return;
+	}
+	l->deliveries[(l->first + l->count++) % DELIVERIES] =
+	    (struct delivery){.sequence = last, .position = l->gathered};
+}
+
+/* Moves the delivered position of every lane that waits for sinks. True when one moved. */
+static bool settle_delivered(struct journal *j)
+{
+	bool moved = false;
+	for (size_t i = 0; i < j->lane_count; i++) {
+		struct journal_lane *l = &j->lanes[i];
+		uint64_t passed = UINT64_MAX, position = 0;
+		if (!l->count)
+			continue;
+		for (size_t c = 0; c < j->cursor_count; c++)
+			if (l->delivered_to >> c & 1) {
+				uint64_t s = cursor_get(&j->cursors[c]);
+				passed = s < passed ? s : passed;
+			}
+		while (l->count && l->deliveries[l->first].sequence <= passed) {
+			position = l->deliveries[l->first].position;
+			l->first = (l->first + 1) % DELIVERIES;
+			l->count--;
+		}
+		if (position) {
+			lane_settle_delivered(l->lane, position);
+			lane_wake(l->lane);
+			moved = true;
+		}
+	}
+	return moved;
+}
+
+static void wake_readers(struct journal *j)
+{
+	uint64_t one = 1;
+	for (size_t i = 0; i < j->reader_count; i++)
+		if (atomic_load_explicit(j->readers[i].sleeping, memory_order_seq_cst)) {
+			ssize_t n = write(j->readers[i].fd, &one, sizeof(one));
+			(void)n;
+		}
+}
+
+/* Gives the block to the readers: itself when it is well filled, else a copy of the right size, and the large one is
+ * used again. */
+static void publish(struct journal *j)
+{
+	struct block *b = j->block, *copy = NULL;
+	size_t size = block_size(b->body);
+	if (size < b->room / 2 && (copy = block_new(size))) {
+		memcpy(copy->bytes, b->bytes, size);
+		copy->first = b->first;
+		copy->count = b->count;
+		copy->body = b->body;
+		copy->time_us = b->time_us;
+	} else {
+		j->block = NULL;
+	}
+	tail_add(j, copy ? copy : b);
+}
+
+static void settle(struct journal *j)
+{
+	struct block *b = j->block;
+	uint64_t last = b->first + b->count - 1;
+	uint32_t count = b->count;
+	j->next = last + 1;
+	stat_add(&j->stats->commits, 1);
+	stat_add(&j->stats->records, count);
+	stat_add(&j->stats->bytes, b->body);
+	histogram_add(&j->stats->commit, (uint64_t)(clock_mono_us() - j->commit_started_us), 1);
+	for (size_t i = 0; i < j->lane_count; i++) {
+		struct journal_lane *l = &j->lanes[i];
+		lane_settle_durable(l->lane, l->gathered);
+		if (l->deliveries)
+			note_delivery(j, l, last);
+		lane_wake(l->lane);
+	}
+	publish(j);
+	atomic_store_explicit(&j->last, last,
+	                      memory_order_seq_cst); /* before the check of `sleeping` in wake_readers */
+	stat_set(&j->stats->last_sequence, last);
+	wake_readers(j);
+	j->usual = j->usual - j->usual / 16 + count;
+	if (j->settings->type == JOURNAL_DISK)
+		tail_drop(j);
+}
+
+/* -- the loop -- */
+
+static bool lanes_have(struct journal *j)
+{
+	for (size_t i = 0; i < j->lane_count; i++)
+		if (lane_has(j->lanes[i].lane))
+			return true;
+	return false;
+}
+
+static void sleep_until_woken(struct journal *j, int timeout_ms)
+{
+	atomic_store_explicit(&j->sleeping, true, memory_order_seq_cst);
+	if (!lanes_have(j) && !settle_delivered(j) && !atomic_load(&j->stopping)) {
+		struct pollfd p = {.fd = j->wake_fd, .events = POLLIN};
+		poll(&p, 1, timeout_ms);
+	}
+	atomic_store_explicit(&j->sleeping, false, memory_order_relaxed);
+	uint64_t n;
+	ssize_t got = read(j->wake_fd, &n, sizeof(n));
+	(void)got;
+}
+
+/* While many records come, a commit for each few of them would cost more than they do: let some gather since the last
+ * commit began. */
+static void gather_pause(struct journal *j)
+{
+	if (j->usual < BUSY || atomic_load(&j->stopping))
+		return;
+	int64_t rest = j->commit_started_us + (int64_t)j->settings->gather - clock_mono_us();
+	if (rest <= 0)
+		return;
+	for (size_t i = 0; i < j->lane_count; i++) {
+		struct lane *l = j->lanes[i].lane;
+		if (atomic_load_explicit(&l->head, memory_order_acquire) - l->next > l->size / 4)
+			return;
+	}
+	struct timespec t = {.tv_sec = rest / 1000000, .tv_nsec = rest % 1000000 * 1000};
+	nanosleep(&t, NULL);
+}
+
+static void *journal_run(void *arg)
+{
+	struct journal *j = arg;
+	for (;;) {
+		int64_t now = clock_mono_us();
+		pulse_beat(&j->pulse, now / 1000);
+		if (lanes_have(j)) {
+			gather_pause(j);
+			j->commit_started_us = clock_mono_us();
+			if (gather(j) && !commit(j))
+				break;
+			if (j->block && j->block->count)
+				settle(j);
+			else
+				sleep_until_woken(j, 100); /* no memory for a block */
+			space_keep(j);
+		} else if (atomic_load(&j->stopping)) {
+			settle_delivered(j);
+			break;
+		} else {
+			sleep_until_woken(j, 1000);
+			j->usual -= j->usual / 16;
+			space_keep(j);
+		}
+		settle_delivered(j);
+	}
+	pulse_end(&j->pulse);
+	return NULL;
+}
+
+enum gw_err journal_start(struct journal *j, struct why *why)
+{
+	uint64_t lanes = 0;
+	for (size_t i = 0; i < j->lane_count; i++)
+		lanes += j->lanes[i].lane->size;
+	j->promised = 2 * lanes + 2 * block_size(j->settings->block) + (64 << 10);
+	enum gw_err err = space_prepare(j, why);
+	if (err)
+		return err;
+	space_keep(j);
+	if (pthread_create(&j->thread, NULL, journal_run, j))
+		return why_set(why, GW_FATAL, "journal: cannot start its thread");
+	j->running = true;
+	return GW_OK;
+}
+
+enum gw_err journal_stop(struct journal *j, int64_t deadline_us)
+{
+	if (!j->running)
+		return GW_OK;
+	atomic_store(&j->stop_by_us, deadline_us);
+	atomic_store(&j->stopping, true);
+	uint64_t one = 1;
+	ssize_t n = write(j->wake_fd, &one, sizeof(one));
+	(void)n;
+	pthread_join(j->thread, NULL);
+	j->running = false;
+	return lanes_have(j) || journal_faulty(j) ? GW_IO : GW_OK;
+}
+
+void journal_close(struct journal *j)
+{
+	if (!j)
+		return;
+	for (size_t i = 0; i < j->cursor_count; i++) {
+		cursor_save(&j->cursors[i]);
+		cursor_close(&j->cursors[i]);
+	}
+	for (size_t i = 0; i < j->lane_count; i++)
+		free(j->lanes[i].deliveries);
+	for (size_t i = 0; i < j->tail_count; i++)
+		block_release(j->tail[(j->tail_first + i) % j->tail_room]);
+	block_release(j->block);
+	if (j->current)
+		j->disk->close(j->disk, j->fd);
+	if (j->lock_fd >= 0)
+		close(j->lock_fd);
+	if (j->wake_fd >= 0)
+		close(j->wake_fd);
+	pthread_mutex_destroy(&j->lock);
+	free(j->tail);
+	free(j->segments);
+	free(j->spares);
+	free(j->dir);
+	free(j->cursor_dir);
+	free(j);
+}
+
+/* -- for other threads -- */
+
+void journal_wake(struct journal *j)
+{
+	if (!atomic_load_explicit(&j->sleeping, memory_order_seq_cst))
+		return;
+	uint64_t one = 1;
+	ssize_t n = write(j->wake_fd, &one, sizeof(one));
+	(void)n;
+}
+
+bool journal_full(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->full, memory_order_relaxed);
+}
+
+bool journal_faulty(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->faulty, memory_order_relaxed);
+}
+
+void journal_trouble(struct journal *j, char *out, size_t size)
+{
+	pthread_mutex_lock(&j->lock);
+	snprintf(out, size, "%s", j->trouble);
+	pthread_mutex_unlock(&j->lock);
+}
+
+uint64_t journal_last(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)&j->last, memory_order_seq_cst);
+}
+
+struct pulse *journal_pulse(struct journal *j)
+{
+	return &j->pulse;
+}
+
+bool journal_wants_delivered(const struct journal *j, const struct cursor *c)
+{
+	size_t i = (size_t)(c - j->cursors);
+	for (size_t l = 0; l < j->lane_count; l++)
+		if (j->lanes[l].delivered_to >> i & 1)
+			return true;
+	return false;
+}

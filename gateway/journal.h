@@ -1,0 +1,98 @@
+/* The journal keeps every accepted record until every sink has it.
+ *
+ * One thread drains all lanes fairly into one block, writes it, syncs it, moves every lane's durable position and wakes
+ * the listeners that wait. While it syncs, the next block gathers in the lanes: group commit. On an idle gateway it
+ * commits at once; when many records come per commit it gathers a little (`gather`). The last blocks stay in memory for
+ * the pumps (`tail_memory`); the journal never waits for a pump.
+ *
+ * On disk (segment.h, docs/journal-format.md) a block goes to the current segment; a segment whose records all cursors
+ * have passed becomes a spare and is used again. Space is promised before a message is taken: when the free
+ * preallocated space no longer covers all lanes, two blocks and a checkpoint, the journal is `full` and intake_put
+ * takes nothing. A block that cannot be written or synced is never acknowledged and goes to a fresh segment, again and
+ * again with a back-off, until the disk works again; meanwhile the journal is `faulty`.
+ *
+ * Sequences count records: 1, 2, 3 ... across restarts. */
+#ifndef SLUICE_GATEWAY_JOURNAL_H
+#define SLUICE_GATEWAY_JOURNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/block.h"
+#include "gateway/cursor.h"
+#include "gateway/disk.h"
+#include "gateway/error.h"
+#include "gateway/lane.h"
+#include "gateway/pulse.h"
+#include "gateway/settings.h"
+#include "gateway/stats.h"
+
+enum journal_type { JOURNAL_DISK, JOURNAL_MEMORY };
+
+struct journal_settings {
+	int type;             /* enum journal_type */
+	uint64_t max_bytes;   /* of all segments, or of all blocks in memory */
+	double max_share;     /* percent of the file system */
+	double keep_free;     /* percent of the file system that is left free */
+	uint64_t segment;     /* bytes of a segment */
+	int64_t preallocate;  /* segments kept ready beyond what is promised */
+	uint64_t block;       /* most bytes of one block */
+	uint64_t gather;      /* us */
+	uint64_t tail_memory; /* bytes of blocks kept in memory for pumps */
+};
+extern const struct setting journal_settings[];
+
+struct journal;
+
+/* -- before the threads start; main thread -- */
+
+/* journal_open opens or makes the journal in dir (with its own cursors/), recovers what is there, and never fails
+ * because of what it finds there: torn tails are cut, damage is quarantined, counted and logged. disk   kept; disk_real
+ * but in tests GW_OK | GW_CONFIG (limits that cannot work; a newer format) | GW_IO (directory cannot be used; another
+ * process has it) | GW_NOMEM, with why. */
+enum gw_err journal_open(struct journal **out, const struct journal_settings *settings, const struct disk *disk,
+                         const char *dir, struct journal_stats *stats, struct why *why);
+/* journal_add_cursor makes or finds the cursor of a sink; from_now: a new one starts behind everything that is there.
+ */
+enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_now, struct cursor **out,
+                               struct why *why);
+/* journal_check_cursors looks for cursors of sinks that are no longer there: with records undelivered GW_CONFIG and
+ * why, else they are removed. Only a cursor that was read as good is judged; call it after the last journal_add_cursor.
+ */
+enum gw_err journal_check_cursors(struct journal *j, struct why *why);
+/* journal_add_lane: the lane's records are drained from now on; delivered_to: bit i is the i-th cursor added; 0:
+ * delivered positions are not kept. */
+enum gw_err journal_add_lane(struct journal *j, struct lane *lane, uint64_t delivered_to);
+/* journal_add_reader registers the eventfd of a pump, written after a commit while *sleeping is set. */
+enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic bool *sleeping);
+
+enum gw_err journal_start(struct journal *j,
+                          struct why *why); /* GW_OK | GW_CONFIG (too small for its lanes) | GW_FATAL */
+/* journal_stop drains the lanes a last time, ends the thread (at most until deadline_us, monotonic) and returns GW_OK,
+ * or GW_IO when something in the lanes could not be made durable. */
+enum gw_err journal_stop(struct journal *j, int64_t deadline_us);
+void journal_close(struct journal *j); /* after all pumps have ended; j may be NULL */
+
+/* -- any thread -- */
+/* journal_wake wakes the journal's thread if it sleeps: by producers after publishing, by pumps after moving a cursor
+ * that somebody waits for. */
+void journal_wake(struct journal *j);
+bool journal_full(const struct journal *j); /* relaxed: a hint; the space is promised with slack */
+bool journal_faulty(const struct journal *j);
+/* journal_trouble copies what is wrong with the disk ("write: No space left on device"), or "" . */
+void journal_trouble(struct journal *j, char *out, size_t size);
+uint64_t journal_last(const struct journal *j); /* sequence of the last durable record */
+struct pulse *journal_pulse(struct journal *j);
+bool journal_wants_delivered(const struct journal *j,
+                             const struct cursor *c); /* a listener acknowledges only when this cursor has passed */
+
+/* -- reading; one reader per pump, its thread -- */
+struct journal_reader;
+enum gw_err journal_reader_open(struct journal *j, struct journal_reader **out);
+/* journal_read returns the block that holds sequence, or the next one where a damaged range was passed over; the caller
+ * releases it. What a reader reads is protected from being freed by its cursor: sequence must be above it. GW_OK |
+ * GW_AGAIN (nothing there yet) | GW_IO (the disk failed; try later). */
+enum gw_err journal_read(struct journal_reader *r, uint64_t sequence, struct block **out);
+void journal_reader_close(struct journal_reader *r);
+
+#endif

@@ -1,0 +1,143 @@
+/* The inside of the journal, shared by its files alone: journal.c (the thread), journal_space.c (segments, spares,
+ * room), journal_recover.c (what is there at start) and journal_read.c (what pumps read). */
+#ifndef SLUICE_GATEWAY_JOURNAL_PARTS_H
+#define SLUICE_GATEWAY_JOURNAL_PARTS_H
+
+#include <pthread.h>
+
+#include "gateway/journal.h"
+#include "gateway/segment.h"
+
+#define LANES_MAX 256u
+#define CURSORS_MAX 64u
+#define DELIVERIES 1024u /* commits whose delivery one lane can wait for; more share an entry */
+
+struct segment {
+	uint32_t number; /* of its file */
+	uint64_t generation, first, size;
+	bool bad; /* a write or sync failed: not used again, removed when it is free */
+};
+
+/* What a lane waits for: when all its cursors have passed sequence, everything before position is delivered. */
+struct delivery {
+	uint64_t sequence, position;
+};
+
+struct journal_lane {
+	struct lane *lane;
+	uint64_t delivered_to;
+	uint64_t gathered;           /* position behind what is in the block being written */
+	struct delivery *deliveries; /* owned; DELIVERIES of them, a ring; NULL without delivered_to */
+	size_t first, count;
+};
+
+struct journal {
+	/* constant after the start */
+	const struct journal_settings *settings;
+	const struct disk *disk;
+	struct journal_stats *stats;
+	char *dir, *cursor_dir; /* owned */
+	int lock_fd;
+	bool direct; /* O_DIRECT works here */
+	struct journal_lane lanes[LANES_MAX];
+	size_t lane_count;
+	struct cursor cursors[CURSORS_MAX];
+	size_t cursor_count;
+	struct {
+		int fd;
+		_Atomic bool *sleeping;
+	} readers[CURSORS_MAX];
+	size_t reader_count;
+	uint64_t promised; /* bytes that must be free for what the lanes may hold */
+	int wake_fd;
+	pthread_t thread;
+	bool running;
+	struct pulse pulse;
+
+	/* any thread reads; the journal's thread writes */
+	_Alignas(64) _Atomic uint64_t last; /* release: the block is in the tail or on disk before */
+	_Atomic bool full, faulty;
+	_Alignas(64) _Atomic bool sleeping; /* lane.h tells the protocol */
+	_Atomic bool stopping;              /* main sets it */
+	_Atomic int64_t stop_by_us;         /* main sets it before stopping */
+
+	/* under lock: changed by the journal's thread, looked at by readers */
+	pthread_mutex_t lock;
+	struct segment *segments; /* owned; the oldest first; the last is the current one if `current` */
+	size_t segment_count, segment_room;
+	struct block **tail; /* owned; a ring of the newest blocks */
+	size_t tail_first, tail_count, tail_room;
+	uint64_t tail_bytes;
+	char trouble[256];
+
+	/* the journal's thread only (main before and after) */
+	uint32_t *spares; /* owned; numbers of files that can be used */
+	size_t spare_count, spare_room;
+	uint32_t next_number;
+	uint64_t generation; /* of the newest segment */
+	uint64_t next;       /* sequence of the next record */
+	bool current;        /* the last segment is open for writing: */
+	int fd;
+	uint64_t offset;     /* where its next block goes */
+	struct block *block; /* being gathered or written; count 0: empty */
+	uint64_t limit;      /* bytes that all segments may have: max_bytes and max_share */
+	int64_t commit_started_us, trimmed_us;
+	uint64_t usual;   /* records per commit, a moving average, times 16 */
+	size_t turn;      /* lane that is drained first */
+	int64_t retry_us; /* after a failure: wait that long */
+	bool was_full;
+};
+
+/* journal_space.c: the journal's thread (main before the start) */
+void space_path(const struct journal *j, uint32_t number, char *out, size_t size);
+/* space_open opens a segment's file, direct where that works; file descriptor or negative errno. Any thread. */
+int space_open(const struct journal *j, uint32_t number, unsigned flags);
+/* space_prepare limits the journal to the file system it is on; promised is known. GW_OK | GW_CONFIG (too small) |
+ * GW_IO. */
+enum gw_err space_prepare(struct journal *j, struct why *why);
+/* space_free_passed makes spares of the segments whose records are all at or below `least`; never of the last one, which is
+ * being written. */
+void space_free_passed(struct journal *j, uint64_t least);
+/* space_keep gives back what the cursors have passed, keeps enough spares ready, and decides `full`. */
+void space_keep(struct journal *j);
+/* space_roll makes a spare the current segment, for records from `first` on. 0 or negative errno (-ENOSPC: there is
+ * none). */
+int space_roll(struct journal *j, uint64_t first);
+/* space_abandon closes the current segment after a failure; it is never written again. */
+void space_abandon(struct journal *j);
+bool space_add_segment(struct journal *j, const struct segment *s);
+bool space_add_spare(struct journal *j, uint32_t number);
+uint64_t journal_least_cursor(const struct journal *j);
+
+/* journal_recover.c: main, before the start */
+enum gw_err journal_recover(struct journal *j, struct why *why);
+
+/* journal_read.c */
+/* A window over a segment's file, for reading it from front to back. */
+struct scan {
+	const struct disk *disk;
+	int fd;
+	uint64_t size;   /* of the segment */
+	uint8_t *buffer; /* owned, aligned */
+	size_t room;
+	uint64_t at; /* what the window holds */
+	size_t len;
+	bool failed; /* the disk failed: not the same as an invalid block */
+};
+enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags);
+void scan_close(struct scan *s);
+/* scan_bytes returns at least len bytes at offset, or NULL (behind the end, or s->failed). Valid until the next call.
+ */
+const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len);
+/* scan_block returns the valid block of this generation at offset, checksum verified; NULL: none there. */
+const uint8_t *scan_block(struct scan *s, uint64_t offset, uint64_t generation, struct block_header *h);
+/* scan_next looks for the next valid block of this generation from offset on whose first is at least `least`;
+ * UINT64_MAX: none. */
+uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_t least, struct block_header *h);
+
+/* tail_add hands a durable block to the readers; takes over the caller's hold. */
+void tail_add(struct journal *j, struct block *b);
+/* tail_drop frees blocks that are over tail_memory (disk) or that every cursor has passed (memory). */
+void tail_drop(struct journal *j);
+
+#endif

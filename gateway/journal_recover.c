@@ -1,0 +1,278 @@
+/* What is there at start. It always starts: torn tails are cut, damage is quarantined, counted and reported.
+ *
+ * All segment headers are read; those whose header is spoilt are named by the first good block in them. The newest
+ * segment is walked to its end, block by block; older ones are verified when they are read. An invalid block with a
+ * valid one of the same generation behind it is damage; otherwise it is the end. When something of this generation
+ * stands at the end, a write was torn: the next block goes to a fresh segment, so that what lies there stays as it is.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/journal_parts.h"
+#include "gateway/log.h"
+
+struct found {
+	struct segment *items;
+	size_t count, room;
+	struct journal *journal;
+	bool nomem, newer, unread;
+	uint32_t newer_version, unread_number;
+};
+
+/* A file whose header is spoilt: the generation and first sequence stand in its blocks, too. */
+static bool name_by_blocks(struct scan *s, struct segment *out)
+{
+	for (uint64_t at = SEGMENT_HEADER; at + BLOCK_ALIGN <= s->size; at += BLOCK_ALIGN) {
+		const uint8_t *bytes = scan_bytes(s, at, BLOCK_ALIGN);
+		if (!bytes)
+			return false;
+		uint64_t generation = 0;
+		for (int i = 7; i >= 0; i--)
+			generation = generation << 8 | bytes[8 + i];
+		struct block_header h;
+		if (generation == 0 || !scan_block(s, at, generation, &h))
+			continue;
+		out->generation = generation;
+		out->first = h.first;
+		return true;
+	}
+	return false;
+}
+
+static void add_found(struct found *f, const struct segment *s)
+{
+	if (f->count == f->room) {
+		size_t room = f->room ? f->room * 2 : 64;
+		struct segment *more = realloc(f->items, room * sizeof(*more));
+		if (!more) {
+			f->nomem = true;
+			return;
+		}
+		f->items = more;
+		f->room = room;
+	}
+	f->items[f->count++] = *s;
+}
+
+static void look_at_file(struct found *f, uint32_t number)
+{
+	struct journal *j = f->journal;
+	struct segment s = {.number = number};
+	struct scan scan;
+	if (number >= j->next_number)
+		j->next_number = number + 1;
+	int64_t size = -1;
+	if (scan_open(&scan, j, number, 0, DISK_READ) == GW_OK)
+		size = j->disk->size(j->disk, scan.fd);
+	scan.size = size < 0 ? 0 : (uint64_t)size;
+	const uint8_t *bytes = scan_bytes(&scan, 0, SEGMENT_HEADER);
+	struct segment_header h;
+	int good = bytes ? segment_header_read(&h, bytes) : 0;
+	s.size = scan.size;
+	if (size < 0 || scan.failed) {
+		f->unread = true;
+		f->unread_number = number;
+	} else if (good < 0) {
+		f->newer = true;
+		f->newer_version = h.version;
+	} else if (good > 0) {
+		s.generation = h.generation;
+		s.first = h.first;
+		add_found(f, &s);
+	} else if (name_by_blocks(&scan, &s)) {
+		log_event(LOG_ERROR, "journal", "the header of a segment is damaged; its blocks are used",
+		          LOG_N("sluice.journal.segment", number));
+		stat_add_shared(&j->stats->damaged_blocks, 1);
+		add_found(f, &s);
+	} else if (scan.failed) {
+		f->unread = true;
+		f->unread_number = number;
+	} else if (s.size == j->settings->segment) {
+		f->nomem |= !space_add_spare(j, number);
+	} else {
+		char path[4096];
+		space_path(j, number, path, sizeof(path));
+		j->disk->remove(j->disk, path); /* an unfinished preallocation, or a spare of another size */
+	}
+	scan_close(&scan);
+}
+
+struct numbers {
+	uint32_t *items;
+	size_t count, room;
+	bool nomem;
+};
+
+static void note_name(void *context, const char *name)
+{
+	struct numbers *n = context;
+	unsigned number;
+	int end = 0;
+	if (sscanf(name, "%8u.segment%n", &number, &end) != 1 || end != 16 || name[end])
+		return;
+	if (n->count == n->room) {
+		size_t room = n->room ? n->room * 2 : 64;
+		uint32_t *more = realloc(n->items, room * sizeof(*more));
+		if (!more) {
+			n->nomem = true;
+			return;
+		}
+		n->items = more;
+		n->room = room;
+	}
+	n->items[n->count++] = number;
+}
+
+static int by_generation(const void *a, const void *b)
+{
+	const struct segment *x = a, *y = b;
+	return (x->generation > y->generation) - (x->generation < y->generation);
+}
+
+/* Segments that a later one supersedes wholly hold nothing that counts. */
+static bool keep_counting(struct journal *j, struct found *f)
+{
+	if (f->count > 0)
+		qsort(f->items, f->count, sizeof(*f->items), by_generation);
+	uint64_t least = UINT64_MAX;
+	for (size_t i = f->count; i-- > 0;) {
+		bool counts = f->items[i].first < least;
+		if (counts)
+			least = f->items[i].first;
+		else if (f->items[i].size == j->settings->segment)
+			f->nomem |= !space_add_spare(j, f->items[i].number);
+		f->items[i].bad = !counts;
+	}
+	for (size_t i = 0; i < f->count; i++)
+		if (!f->items[i].bad && !space_add_segment(j, &f->items[i]))
+			f->nomem = true;
+	if (f->count)
+		j->generation = f->items[f->count - 1].generation;
+	return !f->nomem;
+}
+
+/* Is there anything of this generation at offset: the start of a block that was not finished? */
+static bool torn_at(struct scan *s, uint64_t offset, uint64_t generation)
+{
+	struct block_header h;
+	const uint8_t *bytes = scan_bytes(s, offset, BLOCK_ALIGN);
+	return bytes && block_header_read(&h, bytes, generation, (size_t)(s->size - offset));
+}
+
+/* Walks the newest segment to its end. */
+static void walk_newest(struct journal *j, struct scan *s, const struct segment *newest)
+{
+	struct journal_stats *stats = j->stats;
+	uint64_t expected = newest->first, at = SEGMENT_HEADER;
+	for (;;) {
+		struct block_header h;
+		if (scan_block(s, at, newest->generation, &h) && h.first >= expected) {
+			if (h.first > expected)
+				stat_add_shared(&stats->lost_sequences, h.first - expected);
+		} else {
+			uint64_t next = scan_next(s, at + BLOCK_ALIGN, newest->generation, expected, &h);
+			if (next == UINT64_MAX)
+				break;
+			log_event(LOG_ERROR, "journal",
+			          "a damaged range was found in the newest segment and is passed over",
+			          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", at),
+			          LOG_N("sluice.journal.records_lost", h.first - expected));
+			stat_add_shared(&stats->damaged_blocks, 1);
+			stat_add_shared(&stats->lost_sequences, h.first - expected);
+			at = next;
+		}
+		stat_add(&stats->recovered, h.count);
+		expected = h.first + h.count;
+		at += block_size(h.body);
+	}
+	j->next = expected;
+	j->offset = at;
+	if (torn_at(s, at, newest->generation)) {
+		log_event(LOG_WARN, "journal",
+		          "the last block was not finished and is cut; nothing in it was acknowledged",
+		          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", at));
+		stat_add(&stats->cut_bytes, newest->size - at);
+		j->offset = newest->size;
+	}
+}
+
+/* Takes the newest segment up again. What is read back now may never have been synced: it must be before anybody sees
+ * it. */
+static enum gw_err take_up(struct journal *j, struct why *why)
+{
+	struct segment *newest = &j->segments[j->segment_count - 1];
+	struct scan scan;
+	if (scan_open(&scan, j, newest->number, newest->size, DISK_WRITE))
+		return why_set(why, GW_IO, "journal: segment %08u cannot be opened for writing", newest->number);
+	walk_newest(j, &scan, newest);
+	if (scan.failed || j->disk->sync(j->disk, scan.fd)) {
+		scan_close(&scan);
+		return why_set(why, GW_IO, "journal: segment %08u: the disk failed while it was read", newest->number);
+	}
+	j->fd = scan.fd;
+	scan.fd = -1;
+	scan_close(&scan);
+	j->current = true;
+	return GW_OK;
+}
+
+struct passed {
+	struct journal *journal;
+	uint64_t least;
+	bool any, unknown;
+};
+
+static void look_at_cursor(void *context, const char *name)
+{
+	struct passed *p = context;
+	char path[4096];
+	uint64_t sequence;
+	size_t len = strlen(name);
+	if (len <= 7 || strcmp(name + len - 7, ".cursor") != 0)
+		return;
+	snprintf(path, sizeof(path), "%s/%s", p->journal->cursor_dir, name);
+	if (cursor_peek(p->journal->disk, path, &sequence))
+		p->unknown = true;
+	else if (sequence < p->least)
+		p->least = sequence;
+	p->any = true;
+}
+
+/* Segments that were free before the stop look like any others, but some of them were used again meanwhile: a new sink
+ * would meet the rest with gaps between them. They are those that all cursors, also of sinks that are gone, have passed. */
+static void free_again(struct journal *j)
+{
+	struct passed p = {.journal = j, .least = UINT64_MAX};
+	if (j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &p) == 0 && p.any && !p.unknown)
+		space_free_passed(j, p.least);
+}
+
+enum gw_err journal_recover(struct journal *j, struct why *why)
+{
+	struct numbers numbers = {0};
+	struct found found = {.journal = j};
+	enum gw_err err = GW_OK;
+	int failed = j->disk->list(j->disk, j->dir, note_name, &numbers);
+	for (size_t i = 0; i < numbers.count; i++)
+		look_at_file(&found, numbers.items[i]);
+	if (failed)
+		err = why_set(why, GW_IO, "journal: %s: %s", j->dir, strerror(-failed));
+	else if (found.newer)
+		err = why_set(why, GW_CONFIG,
+		              "journal: %s was written by a newer Sluice (format version %u, this one knows %u): use "
+		              "that version",
+		              j->dir, found.newer_version, SEGMENT_VERSION);
+	else if (found.unread) /* not the same as damage: it may be whole, and its numbers must not be given out again */
+		err = why_set(why, GW_IO,
+		    "journal: %s/%08u.segment cannot be read: the disk failed. If it stays so, move that file away; its records "
+		    "are lost then",
+		    j->dir, found.unread_number);
+	else if (numbers.nomem || !keep_counting(j, &found))
+		err = why_set(why, GW_NOMEM, "journal: out of memory");
+	else if (j->segment_count > 0 && !(err = take_up(j, why)))
+		free_again(j);
+	free(numbers.items);
+	free(found.items);
+	return err;
+}

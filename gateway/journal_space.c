@@ -1,0 +1,279 @@
+/* The journal's segments: which are in use, which are spare, and whether there is room for what the lanes may still
+ * bring.
+ *
+ * `promised` bytes must be free in the current segment and the spares, or else the journal is full: then nothing more
+ * is taken in, and what is in the lanes already still fits. It is twice the lanes (entries cannot be split over blocks
+ * nor blocks over segments, so up to half of a block or of a segment's end may be wasted), two blocks, and the place of
+ * a checkpoint. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/journal_parts.h"
+#include "gateway/log.h"
+
+#define TRIM_US 500000 /* between two spares that are given back */
+
+void space_path(const struct journal *j, uint32_t number, char *out, size_t size)
+{
+	snprintf(out, size, "%s/%08u.segment", j->dir, number);
+}
+
+int space_open(const struct journal *j, uint32_t number, unsigned flags)
+{
+	char path[4096];
+	space_path(j, number, path, sizeof(path));
+	int fd = -EINVAL;
+	if (j->direct)
+		fd = j->disk->open(j->disk, path, flags | DISK_DIRECT);
+	return fd == -EINVAL ? j->disk->open(j->disk, path, flags) : fd;
+}
+
+bool space_add_segment(struct journal *j, const struct segment *s)
+{
+	bool added = false;
+	pthread_mutex_lock(&j->lock);
+	if (j->segment_count == j->segment_room) {
+		size_t room = j->segment_room ? j->segment_room * 2 : 64;
+		struct segment *more = realloc(j->segments, room * sizeof(*more));
+		if (more) {
+			j->segments = more;
+			j->segment_room = room;
+		}
+	}
+	if (j->segment_count < j->segment_room) {
+		j->segments[j->segment_count++] = *s;
+		added = true;
+	}
+	pthread_mutex_unlock(&j->lock);
+	return added;
+}
+
+bool space_add_spare(struct journal *j, uint32_t number)
+{
+	if (j->spare_count == j->spare_room) {
+		size_t room = j->spare_room ? j->spare_room * 2 : 64;
+		uint32_t *more = realloc(j->spares, room * sizeof(*more));
+		if (!more)
+			return false;
+		j->spares = more;
+		j->spare_room = room;
+	}
+	j->spares[j->spare_count++] = number;
+	return true;
+}
+
+static void remove_file(struct journal *j, uint32_t number)
+{
+	char path[4096];
+	space_path(j, number, path, sizeof(path));
+	j->disk->remove(j->disk, path);
+}
+
+uint64_t journal_least_cursor(const struct journal *j)
+{
+	uint64_t least = UINT64_MAX;
+	for (size_t i = 0; i < j->cursor_count; i++) {
+		uint64_t s = cursor_saved(&j->cursors[i]);
+		least = s < least ? s : least;
+	}
+	return j->cursor_count ? least : 0;
+}
+
+/* -- limits -- */
+
+enum gw_err space_prepare(struct journal *j, struct why *why)
+{
+	const struct journal_settings *s = j->settings;
+	j->limit = s->max_bytes;
+	if (s->type == JOURNAL_DISK) {
+		uint64_t free_bytes, total;
+		int err = j->disk->space(j->disk, j->dir, &free_bytes, &total);
+		if (err)
+			return why_set(why, GW_IO, "journal: %s: cannot ask for free space: %s", j->dir,
+			               strerror(-err));
+		double share = (double)total * s->max_share / 100;
+		if (share < (double)j->limit)
+			j->limit = (uint64_t)share;
+	}
+	uint64_t least = j->promised + s->segment;
+	if (j->limit >= least)
+		return GW_OK;
+	return why_set(why, GW_CONFIG,
+	               "journal: %llu MiB are allowed (max_bytes %llu MiB, max_share %g%% of the file system), but the "
+	               "listeners' lanes need at least %llu MiB: "
+	               "raise journal.max_bytes or journal.max_share, or lower `lane` or `threads` of the listeners",
+	               (unsigned long long)(j->limit >> 20), (unsigned long long)(s->max_bytes >> 20), s->max_share,
+	               (unsigned long long)(least >> 20) + 1);
+}
+
+static bool may_grow(struct journal *j)
+{
+	const struct journal_settings *s = j->settings;
+	uint64_t free_bytes, total;
+	if ((j->segment_count + j->spare_count + 1) * s->segment > j->limit)
+		return false;
+	if (j->disk->space(j->disk, j->dir, &free_bytes, &total))
+		return false;
+	return (double)free_bytes - (double)s->segment >= (double)total * s->keep_free / 100;
+}
+
+static bool make_spare(struct journal *j)
+{
+	char path[4096];
+	uint32_t number = j->next_number;
+	space_path(j, number, path, sizeof(path));
+	int fd = j->disk->open(j->disk, path, DISK_WRITE | DISK_CREATE);
+	if (fd < 0)
+		return false;
+	bool made = j->disk->allocate(j->disk, fd, j->settings->segment) == 0 && j->disk->sync(j->disk, fd) == 0 &&
+	            j->disk->sync_dir(j->disk, j->dir) == 0;
+	j->disk->close(j->disk, fd);
+	if (!made || !space_add_spare(j, number)) {
+		remove_file(j, number);
+		return false;
+	}
+	j->next_number++;
+	return true;
+}
+
+/* -- keeping room -- */
+
+void space_free_passed(struct journal *j, uint64_t least)
+{
+	while (j->segment_count > 1 && j->segments[1].first - 1 <= least) {
+		struct segment s = j->segments[0];
+		pthread_mutex_lock(&j->lock);
+		memmove(j->segments, j->segments + 1, --j->segment_count * sizeof(*j->segments));
+		pthread_mutex_unlock(&j->lock);
+		if (s.bad || s.size != j->settings->segment || !space_add_spare(j, s.number))
+			remove_file(j, s.number);
+	}
+}
+
+static uint64_t room_now(const struct journal *j)
+{
+	uint64_t room = j->spare_count * (j->settings->segment - SEGMENT_HEADER);
+	if (j->current)
+		room += j->segments[j->segment_count - 1].size - j->offset;
+	return room;
+}
+
+static void decide_full(struct journal *j, bool full)
+{
+	if (full == j->was_full)
+		return;
+	j->was_full = full;
+	atomic_store_explicit(&j->full, full, memory_order_seq_cst);
+	stat_set(&j->stats->full, full);
+	if (full) {
+		stat_add(&j->stats->times_full, 1);
+		log_event(LOG_WARN, "journal", "is full: nothing more is taken in until a sink has caught up",
+		          LOG_N("sluice.journal.limit_bytes", j->limit),
+		          LOG_N("sluice.journal.segments", j->segment_count));
+		return;
+	}
+	log_say(LOG_INFO, "journal", "has room again");
+	for (size_t i = 0; i < j->lane_count; i++)
+		lane_wake_always(j->lanes[i].lane);
+}
+
+static void keep_memory(struct journal *j)
+{
+	tail_drop(j);
+	stat_set(&j->stats->used_bytes, j->tail_bytes);
+	stat_set(&j->stats->capacity_bytes, j->limit);
+	uint64_t slack = j->was_full ? j->settings->segment : 0; /* some room before it is taken for free again */
+	decide_full(j, j->tail_bytes + j->promised + slack > j->limit);
+}
+
+void space_keep(struct journal *j)
+{
+	if (j->settings->type == JOURNAL_MEMORY) {
+		keep_memory(j);
+		return;
+	}
+	space_free_passed(j, journal_least_cursor(j));
+	uint64_t want = j->promised + (uint64_t)j->settings->preallocate * j->settings->segment;
+	uint64_t enough = j->was_full ? j->promised + j->settings->segment / 2 : j->promised;
+	while (room_now(j) < want && may_grow(j) && make_spare(j))
+		;
+	/* A backlog that is gone leaves spares behind: they go back to the file system, slowly, as the next one may need them. */
+	if (room_now(j) > want + 2 * j->settings->segment && j->spare_count > 0 &&
+	    clock_mono_us() - j->trimmed_us > TRIM_US) {
+		j->trimmed_us = clock_mono_us();
+		remove_file(j, j->spares[--j->spare_count]);
+	}
+	stat_set(&j->stats->segments, j->segment_count);
+	stat_set(&j->stats->spare_segments, j->spare_count);
+	stat_set(&j->stats->used_bytes, j->segment_count * j->settings->segment);
+	stat_set(&j->stats->capacity_bytes, j->limit);
+	decide_full(j, room_now(j) < enough);
+}
+
+/* -- the current segment -- */
+
+static int start_segment(struct journal *j, uint32_t number, uint64_t first, int *fd)
+{
+	uint8_t *header = NULL;
+	if (posix_memalign((void **)&header, DISK_ALIGN, SEGMENT_HEADER))
+		return -ENOMEM;
+	struct segment_header h = {.version = SEGMENT_VERSION,
+	                           .generation = j->generation,
+	                           .first = first,
+	                           .size = j->settings->segment,
+	                           .time_us = (uint64_t)clock_wall_us()};
+	segment_header_write(&h, header);
+	*fd = space_open(j, number, DISK_WRITE);
+	int err = *fd < 0 ? *fd : j->disk->write(j->disk, *fd, header, SEGMENT_HEADER, 0);
+	if (err && *fd >= 0)
+		j->disk->close(j->disk, *fd);
+	free(header);
+	return err;
+}
+
+int space_roll(struct journal *j, uint64_t first)
+{
+	if (j->current)
+		j->disk->close(j->disk, j->fd);
+	j->current = false;
+	if (j->spare_count == 0 && !(may_grow(j) && make_spare(j)))
+		return -ENOSPC;
+	uint32_t number = j->spares[--j->spare_count];
+	j->generation++; /* also when it fails: a header that was written and not removed must not equal the next one */
+	int fd, err = start_segment(j, number, first, &fd);
+	if (err) {
+		remove_file(j, number);
+		return err;
+	}
+	/* The header is synced together with the first block: before that, nothing in this segment was acknowledged. */
+	struct segment s = {
+	    .number = number, .generation = j->generation, .first = first, .size = j->settings->segment};
+	if (!space_add_segment(j, &s)) {
+		j->disk->close(j->disk, fd);
+		return -ENOMEM;
+	}
+	j->fd = fd;
+	j->offset = SEGMENT_HEADER;
+	j->current = true;
+	return 0;
+}
+
+void space_abandon(struct journal *j)
+{
+	if (!j->current)
+		return;
+	j->disk->close(j->disk, j->fd);
+	j->current = false;
+	struct segment *s = &j->segments[j->segment_count - 1];
+	uint32_t number = s->number;
+	bool acknowledged = s->first < j->next;
+	pthread_mutex_lock(&j->lock);
+	s->bad = true;
+	if (!acknowledged)
+		j->segment_count--;
+	pthread_mutex_unlock(&j->lock);
+	if (!acknowledged) /* nothing in it was ever acknowledged: it can go at once */
+		remove_file(j, number);
+}

@@ -1,0 +1,67 @@
+/* A listener thread as the core sees it: the inside of struct intake (intake.h), made and run by main. */
+#ifndef SLUICE_GATEWAY_LISTENER_H
+#define SLUICE_GATEWAY_LISTENER_H
+
+#include <pthread.h>
+
+#include "gateway/intake.h"
+#include "gateway/journal.h"
+#include "gateway/lane.h"
+#include "gateway/normalise.h"
+#include "gateway/pulse.h"
+#include "protocols/protocol.h"
+
+#define LISTENER_THREADS_MAX 256 /* of all listeners together */
+
+/* What the threads of one listener share. */
+struct listener {
+	const char *name; /* borrowed from the configuration */
+	const struct protocol *protocol;
+	const struct listener_settings *settings;
+	pthread_mutex_t lock; /* guards shared */
+	void *shared;         /* owned; intake_shared */
+	char address[300];    /* as bound; written by main */
+};
+
+struct waiting_answer {
+	uint64_t position;
+	void *who;
+	uint64_t what;
+	int64_t since_us;
+};
+
+struct intake {
+	struct lane lane;
+	struct listener_stats stats;
+	/* constant after intake_init */
+	struct listener *listener;
+	struct journal *journal;
+	unsigned thread;
+	void *state; /* owned: the protocol's, protocol->size bytes */
+	pthread_t id;
+	bool running;
+	_Atomic bool ended; /* its thread has; the thread writes, main reads */
+	_Atomic int phase;  /* enum intake_phase; main writes, the thread reads */
+	struct pulse pulse;
+	/* the thread's own */
+	struct normaliser normaliser;
+	struct normalise_plan plan;
+	int64_t now_us, wall_us; /* of this turn */
+	int64_t answered_us;     /* clock of the answers given in this turn */
+	char last_id[RECORD_ID_LEN];
+	bool late;
+	size_t starved;                 /* room that a message of this turn did not find; 0: all found it */
+	uint64_t settled;               /* as last read */
+	struct waiting_answer *answers; /* owned; a ring, a power of two long */
+	size_t first, count, room;
+};
+
+/* intake_init prepares one thread of a listener; delivered_to as in journal_add_lane. number tells lanes apart,
+ * process-wide, and goes into record ids. GW_OK | GW_CONFIG | GW_NOMEM | GW_IO, with why. Main thread. */
+enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, unsigned thread, unsigned number,
+                        uint32_t start, uint64_t delivered_to, struct why *why);
+void intake_fini(struct intake *in);
+/* intake_set_phase tells the thread to drain or end, and wakes it. Main thread. */
+void intake_set_phase(struct intake *in, enum intake_phase phase);
+
+#endif

@@ -1,0 +1,350 @@
+/* Sluice: an IoT ingestion gateway. This file is the program: its command line, its configuration, its signals.
+ *Everything else is in gateway.c.
+ *
+ * One message's way, for whoever reads on:
+ *	protocols/http.c -> gateway/intake.c -> normalise.c -> lane.c -> journal.c -> pump.c -> sinks/kafka.c
+ *
+ * Exit codes: 0 all is well; 1 it could not start or go on; 2 the command line or the configuration is wrong; 3 a
+ *second signal ended it at once; 4 stopped, but something that was not acknowledged could not be made durable. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "gateway/gateway.h"
+#include "gateway/log.h"
+#include "gateway/stats.h"
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_AT_ONCE = 3, EXIT_UNSAFE = 4 };
+
+#define KINDS_MAX 32
+
+/* -- the configuration's schema, from the modules' tables -- */
+
+static struct config_kind protocol_kinds[KINDS_MAX], sink_kinds[KINDS_MAX];
+static struct config_section sections[2] = {
+    {.name = "listeners",
+     .selector = "protocol",
+     .kinds = protocol_kinds,
+     .common = listener_settings,
+     .common_size = sizeof(struct listener_settings),
+     .help = "What listens for devices. The key is the listener's name."},
+    {.name = "sinks",
+     .selector = "type",
+     .kinds = sink_kinds,
+     .common = sink_settings,
+     .common_size = sizeof(struct sink_settings),
+     .help = "Where records go. The key is the sink's name, under which it keeps its place in the journal."},
+};
+static struct config_schema schema = {
+    .settings = gateway_settings, .size = sizeof(struct gateway_settings), .sections = sections, .section_count = 2};
+
+static void make_schema(void)
+{
+	size_t n = 0;
+	for (const struct protocol *const *p = protocol_list; *p; p++)
+		protocol_kinds[n++] = (struct config_kind){
+		    .name = (*p)->name, .size = (*p)->size, .settings = (*p)->settings, .help = (*p)->help};
+	sections[0].kind_count = n;
+	n = 0;
+	for (const struct sink *const *s = sink_list; *s; s++)
+		sink_kinds[n++] = (struct config_kind){
+		    .name = (*s)->name, .size = (*s)->size, .settings = (*s)->settings, .help = (*s)->help};
+	sections[1].kind_count = n;
+}
+
+/* -- from what was read to a plan -- */
+
+struct loaded {
+	struct config *config, *dead; /* dead: where invalid messages go, configured like any file sink */
+	struct listener_plan *listeners;
+	struct sink_plan *sinks;
+	struct gateway_plan plan;
+};
+
+static void unload(struct loaded *l)
+{
+	config_free(&schema, l->config);
+	config_free(&schema, l->dead);
+	free(l->listeners);
+	free(l->sinks);
+}
+
+static bool make_plan(struct loaded *l)
+{
+	const struct config_entries *listeners = &l->config->sections[0], *sinks = &l->config->sections[1];
+	l->listeners = calloc(listeners->count + 1, sizeof(*l->listeners));
+	l->sinks = calloc(sinks->count + 1, sizeof(*l->sinks));
+	if (!l->listeners || !l->sinks)
+		return false;
+	for (size_t i = 0; i < listeners->count; i++) {
+		const struct config_entry *e = &listeners->items[i];
+		l->listeners[i] = (struct listener_plan){.name = e->name,
+		                                         .protocol = protocol_list[e->kind - protocol_kinds],
+		                                         .settings = e->settings,
+		                                         .common = e->common};
+	}
+	for (size_t i = 0; i < sinks->count; i++) {
+		const struct config_entry *e = &sinks->items[i];
+		l->sinks[i] = (struct sink_plan){.name = e->name,
+		                                 .sink = sink_list[e->kind - sink_kinds],
+		                                 .settings = e->settings,
+		                                 .common = e->common};
+	}
+	const struct config_entry *dead = &l->dead->sections[1].items[0];
+	l->plan = (struct gateway_plan){.settings = l->config->settings,
+	                                .listeners = l->listeners,
+	                                .listener_count = listeners->count,
+	                                .sinks = l->sinks,
+	                                .sink_count = sinks->count,
+	                                .dead_sink = sink_list[dead->kind - sink_kinds],
+	                                .dead_settings = dead->settings};
+	return true;
+}
+
+/* Every module's own checks; all of what is wrong is told. */
+static bool check_plan(const struct loaded *l, FILE *errors)
+{
+	struct why why = {0};
+	bool good = true;
+	for (size_t i = 0; i < l->plan.listener_count; i++)
+		if (gateway_check_listener(&l->plan, &l->listeners[i], &why)) {
+			config_entry_error(l->config, &sections[0], &l->config->sections[0].items[i], why.text, errors);
+			good = false;
+		}
+	for (size_t i = 0; i < l->plan.sink_count; i++)
+		if (gateway_check_sink(&l->plan, &l->sinks[i], &why)) {
+			config_entry_error(l->config, &sections[1], &l->config->sections[1].items[i], why.text, errors);
+			good = false;
+		}
+	if (gateway_check_whole(&l->plan, &why)) {
+		fprintf(errors, "%s: %s\n", l->config->path, why.text);
+		good = false;
+	}
+	return good;
+}
+
+static int load(struct loaded *l, const char *path)
+{
+	memset(l, 0, sizeof(*l));
+	if (config_read(&schema, path, NULL, stderr, &l->config) ||
+	    config_read(&schema, "built-in", "sinks: {file: {path: dead/intake.ndjson}}", stderr, &l->dead))
+		return EXIT_USAGE;
+	if (!make_plan(l)) {
+		fputs("sluice: out of memory\n", stderr);
+		return EXIT_FAILED;
+	}
+	return check_plan(l, stderr) ? 0 : EXIT_USAGE;
+}
+
+/* -- running -- */
+
+static void at_once(int number)
+{
+	(void)number;
+	_exit(EXIT_AT_ONCE);
+}
+
+/* Blocks the signals that end the program, for all threads; they are waited for. */
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void wait_for_stop(const sigset_t *set)
+{
+	for (;;) {
+		int number = 0;
+		if (sigwait(set, &number))
+			continue;
+		if (number != SIGHUP)
+			break;
+		log_say(LOG_WARN, "gateway", "the configuration is read at the start only: restart to change it");
+	}
+	/* From now on a second signal means: at once. */
+	struct sigaction now = {.sa_handler = at_once};
+	sigaction(SIGTERM, &now, NULL);
+	sigaction(SIGINT, &now, NULL);
+	pthread_sigmask(SIG_UNBLOCK, set, NULL);
+}
+
+static int fail(const struct why *why, enum gw_err err)
+{
+	log_event(LOG_ERROR, "gateway", "cannot start", LOG_S("error.message", why->text));
+	return err == GW_CONFIG ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int run(const char *path, bool hints)
+{
+	struct loaded l;
+	struct why why = {0};
+	struct gateway *g = NULL;
+	sigset_t set;
+	int code = load(&l, path);
+	if (code) {
+		unload(&l);
+		return code;
+	}
+	block_signals(&set);
+	log_init((enum log_level)l.plan.settings->log.level, (enum log_format)l.plan.settings->log.format);
+	gateway_warn(&l.plan);
+	enum gw_err err = gateway_open(&g, &l.plan, &why);
+	if (!err)
+		err = gateway_start(g, &why);
+	if (err) {
+		code = fail(&why, err);
+		if (g)
+			_exit(code); /* threads may run already; nothing was acknowledged */
+		unload(&l);
+		return code;
+	}
+	if (hints)
+		gateway_hints(g, stdout);
+	wait_for_stop(&set);
+	code = gateway_stop(g) ? EXIT_UNSAFE : 0;
+	gateway_close(g);
+	unload(&l);
+	return code;
+}
+
+/* -- other commands -- */
+
+static int check(const char *path)
+{
+	struct loaded l;
+	int code = load(&l, path);
+	if (!code) {
+		log_init(LOG_INFO, LOG_AUTO);
+		gateway_warn(&l.plan);
+		printf("%s: good: %zu listeners, %zu sinks\n", path, l.plan.listener_count, l.plan.sink_count);
+	}
+	unload(&l);
+	return code;
+}
+
+static int health(const char *path, bool ready)
+{
+	struct loaded l;
+	int code = load(&l, path);
+	if (!code)
+		code = admin_ask(&l.plan.settings->admin.listen, ready ? "/readyz?verbose" : "/livez", stdout)
+		           ? 0
+		           : EXIT_FAILED;
+	unload(&l);
+	return code;
+}
+
+static int cursors(const char *path, int count, char **words)
+{
+	struct loaded l;
+	struct why why = {0};
+	bool list = count == 1 && strcmp(words[0], "list") == 0, drop = count == 2 && strcmp(words[0], "drop") == 0;
+	if (!list && !drop) {
+		fputs("sluice cursor: say `list`, or `drop NAME`\n", stderr);
+		return EXIT_USAGE;
+	}
+	int code = load(&l, path);
+	if (!code && gateway_cursors(&l.plan, drop ? words[1] : NULL, stdout, &why)) {
+		fprintf(stderr, "sluice cursor: %s\n", why.text);
+		code = EXIT_FAILED;
+	}
+	unload(&l);
+	return code;
+}
+
+static void usage(FILE *out)
+{
+	fputs("Sluice " SLUICE_VERSION ", an IoT ingestion gateway\n\n"
+	      "  sluice [run] [--config FILE] [--hints]   run; --hints prints a first command per protocol\n"
+	      "  sluice --check FILE                      look for errors in a configuration, and exit\n"
+	      "  sluice health [--ready]                  ask a running gateway: /livez, or /readyz with --ready\n"
+	      "  sluice cursor list | drop NAME           where sinks are in the journal; give up what a sink has not "
+	      "got\n"
+	      "  sluice --help-config                     every setting, with its default\n"
+	      "  sluice --help-config=markdown            the same as docs/configuration.md\n"
+	      "  sluice --help-config=yaml                the same as a commented sluice.yaml\n"
+	      "  sluice --help-metrics                    every metric, as docs/metrics.md\n"
+	      "  sluice --version                         versions of Sluice and its libraries, and known faults of "
+	      "them\n\n"
+	      "Without --config: ./sluice.yaml, else /etc/sluice/sluice.yaml.\n"
+	      "Exit codes: 0 well, 1 failed, 2 command line or configuration wrong, 3 ended at once by a second "
+	      "signal, 4 not everything could be kept.\n",
+	      out);
+}
+
+static int help_config(const char *shape)
+{
+	if (!shape)
+		config_help(&schema, stdout);
+	else if (strcmp(shape, "markdown") == 0)
+		config_reference(&schema, stdout);
+	else if (strcmp(shape, "yaml") == 0)
+		config_example(&schema, stdout);
+	else
+		return fputs("sluice: --help-config takes markdown or yaml\n", stderr), EXIT_USAGE;
+	return 0;
+}
+
+enum {
+	OPTION_CONFIG = 'c',
+	OPTION_HELP = 'h',
+	OPTION_VERSION = 'V',
+	OPTION_CHECK = 256,
+	OPTION_HINTS,
+	OPTION_READY,
+	OPTION_CONFIG_HELP,
+	OPTION_METRICS
+};
+
+static const struct option options[] = {
+    {"config", required_argument, NULL, OPTION_CONFIG},
+    {"check", required_argument, NULL, OPTION_CHECK},
+    {"hints", no_argument, NULL, OPTION_HINTS},
+    {"ready", no_argument, NULL, OPTION_READY},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"help-config", optional_argument, NULL, OPTION_CONFIG_HELP},
+    {"help-metrics", no_argument, NULL, OPTION_METRICS},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static int command(const char *config, bool hints, bool ready, int count, char **words)
+{
+	if (count == 0 || (count == 1 && strcmp(words[0], "run") == 0))
+		return run(config, hints);
+	if (count == 1 && strcmp(words[0], "health") == 0)
+		return health(config, ready);
+	if (strcmp(words[0], "cursor") == 0)
+		return cursors(config, count - 1, words + 1);
+	fprintf(stderr, "sluice: unknown command \"%s\"\n\n", words[0]);
+	usage(stderr);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	const char *config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml";
+	bool hints = false, ready = false;
+	make_schema();
+	for (int o; (o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;)
+		switch (o) {
+		case OPTION_CONFIG: config = optarg; break;
+		case OPTION_HINTS: hints = true; break;
+		case OPTION_READY: ready = true; break;
+		case OPTION_CHECK: return check(optarg);
+		case OPTION_CONFIG_HELP: return help_config(optarg);
+		case OPTION_METRICS: stats_reference(stdout); return 0;
+		case OPTION_VERSION: versions_write(stdout); return 0;
+		case OPTION_HELP: usage(stdout); return 0;
+		default: usage(stderr); return EXIT_USAGE;
+		}
+	return command(config, hints, ready, argc - optind, argv + optind);
+}

@@ -1,0 +1,66 @@
+/* A message as a protocol understood it, before it becomes a record. Everything in it is borrowed for the call that
+ * takes it; all bytes come from outside and are checked in normalise. */
+#ifndef SLUICE_GATEWAY_MESSAGE_H
+#define SLUICE_GATEWAY_MESSAGE_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/json.h"
+
+#define DEVICE_MAX 256   /* bytes of a device identifier */
+#define CHANNEL_MAX 1024 /* bytes of a channel (an MQTT topic, a path) */
+#define RECORD_ID_LEN 26 /* characters of a record's id, ULID layout */
+
+enum payload_kind {
+	PAYLOAD_AUTO,   /* undeclared: JSON if valid, else text if UTF-8, else base64 */
+	PAYLOAD_JSON,   /* declared JSON: invalid is refused (see on_invalid) */
+	PAYLOAD_TEXT,   /* UTF-8 text; not UTF-8: base64 */
+	PAYLOAD_BINARY, /* base64 */
+};
+
+struct message {
+	const char *device; /* NULL: device_pointer must find it */
+	size_t device_len;
+	const char *channel; /* NULL: none */
+	size_t channel_len;
+	const void *payload;
+	size_t payload_len;
+	enum payload_kind kind; /* as declared by the sender; a listener's `payload` setting wins over AUTO */
+	const struct json_pointer *device_pointer;  /* looked up in a JSON payload first; not found: device */
+	const struct json_pointer *channel_pointer; /* likewise: channel */
+	int qos;                                    /* MQTT QoS 0..2; -1: the protocol has none */
+	bool retain;                                /* MQTT retain flag, recorded when set */
+	const char *content_type;                   /* recorded on request (include: content_type) */
+	size_t content_type_len;
+	const char *idempotency_key; /* recorded when given */
+	size_t idempotency_key_len;
+	const struct sockaddr *peer; /* recorded on request (include: source); NULL: unknown */
+};
+
+/* Why a message was refused. One word per reaction; the words are the metric's label `reason` and become permanent. */
+enum refusal_reason {
+	REFUSED_PAYLOAD,     /* "invalid_payload": declared JSON that is not */
+	REFUSED_NO_DEVICE,   /* "no_device": no device where the listener was told to look */
+	REFUSED_DEVICE,      /* "invalid_device": empty, too long, not UTF-8, control characters */
+	REFUSED_CHANNEL,     /* "invalid_channel" */
+	REFUSED_TOO_LARGE,   /* "too_large": a payload, line, body or packet over its limit */
+	REFUSED_FULL,        /* "full": lane or journal had no room */
+	REFUSED_PROTOCOL,    /* "protocol_error": malformed bytes of the protocol itself */
+	REFUSED_CONNECTIONS, /* "connection_limit" */
+	REFUSED_TIMEOUT,     /* "timeout": the peer was too slow or idle, or keep-alive ran out */
+	REFUSED_MEMORY,      /* "memory_limit": a bounded table (blocks, exchanges, sessions) was full */
+	REFUSED_UNSUPPORTED, /* "unsupported": method, media type, option, coding or feature that is not served */
+	REFUSED_REASONS
+};
+extern const char *const refusal_reason_names[REFUSED_REASONS];
+
+struct refusal {
+	enum refusal_reason reason;
+	size_t offset;    /* byte of the payload, for REFUSED_PAYLOAD */
+	const char *text; /* static, for the answer to the device: "control character in string" */
+};
+
+#endif

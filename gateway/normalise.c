@@ -1,0 +1,523 @@
+/* From a message to a record; see normalise.h.
+ *
+ * The record's JSON, in this order (docs/record.md):
+ *	{"@timestamp":"T","event":{"id":"I","created":"T"},"device":{"id":"D"},"network":{"protocol":"P"},
+ *	 "sluice":{"v":1,"listener":"L","channel":"C","qos":1,"retain":true,...},"source":{"ip":"A","port":N},"payload":{...}}
+ * What is constant for a listener (from behind the device to the listener's name) is made once, in normaliser_init. */
+#include "gateway/normalise.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Everything in the envelope that has a fixed size at most: times, id, names of keys, the address. */
+#define ENVELOPE 640u
+#define ID_AT 59u /* {"@timestamp":"<27>","event":{"id":" */
+
+static const char head_text[] = "{\"@timestamp\":\"";
+static const char id_text[] = "\",\"event\":{\"id\":\"";
+
+enum { KEEP_VERSION, KEEP_ID, KEEP_TIME, KEEP_DEVICE, KEEP_PAYLOAD, KEEPS };
+static const char *const keep_pointers[KEEPS] = {"/sluice/v", "/event/id", "/@timestamp", "/device/id", "/payload"};
+
+/* -- time -- */
+
+static void two_digits(char *out, unsigned n)
+{
+	out[0] = (char)('0' + n / 10);
+	out[1] = (char)('0' + n % 10);
+}
+
+static void micros_write(char *out, unsigned us)
+{
+	for (int i = 5; i >= 0; i--, us /= 10)
+		out[i] = (char)('0' + us % 10);
+}
+
+/* Days to a civil date in the proleptic Gregorian calendar, by counting eras of 400 years that begin in March, so that
+ * the leap day is the last of its year. */
+static void date_write(char *out, int64_t days)
+{
+	days += 719468; /* from 0000-03-01 */
+	int64_t era = days / 146097;
+	unsigned day = (unsigned)(days - era * 146097);
+	unsigned year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	unsigned of_year = day - (365 * year + year / 4 - year / 100);
+	unsigned month = (5 * of_year + 2) / 153;
+	two_digits(out + 8, of_year - (153 * month + 2) / 5 + 1);
+	month = month < 10 ? month + 3 : month - 9;
+	year += (unsigned)era * 400 + (month <= 2);
+	two_digits(out, year / 100);
+	two_digits(out + 2, year % 100);
+	out[4] = out[7] = '-';
+	two_digits(out + 5, month);
+}
+
+void time_write(char out[TIME_LEN], int64_t us)
+{
+	int64_t seconds = us / 1000000, rest = us % 1000000;
+	if (rest < 0) {
+		rest += 1000000;
+		seconds--;
+	}
+	int64_t days = seconds / 86400, of_day = seconds % 86400;
+	if (of_day < 0) {
+		of_day += 86400;
+		days--;
+	}
+	date_write(out, days);
+	out[10] = 'T';
+	two_digits(out + 11, (unsigned)(of_day / 3600));
+	out[13] = ':';
+	two_digits(out + 14, (unsigned)(of_day / 60 % 60));
+	out[16] = ':';
+	two_digits(out + 17, (unsigned)(of_day % 60));
+	out[19] = '.';
+	micros_write(out + 20, (unsigned)rest);
+	out[26] = 'Z';
+}
+
+/* The time of receipt: within one second only the fraction changes. */
+static const char *receipt_time(struct normaliser *n, int64_t now_us)
+{
+	int64_t second = now_us / 1000000;
+	if (second != n->second) {
+		time_write(n->clock, now_us);
+		n->second = second;
+	}
+	micros_write(n->clock + 20, (unsigned)(now_us % 1000000));
+	return n->clock;
+}
+
+/* -- setting up -- */
+
+static bool included(const struct listener_settings *s, const char *what)
+{
+	for (size_t i = 0; i < s->include.count; i++)
+		if (strcmp(s->include.items[i], what) == 0)
+			return true;
+	return false;
+}
+
+enum gw_err normaliser_init(struct normaliser *n, const char *protocol, const char *listener,
+                            const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why)
+{
+	memset(n, 0, sizeof(*n));
+	n->settings = settings;
+	n->second = INT64_MIN;
+	identity_init(&n->identity, start, lane);
+	n->include_source = included(settings, "source");
+	n->include_content_type = included(settings, "content_type");
+	int len = snprintf(n->middle, sizeof(n->middle),
+	                   "\"},\"network\":{\"protocol\":\"%s\"},\"sluice\":{\"v\":1,\"listener\":\"%s\"", protocol,
+	                   listener);
+	if (len < 0 || (size_t)len >= sizeof(n->middle))
+		return why_set(why, GW_CONFIG, "the listener's name is too long");
+	n->middle_len = (size_t)len;
+	for (int i = 0; i < KEEPS; i++)
+		if (!json_pointer_init(&n->keep[i], keep_pointers[i]))
+			return why_set(why, GW_NOMEM, "out of memory");
+	if (!settings->time.pointer)
+		return GW_OK;
+	if (!json_pointer_init(&n->time_pointer, settings->time.pointer))
+		return why_set(why, GW_CONFIG,
+		               "time.pointer: \"%s\" is no JSON pointer; it looks like /ts or /meta/time (RFC 6901)",
+		               settings->time.pointer);
+	n->has_time = true;
+	return GW_OK;
+}
+
+void normaliser_fini(struct normaliser *n)
+{
+	for (int i = 0; i < KEEPS; i++)
+		json_pointer_fini(&n->keep[i]);
+	json_pointer_fini(&n->time_pointer);
+}
+
+/* -- planning -- */
+
+static enum gw_err refuse(struct refusal *r, enum gw_err err, enum refusal_reason reason, size_t offset,
+                          const char *text)
+{
+	r->reason = reason;
+	r->offset = offset;
+	r->text = text;
+	return err;
+}
+
+static bool has_control(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return true;
+	return false;
+}
+
+/* A name found in the payload: a string, decoded where it has escapes, or a number's digits. False: not usable as a
+ * name. */
+static bool name_from_payload(const struct message *m, const struct json_pointer *p, char *buffer, size_t most,
+                              const char **text, size_t *len, bool *found)
+{
+	struct json_value v = json_find(m->payload, m->payload_len, p);
+	*found = v.type == JSON_STRING || v.type == JSON_NUMBER;
+	if (!*found)
+		return true;
+	*text = v.text;
+	*len = v.len;
+	if (v.type == JSON_NUMBER)
+		return v.len <= most;
+	*text = v.text + 1;
+	*len = v.len - 2;
+	if (!memchr(*text, '\\', *len))
+		return *len <= most;
+	if (*len > most * 6)
+		return false;
+	char decoded[CHANNEL_MAX * 6];
+	*len = json_unescape(decoded, *text, *len);
+	if (*len > most)
+		return false;
+	memcpy(buffer, decoded, *len);
+	*text = buffer;
+	return true;
+}
+
+static enum gw_err plan_device(const struct message *m, bool json, struct normalise_plan *p, struct refusal *r)
+{
+	bool found = false, usable = true;
+	if (json && m->device_pointer)
+		usable = name_from_payload(m, m->device_pointer, p->device_buffer, DEVICE_MAX, &p->device,
+		                           &p->device_len, &found);
+	if (!found) {
+		p->device = m->device;
+		p->device_len = m->device_len;
+		if (!m->device)
+			return refuse(r, GW_INVALID, REFUSED_NO_DEVICE, 0,
+			              "no device identifier where the listener looks for it");
+		usable = m->device_len <= DEVICE_MAX && utf8_check(m->device, m->device_len) == m->device_len;
+	}
+	if (!usable || p->device_len == 0 || has_control(p->device, p->device_len))
+		return refuse(r, GW_INVALID, REFUSED_DEVICE, 0,
+		              "the device identifier must be 1 to 256 bytes of UTF-8 without control characters");
+	return GW_OK;
+}
+
+static enum gw_err plan_channel(const struct message *m, bool json, struct normalise_plan *p, struct refusal *r)
+{
+	bool found = false, usable = true;
+	if (json && m->channel_pointer)
+		usable = name_from_payload(m, m->channel_pointer, p->channel_buffer, CHANNEL_MAX, &p->channel,
+		                           &p->channel_len, &found);
+	if (!found) {
+		p->channel = m->channel;
+		p->channel_len = m->channel ? m->channel_len : 0;
+		usable = p->channel_len <= CHANNEL_MAX &&
+		         (p->channel_len == 0 || utf8_check(m->channel, m->channel_len) == m->channel_len);
+	}
+	if (!usable)
+		return refuse(r, GW_INVALID, REFUSED_CHANNEL, 0, "the channel must be at most 1024 bytes of UTF-8");
+	return GW_OK;
+}
+
+static void plan_time(struct normaliser *n, const struct message *m, int64_t now_us, struct normalise_plan *p)
+{
+	const struct listener_settings *s = n->settings;
+	struct json_value v = json_find(m->payload, m->payload_len, &n->time_pointer);
+	int64_t us;
+	if (v.type == JSON_INVALID || !json_time(&v, (enum json_time_format)s->time.format, &us))
+		return;
+	if (us < now_us - (int64_t)s->time_past || us > now_us + (int64_t)s->time_future)
+		return;
+	p->has_time = true;
+	p->time_us = us;
+}
+
+/* Is this payload a record of ours already? All that sinks rely on is checked; anything else is wrapped as any payload.
+ */
+static bool plan_keep(struct normaliser *n, struct normalise_plan *p)
+{
+	struct json_value v[KEEPS];
+	for (int i = 0; i < KEEPS; i++)
+		v[i] = json_find(p->payload, p->payload_len, &n->keep[i]);
+	if (v[KEEP_VERSION].len != 1 || *v[KEEP_VERSION].text != '1' || v[KEEP_PAYLOAD].type != JSON_OBJECT ||
+	    v[KEEP_TIME].type != JSON_STRING || !json_time(&v[KEEP_TIME], JSON_TIME_RFC3339, &p->time_us))
+		return false;
+	if (v[KEEP_ID].type != JSON_STRING || v[KEEP_ID].len != RECORD_ID_LEN + 2)
+		return false;
+	for (size_t i = 1; i <= RECORD_ID_LEN; i++) {
+		char c = v[KEEP_ID].text[i];
+		if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')))
+			return false;
+	}
+	const char *device = v[KEEP_DEVICE].text;
+	size_t len = v[KEEP_DEVICE].len;
+	if (v[KEEP_DEVICE].type != JSON_STRING || len < 3 || len > DEVICE_MAX + 2 || memchr(device, '\\', len) ||
+	    memchr(device, 0x7f, len))
+		return false;
+	p->id_at = (size_t)(v[KEEP_ID].text + 1 - p->payload);
+	p->device_at = (size_t)(device + 1 - p->payload);
+	p->device_len = len - 2;
+	if (p->id_at > UINT16_MAX || p->device_at > UINT16_MAX)
+		return false;
+	p->form = FORM_KEEP;
+	return true;
+}
+
+static const enum payload_form forms[] = {
+    [JSON_INVALID] = FORM_BASE64, [JSON_OBJECT] = FORM_OBJECT, [JSON_ARRAY] = FORM_ARRAY,   [JSON_STRING] = FORM_STRING,
+    [JSON_NUMBER] = FORM_NUMBER,  [JSON_TRUE] = FORM_BOOLEAN,  [JSON_FALSE] = FORM_BOOLEAN, [JSON_NULL] = FORM_NULL,
+};
+
+static void plan_raw(struct normalise_plan *p, const struct message *m, enum payload_kind kind)
+{
+	p->payload = m->payload;
+	p->payload_len = m->payload_len;
+	bool text = kind != PAYLOAD_BINARY && utf8_check(m->payload, m->payload_len) == m->payload_len;
+	p->form = text ? FORM_TEXT : FORM_BASE64;
+}
+
+/* What the payload is. *json tells whether it is a valid document, into which pointers can be followed. */
+static enum gw_err plan_payload(struct normaliser *n, const struct message *m, struct normalise_plan *p, bool *json,
+                                struct refusal *r)
+{
+	enum payload_kind kind = m->kind == PAYLOAD_AUTO ? (enum payload_kind)n->settings->payload : m->kind;
+	*json = false;
+	if (kind == PAYLOAD_TEXT || kind == PAYLOAD_BINARY) {
+		plan_raw(p, m, kind);
+		return GW_OK;
+	}
+	struct json_result check = json_check(m->payload, m->payload_len, (unsigned)n->settings->max_depth);
+	if (check.type != JSON_INVALID) {
+		*json = true;
+		p->form = forms[check.type];
+		p->payload = (const char *)m->payload + check.start;
+		p->payload_len = check.end - check.start;
+		p->newline = json_has_newline(p->payload, p->payload_len);
+		return GW_OK;
+	}
+	if (kind == PAYLOAD_JSON && n->settings->on_invalid == INVALID_REFUSE)
+		return refuse(r, GW_INVALID, REFUSED_PAYLOAD, check.offset, check.reason);
+	plan_raw(p, m, PAYLOAD_AUTO);
+	if (kind == PAYLOAD_JSON && n->settings->on_invalid == INVALID_DEAD_LETTER) {
+		p->kind = RECORD_DEAD;
+		p->error = check.reason;
+		p->error_offset = check.offset;
+	}
+	return GW_OK;
+}
+
+static size_t payload_room(const struct normalise_plan *p)
+{
+	if (p->form == FORM_TEXT)
+		return json_escaped_size(p->payload, p->payload_len);
+	if (p->form == FORM_BASE64)
+		return 4 * ((p->payload_len + 2) / 3);
+	return p->payload_len;
+}
+
+enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_t now_us, struct normalise_plan *p,
+                           struct refusal *r)
+{
+	p->message = m;
+	p->kind = RECORD_TELEMETRY;
+	p->newline = p->has_time = false;
+	p->time_us = now_us;
+	p->error = NULL;
+	if (m->payload_len > n->settings->max_payload)
+		return refuse(r, GW_TOOBIG, REFUSED_TOO_LARGE, 0, "the payload is over max_payload");
+	bool json;
+	enum gw_err err = plan_payload(n, m, p, &json, r);
+	if (err)
+		return err;
+	bool keep = json && n->settings->envelope == 1 && p->form == FORM_OBJECT && plan_keep(n, p);
+	if (!keep) {
+		p->time_us = now_us;
+		if ((err = plan_device(m, json, p, r)) || (err = plan_channel(m, json, p, r)))
+			return err;
+		if (json && n->has_time)
+			plan_time(n, m, now_us, p);
+	}
+	p->room = RECORD_HEADER + ENVELOPE + payload_room(p);
+	if (!keep)
+		p->room +=
+		    n->middle_len + 6 * (p->device_len + p->channel_len + m->content_type_len + m->idempotency_key_len);
+	p->room = (p->room + 7) & ~(size_t)7;
+	size_t most = n->settings->lane / 4 < RECORD_MAX ? n->settings->lane / 4 : RECORD_MAX;
+	if (p->room > most)
+		return refuse(r, GW_TOOBIG, REFUSED_TOO_LARGE, 0, "the record would be over the limit of the lane");
+	return GW_OK;
+}
+
+/* -- writing -- */
+
+static char *put(char *at, const char *text, size_t len)
+{
+	memcpy(at, text, len);
+	return at + len;
+}
+#define PUT(at, literal) put((at), (literal), sizeof(literal) - 1)
+
+/* Text from outside as the inside of a JSON string. *escaped is set when it grew. */
+static char *put_text(char *at, const char *text, size_t len, bool *escaped)
+{
+	size_t n = json_escape(at, text, len);
+	if (escaped && n != len)
+		*escaped = true;
+	return at + n;
+}
+
+static char *put_number(char *at, uint64_t n)
+{
+	char text[20];
+	size_t len = 0;
+	do
+		text[sizeof(text) - ++len] = (char)('0' + n % 10);
+	while (n /= 10);
+	return put(at, text + sizeof(text) - len, len);
+}
+
+static char *put_source(char *at, const struct sockaddr *peer)
+{
+	char ip[INET6_ADDRSTRLEN] = "";
+	uint16_t port;
+	if (peer->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)(const void *)peer;
+		port = ntohs(a->sin6_port);
+		if (IN6_IS_ADDR_V4MAPPED(&a->sin6_addr))
+			inet_ntop(AF_INET, a->sin6_addr.s6_addr + 12, ip, sizeof(ip));
+		else
+			inet_ntop(AF_INET6, &a->sin6_addr, ip, sizeof(ip));
+	} else {
+		const struct sockaddr_in *a = (const struct sockaddr_in *)(const void *)peer;
+		port = ntohs(a->sin_port);
+		inet_ntop(AF_INET, &a->sin_addr, ip, sizeof(ip));
+	}
+	at = PUT(at, ",\"source\":{\"ip\":\"");
+	at = put(at, ip, strlen(ip));
+	at = PUT(at, "\",\"port\":");
+	at = put_number(at, port);
+	return PUT(at, "}");
+}
+
+/* The rest of the "sluice" object, which middle opened. */
+static char *put_details(struct normaliser *n, const struct normalise_plan *p, char *at)
+{
+	const struct message *m = p->message;
+	if (p->channel_len > 0) {
+		at = PUT(at, ",\"channel\":\"");
+		at = put_text(at, p->channel, p->channel_len, NULL);
+		at = PUT(at, "\"");
+	}
+	if (m->qos >= 0) {
+		at = PUT(at, ",\"qos\":");
+		*at++ = (char)('0' + m->qos);
+	}
+	if (m->retain)
+		at = PUT(at, ",\"retain\":true");
+	if (m->idempotency_key_len > 0) {
+		at = PUT(at, ",\"idempotency_key\":\"");
+		at = put_text(at, m->idempotency_key, m->idempotency_key_len, NULL);
+		at = PUT(at, "\"");
+	}
+	if (n->include_content_type && m->content_type_len > 0) {
+		at = PUT(at, ",\"content_type\":\"");
+		at = put_text(at, m->content_type, m->content_type_len, NULL);
+		at = PUT(at, "\"");
+	}
+	if (p->error) {
+		at = PUT(at, ",\"error\":{\"offset\":");
+		at = put_number(at, p->error_offset);
+		at = PUT(at, ",\"reason\":\"");
+		at = put_text(at, p->error, strlen(p->error), NULL);
+		at = PUT(at, "\"}");
+	}
+	return PUT(at, "}");
+}
+
+static char *put_value(const struct normalise_plan *p, char *at)
+{
+	if (!p->newline)
+		return put(at, p->payload, p->payload_len);
+	return at + json_copy_line(at, p->payload, p->payload_len);
+}
+
+static char *put_payload(const struct normalise_plan *p, char *at)
+{
+	at = PUT(at, ",\"payload\":");
+	switch (p->form) {
+	case FORM_KEEP:
+	case FORM_OBJECT: return put_value(p, at);
+	case FORM_ARRAY: at = put_value(p, PUT(at, "{\"array\":")); break;
+	case FORM_NUMBER: at = put_value(p, PUT(at, "{\"number\":")); break;
+	case FORM_BOOLEAN: at = put_value(p, PUT(at, "{\"boolean\":")); break;
+	case FORM_NULL: at = put_value(p, PUT(at, "{\"null\":")); break;
+	case FORM_STRING: at = put_value(p, PUT(at, "{\"text\":")); break;
+	case FORM_TEXT:
+		at = put_text(PUT(at, "{\"text\":\""), p->payload, p->payload_len, NULL);
+		at = PUT(at, "\"");
+		break;
+	case FORM_BASE64:
+		at = PUT(at, "{\"base64\":\"");
+		at += base64_encode(at, p->payload, p->payload_len);
+		at = PUT(at, "\"");
+		break;
+	}
+	return PUT(at, "}");
+}
+
+static size_t write_kept(const struct normalise_plan *p, int64_t now_us, uint8_t *entry)
+{
+	char *json = (char *)entry + RECORD_HEADER;
+	struct record r = {.kind = RECORD_TELEMETRY,
+	                   .flags = RECORD_TIME_DEVICE,
+	                   .id_at = (uint16_t)p->id_at,
+	                   .time_us = p->time_us,
+	                   .device_at = (uint16_t)p->device_at,
+	                   .device_len = (uint16_t)p->device_len,
+	                   .received_us = now_us};
+	r.json_len = (uint32_t)(put_value(p, json) - json);
+	record_write(&r, entry);
+	return r.size;
+}
+
+size_t normalise_write(struct normaliser *n, const struct normalise_plan *p, int64_t now_us, uint8_t *entry)
+{
+	if (p->form == FORM_KEEP)
+		return write_kept(p, now_us, entry);
+	char *json = (char *)entry + RECORD_HEADER, *at = json;
+	bool escaped = false;
+	at = PUT(at, head_text);
+	if (p->has_time)
+		time_write(at, p->time_us);
+	else
+		memcpy(at, receipt_time(n, now_us), TIME_LEN);
+	at = PUT(at + TIME_LEN, id_text);
+	assert(at - json == ID_AT);
+	identity_next(&n->identity, (uint64_t)now_us / 1000, at);
+	at = PUT(at + RECORD_ID_LEN, "\"");
+	if (p->has_time) {
+		at = PUT(at, ",\"created\":\"");
+		at = put(at, receipt_time(n, now_us), TIME_LEN);
+		at = PUT(at, "\"");
+	}
+	at = PUT(at, "},\"device\":{\"id\":\"");
+	size_t device_at = (size_t)(at - json);
+	at = put_text(at, p->device, p->device_len, &escaped);
+	size_t device_len = (size_t)(at - json) - device_at;
+	at = put(at, n->middle, n->middle_len);
+	at = put_details(n, p, at);
+	if (n->include_source && p->message->peer)
+		at = put_source(at, p->message->peer);
+	at = PUT(put_payload(p, at), "}");
+	struct record r = {.kind = (uint8_t)p->kind,
+	                   .id_at = ID_AT,
+	                   .time_us = p->time_us,
+	                   .json_len = (uint32_t)(at - json),
+	                   .device_at = (uint16_t)device_at,
+	                   .device_len = (uint16_t)device_len,
+	                   .received_us = now_us};
+	r.flags = (uint8_t)((escaped ? RECORD_DEVICE_ESCAPED : 0u) | (p->has_time ? RECORD_TIME_DEVICE : 0u));
+	record_write(&r, entry);
+	assert(r.size <= p->room);
+	return r.size;
+}

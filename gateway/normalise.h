@@ -1,0 +1,78 @@
+/* Normalising: a message becomes one record (record.h; the JSON is described in docs/record.md). A JSON payload is
+ * checked strictly in one pass and spliced in byte for byte; no tree is built, nothing is allocated, no number is
+ * printed again.
+ *
+ * Two steps, so that the record is written once, where it will lie: normalise_plan checks and decides and says how much
+ * room is needed; normalise_write writes. One normaliser per listener thread; the plan borrows from the message and
+ * lives for one message. */
+#ifndef SLUICE_GATEWAY_NORMALISE_H
+#define SLUICE_GATEWAY_NORMALISE_H
+
+#include "gateway/error.h"
+#include "gateway/identity.h"
+#include "gateway/intake.h"
+#include "gateway/json.h"
+#include "gateway/message.h"
+#include "gateway/record.h"
+
+struct normaliser {
+	const struct listener_settings *settings;
+	struct identity identity;
+	struct json_pointer time_pointer; /* owned; used when has_time */
+	struct json_pointer keep[5];      /* owned: where a record has what `envelope: keep` looks at */
+	bool has_time, include_source, include_content_type;
+	char middle[256]; /* from behind the device to the listener's name: constant for a listener */
+	size_t middle_len;
+	int64_t second; /* the second whose text stands in clock */
+	char clock[27];
+};
+
+enum payload_form {
+	FORM_OBJECT,
+	FORM_ARRAY,
+	FORM_NUMBER,
+	FORM_BOOLEAN,
+	FORM_NULL,
+	FORM_STRING,
+	FORM_TEXT,
+	FORM_BASE64,
+	FORM_KEEP
+};
+
+struct normalise_plan {
+	const struct message *message;
+	enum payload_form form;
+	enum record_kind kind;
+	const char *payload; /* the value without white space around it, or the raw bytes */
+	size_t payload_len;
+	bool newline; /* it holds CR or LF that must become spaces */
+	const char *device, *channel;
+	size_t device_len, channel_len;
+	bool has_time;
+	int64_t time_us;
+	const char *error; /* RECORD_DEAD: what was wrong */
+	size_t error_offset;
+	size_t room;             /* bytes that normalise_write needs, a multiple of 8 */
+	size_t id_at, device_at; /* FORM_KEEP: where they stand */
+	char device_buffer[DEVICE_MAX + 8], channel_buffer[CHANNEL_MAX + 8];
+};
+
+/* normaliser_init prepares for one listener thread. GW_OK | GW_CONFIG (a pointer is none, with why) | GW_NOMEM. */
+enum gw_err normaliser_init(struct normaliser *n, const char *protocol, const char *listener,
+                            const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why);
+void normaliser_fini(struct normaliser *n);
+
+/* normalise_plan decides what a message becomes.
+ *   now_us  time of receipt, microseconds since the epoch
+ * GW_OK | GW_INVALID | GW_TOOBIG, both with refusal set. */
+enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_t now_us, struct normalise_plan *plan,
+                           struct refusal *refusal);
+/* normalise_write writes the entry (plan->room bytes are there) and returns its size. */
+size_t normalise_write(struct normaliser *n, const struct normalise_plan *plan, int64_t now_us, uint8_t *entry);
+
+/* time_write writes microseconds since the epoch as "2026-11-22T08:37:00.123456Z": 27 characters, not terminated; years
+ * 0001 to 9999. */
+#define TIME_LEN 27
+void time_write(char out[TIME_LEN], int64_t us);
+
+#endif

@@ -1,0 +1,97 @@
+/* Encoding and decoding of entries; the layout is in record.h. */
+#include "gateway/record.h"
+
+#include <assert.h>
+
+#include "gateway/json.h"
+
+static void put16(uint8_t *p, uint16_t v)
+{
+	p[0] = (uint8_t)v;
+	p[1] = (uint8_t)(v >> 8);
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	put16(p, (uint16_t)v);
+	put16(p + 2, (uint16_t)(v >> 16));
+}
+
+static void put64(uint8_t *p, uint64_t v)
+{
+	put32(p, (uint32_t)v);
+	put32(p + 4, (uint32_t)(v >> 32));
+}
+
+static uint16_t get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static uint64_t get64(const uint8_t *p)
+{
+	return (uint64_t)record_size(p) | (uint64_t)record_size(p + 4) << 32;
+}
+
+void record_read(struct record *r, const uint8_t *entry)
+{
+	r->size = record_size(entry);
+	r->kind = entry[4];
+	r->flags = entry[5];
+	r->id_at = get16(entry + 6);
+	r->time_us = (int64_t)get64(entry + 8);
+	r->json_len = record_size(entry + 16);
+	r->device_at = get16(entry + 20);
+	r->device_len = get16(entry + 22);
+	r->received_us = (int64_t)get64(entry + 24);
+}
+
+void record_write(struct record *r, uint8_t *entry)
+{
+	size_t end = RECORD_HEADER + (size_t)r->json_len;
+	size_t size = (end + 7) & ~(size_t)7;
+	assert(size <= RECORD_MAX);
+	r->size = (uint32_t)size;
+	put32(entry, r->size);
+	entry[4] = r->kind;
+	entry[5] = r->flags;
+	put16(entry + 6, r->id_at);
+	put64(entry + 8, (uint64_t)r->time_us);
+	put32(entry + 16, r->json_len);
+	put16(entry + 20, r->device_at);
+	put16(entry + 22, r->device_len);
+	put64(entry + 24, (uint64_t)r->received_us);
+	memset(entry + end, 0, size - end);
+}
+
+int record_check(const uint8_t *entry, size_t room)
+{
+	if (room < RECORD_HEADER)
+		return 0;
+	struct record r;
+	record_read(&r, entry);
+	return r.size % 8 == 0 && r.size >= RECORD_HEADER && r.size <= room && r.size <= RECORD_MAX &&
+	       r.kind != RECORD_PAD && r.json_len <= r.size - RECORD_HEADER &&
+	       r.size - RECORD_HEADER - r.json_len < 8 &&
+	       (r.kind == RECORD_STATE ||
+	        ((size_t)r.id_at + RECORD_ID_LEN <= r.json_len && (size_t)r.device_at + r.device_len <= r.json_len));
+}
+
+size_t record_device(char out[DEVICE_MAX], const uint8_t *entry)
+{
+	struct record r;
+	record_read(&r, entry);
+	const char *text = record_json(entry) + r.device_at;
+	/* An identifier of DEVICE_MAX bytes may be longer than that only by its escapes, and unescaping takes those
+	 * away again. */
+	if (r.flags & RECORD_DEVICE_ESCAPED)
+		return json_unescape(out, text, r.device_len);
+	assert(r.device_len <= DEVICE_MAX);
+	memcpy(out, text, r.device_len);
+	return r.device_len;
+}
+
+const char *record_id(const uint8_t *entry)
+{
+	return record_json(entry) + get16(entry + 6);
+}

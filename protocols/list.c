@@ -1,0 +1,8 @@
+/* The protocols that Sluice speaks: one line each. */
+#include "protocols/protocol.h"
+
+extern const struct protocol protocol_tcp;
+
+const struct protocol *const protocol_list[] = {
+    &protocol_tcp, NULL,
+};

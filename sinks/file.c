@@ -1,0 +1,337 @@
+/* The file sink writes records to a file, one JSON object a line (NDJSON), and rotates it by size and time.
+ *
+ * It stands behind the journal, so it need not sync every batch: it syncs when sync_bytes were written or sync_interval
+ * has passed, and only then the cursor moves (`deferred` in sinks/sink.h), so it never passes what could still be lost.
+ * After a crash the records since the last sync are written again, so a line may be there twice, with the same
+ * event.id; an unfinished last line is ended with a newline before anything is appended, so it spoils no other.
+ *
+ * Rotation renames FILE to FILE.YYYYMMDDTHHMMSS (UTC, with -N when taken) and starts a new one; `keep` limits how many
+ * are kept. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/disk.h"
+#include "gateway/log.h"
+#include "gateway/pulse.h"
+#include "sinks/sink.h"
+
+#define VECTORS 512
+
+struct file_sink {
+	/* settings */
+	char *path;
+	uint64_t sync_bytes, sync_interval, rotate_bytes, rotate_interval;
+	int64_t keep;
+	/* the rest is the pump thread's */
+	struct sink_host *host;
+	char *full_path; /* owned: path, under the data directory when it is relative */
+	int fd;
+	uint64_t size, unsynced;
+	int64_t opened_us, first_unsynced_us;
+	bool urgent;
+};
+
+static const struct setting file_settings[] = {
+    SETTING(struct file_sink, path, SETTING_STRING, "telemetry.ndjson", 0, 0,
+            "The file; a relative path is taken from the data directory."),
+    SETTING(struct file_sink, sync_bytes, SETTING_BYTES, "64MiB", 1, 1e12, "Sync after that many bytes,"),
+    SETTING(struct file_sink, sync_interval, SETTING_DURATION, "1s", 0, 6e7,
+            "or after that time, whichever comes first; only then the cursor moves."),
+    SETTING(struct file_sink, rotate_bytes, SETTING_BYTES, "0", 0, 1e15,
+            "Begin a new file when this one has that many bytes; 0: never."),
+    SETTING(struct file_sink, rotate_interval, SETTING_DURATION, "0", 0, 3.2e13,
+            "Begin a new file when this one is that old; 0: never."),
+    SETTING(struct file_sink, keep, SETTING_INT, "0", 0, 100000,
+            "How many rotated files are kept, the newest; 0: all."),
+    SETTINGS_END,
+};
+
+/* -- the file -- */
+
+static void dir_of(const char *path, char *out, size_t size)
+{
+	snprintf(out, size, "%s", path);
+	char *slash = strrchr(out, '/');
+	if (!slash)
+		snprintf(out, size, ".");
+	else if (slash != out)
+		*slash = '\0';
+}
+
+/* An earlier crash may have left half a line. */
+static int end_last_line(int fd, uint64_t *size)
+{
+	struct stat st;
+	char last;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*size = (uint64_t)st.st_size;
+	if (st.st_size == 0 || (pread(fd, &last, 1, st.st_size - 1) == 1 && last == '\n'))
+		return 0;
+	if (write(fd, "\n", 1) != 1)
+		return -EIO;
+	(*size)++;
+	return 0;
+}
+
+static int file_start(struct file_sink *f)
+{
+	char dir[PATH_MAX];
+	dir_of(f->full_path, dir, sizeof(dir));
+	int err = disk_make_path(&disk_real, dir);
+	if (err)
+		return err;
+	int fd = open(f->full_path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return -errno;
+	if (!(err = end_last_line(fd, &f->size)))
+		err = disk_real.sync_dir(&disk_real, dir);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	f->fd = fd;
+	f->unsynced = 0;
+	f->opened_us = clock_mono_us();
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Removes the oldest rotated files over `keep`; their names sort by time. */
+static void remove_old(struct file_sink *f)
+{
+	char dir[PATH_MAX], path[PATH_MAX * 2];
+	char **names = NULL;
+	size_t count = 0;
+	dir_of(f->full_path, dir, sizeof(dir));
+	const char *base = strrchr(f->full_path, '/') ? strrchr(f->full_path, '/') + 1 : f->full_path;
+	DIR *d = opendir(dir);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		if (strncmp(e->d_name, base, strlen(base)) != 0 || e->d_name[strlen(base)] != '.' ||
+		    strlen(e->d_name) < strlen(base) + 16)
+			continue;
+		char **more = realloc(names, (count + 1) * sizeof(*names));
+		if (!more)
+			break;
+		names = more;
+		if ((names[count] = strdup(e->d_name)))
+			count++;
+	}
+	if (d)
+		closedir(d);
+	if (count > 0)
+		qsort(names, count, sizeof(*names), by_name);
+	for (size_t i = 0; i < count; i++) {
+		if (i + (size_t)f->keep < count) {
+			snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+			unlink(path);
+		}
+		free(names[i]);
+	}
+	free(names);
+}
+
+/* Only after a sync: everything in the old file is settled. */
+static void rotate(struct file_sink *f)
+{
+	char stamp[32], to[PATH_MAX];
+	time_t now = time(NULL);
+	struct tm tm;
+	gmtime_r(&now, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
+	snprintf(to, sizeof(to), "%s.%s", f->full_path, stamp);
+	for (int i = 1; access(to, F_OK) == 0; i++)
+		snprintf(to, sizeof(to), "%s.%s-%06d", f->full_path, stamp, i);
+	close(f->fd);
+	f->fd = -1;
+	if (rename(f->full_path, to) < 0)
+		log_event(LOG_ERROR, "sink", "cannot rotate its file", LOG_S("sink.name", f->host->name),
+		          LOG_S("file.path", to), LOG_S("error.message", strerror(errno)));
+	if (f->keep > 0)
+		remove_old(f);
+}
+
+static bool due_for_rotation(const struct file_sink *f)
+{
+	return f->fd >= 0 && f->size > 0 &&
+	       ((f->rotate_bytes && f->size >= f->rotate_bytes) ||
+	        (f->rotate_interval && clock_mono_us() - f->opened_us >= (int64_t)f->rotate_interval));
+}
+
+/* -- settling -- */
+
+/* Nothing written since the last good sync is believed: all of it comes again, into a file opened anew. */
+static void give_up(struct file_sink *f, const char *what, int err)
+{
+	char text[PATH_MAX + 200];
+	snprintf(text, sizeof(text), "%s %s: %s", what, f->full_path, strerror(-err));
+	sink_state(f->host, text);
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+	f->unsynced = 0;
+	sink_rewind(f->host);
+}
+
+static void sync_file(struct file_sink *f)
+{
+	int err = f->unsynced > 0 ? disk_real.sync(&disk_real, f->fd) : 0;
+	f->urgent = false;
+	if (err) {
+		give_up(f, "sync", err);
+		return;
+	}
+	f->unsynced = 0;
+	sink_state(f->host, NULL);
+	sink_synced(f->host);
+	if (due_for_rotation(f))
+		rotate(f);
+}
+
+static int write_all(int fd, struct iovec *v, int count)
+{
+	while (count > 0) {
+		ssize_t n = writev(fd, v, count);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		while (count > 0 && (size_t)n >= v->iov_len) {
+			n -= (ssize_t)v->iov_len;
+			v++;
+			count--;
+		}
+		if (count > 0) {
+			v->iov_base = (char *)v->iov_base + n;
+			v->iov_len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+static int write_batch(struct file_sink *f, const struct batch *b)
+{
+	static const char newline[1] = "\n";
+	struct iovec v[VECTORS];
+	int used = 0, err = 0;
+	for (size_t i = 0; i < b->count && !err; i++) {
+		struct record r;
+		record_read(&r, b->items[i].entry);
+		v[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)record_json(b->items[i].entry),
+		                           .iov_len = r.json_len};
+		v[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)newline, .iov_len = 1};
+		f->unsynced += r.json_len + 1;
+		f->size += r.json_len + 1;
+		if (used == VECTORS || i + 1 == b->count) {
+			err = write_all(f->fd, v, used);
+			used = 0;
+		}
+	}
+	return err;
+}
+
+/* -- the sink -- */
+
+static enum gw_err file_open(void *self, struct sink_host *host, struct why *why)
+{
+	struct file_sink *f = self;
+	f->fd = -1;
+	f->host = host;
+	bool relative = f->path[0] != '/';
+	if (asprintf(&f->full_path, "%s%s%s", relative ? host->data : "", relative ? "/" : "", f->path) < 0) {
+		f->full_path = NULL;
+		return why_set(why, GW_NOMEM, "out of memory");
+	}
+	int err = file_start(f);
+	return err ? why_set(why, GW_IO, "path: cannot write %s: %s", f->full_path, strerror(-err)) : GW_OK;
+}
+
+static enum gw_err file_submit(void *self, struct batch *b)
+{
+	struct file_sink *f = self;
+	int err = f->fd < 0 ? file_start(f) : 0;
+	if (f->unsynced == 0)
+		f->first_unsynced_us = clock_mono_us();
+	if (!err)
+		err = write_batch(f, b);
+	if (err) {
+		batch_retry_all(b, "%s", strerror(-err));
+		give_up(f, "write", err);
+	} else {
+		batch_done_all(b);
+	}
+	batch_finish(b);
+	if (f->unsynced >= f->sync_bytes)
+		sync_file(f);
+	return GW_OK;
+}
+
+static void file_poll(void *self, int timeout_ms)
+{
+	struct file_sink *f = self;
+	if (f->unsynced > 0) {
+		int64_t rest = f->first_unsynced_us + (int64_t)f->sync_interval - clock_mono_us();
+		if (rest <= 0 || f->urgent) {
+			sync_file(f);
+			timeout_ms = 0;
+		} else if ((rest + 999) / 1000 < timeout_ms) {
+			timeout_ms = (int)((rest + 999) / 1000);
+		}
+	} else {
+		sink_synced(f->host); /* what was passed over without being written, too */
+		if (due_for_rotation(f))
+			rotate(f);
+	}
+	struct pollfd p = {.fd = f->host->wake_fd, .events = POLLIN};
+	poll(&p, 1, timeout_ms);
+}
+
+static void file_flush(void *self)
+{
+	struct file_sink *f = self;
+	f->urgent = f->unsynced > 0;
+	if (!f->urgent)
+		sink_synced(f->host);
+}
+
+static void file_close(void *self)
+{
+	struct file_sink *f = self;
+	if (f->host && f->fd >= 0)
+		close(f->fd);
+	free(f->full_path);
+	f->full_path = NULL;
+}
+
+static void file_describe(const void *self, char *out, size_t size)
+{
+	snprintf(out, size, "%s", ((const struct file_sink *)self)->full_path);
+}
+
+const struct sink sink_file = {
+    .name = "file",
+    .help = "Writes records to a file, one JSON object a line, and rotates it by size and time.",
+    .size = sizeof(struct file_sink),
+    .settings = file_settings,
+    .deferred = true,
+    .open = file_open,
+    .submit = file_submit,
+    .poll = file_poll,
+    .flush = file_flush,
+    .close = file_close,
+    .describe = file_describe,
+};
