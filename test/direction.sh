@@ -13,7 +13,7 @@ look() { # FOLDER ALLOWED: lines that include something of ours and are not allo
 }
 look gateway 'gateway/[a-z0-9_]+\.h|protocols/protocol\.h|sinks/sink\.h'
 look protocols 'gateway/[a-z0-9_]+\.h|protocols/[a-z0-9_]+\.h'
-look sinks 'gateway/[a-z0-9_]+\.h|sinks/[a-z0-9_]+\.h'
+look sinks 'gateway/[a-z0-9_]+\.h|sinks/[a-z0-9_]+\.(h|inc)'
 look config 'config/[a-z0-9_]+\.h|gateway/error\.h|gateway/settings\.h'
 [ "$bad" -eq 0 ] && echo "direction: well"
 exit "$bad"
