@@ -2,6 +2,7 @@
  * gigabytes), has no limit on nesting and takes duplicate keys. */
 #include "config/tree.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -175,6 +176,7 @@ static enum gw_err take_event(struct builder *b, const yaml_event_t *e)
 	case YAML_ALIAS_EVENT: return take_value(b, e);
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:
+		assert(b->current); /* libyaml ends only what it began */
 		b->current = b->current->parent;
 		b->depth--;
 		return GW_OK;

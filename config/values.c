@@ -271,9 +271,9 @@ static enum gw_err read_items(const struct setting *s, const struct node *n, str
 
 	for (const struct node *item = n->first; item; item = item->next) {
 		size_t mark = report_item(r, ++number);
-		char *text;
+		char *text = NULL;
 		enum gw_err err = read_item(s, item, r, &text);
-		if (!err && !*text) {
+		if (!err && text && !*text) {
 			err = report_value(s, item, text, "is empty", r);
 			expand_free(text);
 		}

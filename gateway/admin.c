@@ -147,7 +147,7 @@ static int bind_socket(const struct address *address, struct why *why)
 
 static void bound_address(int fd, char *out)
 {
-	struct sockaddr_storage a;
+	struct sockaddr_storage a = {0};
 	socklen_t len = sizeof(a);
 	char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "?";
 	if (getsockname(fd, (struct sockaddr *)&a, &len) == 0)

@@ -6,6 +6,7 @@
  * the pumps bring the rest to the sinks. */
 #include "gateway/gateway.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,8 +304,8 @@ static enum gw_err open_listeners(struct gateway *g, struct why *why)
 	uint32_t start = identity_random();
 	for (size_t i = 0; i < plan->listener_count; i++)
 		threads += (size_t)plan->listeners[i].common->threads;
-	g->listeners = calloc(plan->listener_count, sizeof(*g->listeners));
-	g->intakes = calloc(threads, sizeof(struct intake *));
+	g->listeners = calloc(plan->listener_count + 1, sizeof(*g->listeners));
+	g->intakes = calloc(threads + 1, sizeof(struct intake *));
 	if (!g->listeners || !g->intakes)
 		return why_set(why, GW_NOMEM, "out of memory");
 	for (size_t i = 0; i < plan->listener_count; i++) {
@@ -517,6 +518,7 @@ void gateway_close(struct gateway *g)
 	admin_close(g->admin);
 	for (size_t i = 0; i < g->intake_count; i++) {
 		struct intake *in = g->intakes[i];
+		assert(in); /* counted only when it is there */
 		if (in->state)
 			in->listener->protocol->close(in->state);
 		intake_fini(in);

@@ -48,7 +48,7 @@ static bool output_room(struct stream_conn *c, size_t len)
 		c->out_cap = c->out ? OUTPUT_FIRST : 0;
 		return c->out != NULL;
 	}
-	if (c->out_at > 0) {
+	if (c->out && c->out_at > 0) {
 		memmove(c->out, c->out + c->out_at, conn_output(c));
 		c->out_len -= c->out_at;
 		c->out_at = 0;
