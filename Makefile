@@ -53,6 +53,11 @@ $(OUT)/test/bench/%: $(OUT)/obj/test/bench/%.o $(OUT)/libsluice.a
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS) $(BENCH_LIBS)
 
+$(OUT)/test/bench/malloc_count.so: test/bench/malloc_count.c Makefile
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $<
+
 $(OUT)/test/fuzz/%: $(OUT)/obj/test/fuzz/%.o $(OUT)/libsluice.a
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
@@ -130,7 +135,7 @@ image: ## build the container image without a Docker daemon and try it (as root)
 	@deploy/install-deps.sh image
 	@test/image.sh
 
-bench: all $(BENCHES:%=$(BUILD)/test/bench/%) ## print the figures of docs/benchmarks.md, measured here
+bench: all $(BENCHES:%=$(BUILD)/test/bench/%) $(BUILD)/test/bench/malloc_count.so ## print the figures of docs/benchmarks.md, measured here
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/bench/bench.py
 

@@ -10,8 +10,8 @@
 #include "gateway/normalise.h"
 #include "gateway/record.h"
 
-/* entry_make makes a record of the shape that normalise writes; free it. device and payload are JSON: "\"d1\"" without its quotes, "{...}". The id
- * ends with the number. */
+/* entry_make makes a record of the shape that normalise writes; free it. device and payload are JSON: "\"d1\"" without
+ * its quotes, "{...}". The id ends with the number. */
 static inline uint8_t *entry_make(int64_t time_us, const char *device, const char *payload, unsigned number)
 {
 	char time[TIME_LEN];
@@ -22,9 +22,12 @@ static inline uint8_t *entry_make(int64_t time_us, const char *device, const cha
 	char *json = (char *)entry + RECORD_HEADER;
 	time_write(time, time_us);
 	int id_at = snprintf(json, room, "{\"@timestamp\":\"%.*s\",\"event\":{\"id\":\"", TIME_LEN, time);
-	int device_at = id_at + snprintf(json + id_at, room - (size_t)id_at, "01KC%022u\"},\"device\":{\"id\":\"", number);
+	int device_at =
+	    id_at + snprintf(json + id_at, room - (size_t)id_at, "01KC%022u\"},\"device\":{\"id\":\"", number);
 	int len = device_at + snprintf(json + device_at, room - (size_t)device_at,
-	    "%s\"},\"network\":{\"protocol\":\"tcp\"},\"sluice\":{\"v\":1,\"listener\":\"line\",\"channel\":\"a/b\"},\"payload\":%s}", device, payload);
+	                               "%s\"},\"network\":{\"protocol\":\"tcp\"},\"sluice\":{\"v\":1,\"listener\":"
+	                               "\"line\",\"channel\":\"a/b\"},\"payload\":%s}",
+	                               device, payload);
 	struct record r = {
 	    .kind = RECORD_TELEMETRY,
 	    .flags = strchr(device, '\\') ? RECORD_DEVICE_ESCAPED : 0,
