@@ -1,8 +1,8 @@
 /* The protocols that Sluice speaks: one line each. */
 #include "protocols/protocol.h"
 
-extern const struct protocol protocol_tcp, protocol_mqtt, protocol_coap;
+extern const struct protocol protocol_tcp, protocol_http, protocol_mqtt, protocol_coap;
 
 const struct protocol *const protocol_list[] = {
-    &protocol_tcp, &protocol_mqtt, &protocol_coap, NULL,
+    &protocol_tcp, &protocol_http, &protocol_mqtt, &protocol_coap, NULL,
 };

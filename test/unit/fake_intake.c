@@ -34,6 +34,7 @@ struct intake *fake_intake_new(void)
 	                                          .time_future = 86400000000u};
 	in->name = "test";
 	in->room = -1;
+	in->lane_room = -1;
 	in->turn_limit = -1;
 	in->refuse_reason = REFUSED_PAYLOAD;
 	in->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -190,7 +191,7 @@ static enum gw_err fake_refuse(struct intake *in, enum gw_err err, enum refusal_
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
 {
 	in->puts++;
-	if (in->full || in->room == 0)
+	if (in->full || in->room == 0 || in->lane_room == 0)
 		return GW_FULL;
 	if (in->refuse) {
 		enum gw_err err = in->refuse;
@@ -219,6 +220,8 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	}
 	if (in->room > 0)
 		in->room--;
+	if (in->lane_room > 0)
+		in->lane_room--;
 	stat_add(&in->stats.received, 1);
 	stat_add(&in->stats.accepted, 1);
 	in->position += 64 + m->payload_len;

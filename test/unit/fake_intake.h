@@ -44,6 +44,7 @@ struct intake {
 	bool manual;        /* false: everything is settled as soon as it is flushed */
 	bool full;          /* intake_put says GW_FULL */
 	int64_t room;       /* messages until it becomes full by itself; -1: never */
+	int64_t lane_room;  /* messages until the lane has no room, though intake_full is false; -1: always room */
 	enum gw_err refuse; /* GW_INVALID or GW_TOOBIG: the next put is refused, once, with this reason */
 	enum refusal_reason refuse_reason;
 	const char
