@@ -4,5 +4,5 @@
 extern const struct protocol protocol_tcp, protocol_http, protocol_mqtt, protocol_coap;
 
 const struct protocol *const protocol_list[] = {
-    &protocol_tcp, &protocol_http, &protocol_mqtt, &protocol_coap, NULL,
+    &protocol_mqtt, &protocol_coap, &protocol_tcp, &protocol_http, NULL,
 };

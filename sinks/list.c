@@ -1,8 +1,8 @@
 /* The kinds of sinks that Sluice writes to: one line each. */
 #include "sinks/sink.h"
 
-extern const struct sink sink_null, sink_file, sink_kafka;
+extern const struct sink sink_null, sink_file, sink_kafka, sink_elasticsearch;
 
 const struct sink *const sink_list[] = {
-    &sink_null, &sink_file, &sink_kafka, NULL,
+    &sink_file, &sink_kafka, &sink_elasticsearch, &sink_null, NULL,
 };
