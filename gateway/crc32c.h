@@ -1,6 +1,6 @@
-/* CRC-32C (Castagnoli; RFC 3720 appendix B.4), by the processor's instruction where it has one (x86 SSE4.2, ARMv8 CRC), else
- * by table. crc32c(0, "123456789", 9) == 0xE3069283. Continues: crc32c(crc32c(0, a, n), b, m) is the sum of a followed by b.
- * Any thread. The choice is made once, before main. */
+/* CRC-32C (Castagnoli; RFC 3720 appendix B.4), by the processor's instruction where it has one (x86 SSE4.2, ARMv8 CRC),
+ * else by table. crc32c(0, "123456789", 9) == 0xE3069283. Continues: crc32c(crc32c(0, a, n), b, m) is the sum of a
+ * followed by b. Any thread. The choice is made once, before main. */
 #ifndef SLUICE_GATEWAY_CRC32C_H
 #define SLUICE_GATEWAY_CRC32C_H
 

@@ -7,7 +7,8 @@
  *	for (;;) {
  *		now = intake_turn(in);
  *		if (intake_phase(in) != INTAKE_RUN) stop accepting and reading; return when nothing waits any more
- *		... read sockets; for each message: intake_put, then intake_await(position, who, what) if an answer is due
+ *		... read sockets; for each message: intake_put, then intake_await(position, who, what) if an answer is
+ *due
  *... intake_flush(in);                          // publish what was put, wake the journal: once per turn while
  *(intake_answer(in, &a)) ...          // answers that are due now, in the order of intake_await
  *		... write the answers out: one write per connection ...

@@ -47,16 +47,17 @@ void histogram_add(struct histogram *h, uint64_t us, uint64_t n); /* one writing
 
 /* One per listener thread; summed per listener when shown. Written by the listener's thread. */
 struct listener_stats {
-	_Alignas(64) stat_t received;   /* messages that arrived whole */
-	stat_t accepted;                /* messages put into the lane */
-	stat_t received_bytes;          /* payload bytes of received messages */
-	stat_t acknowledged;            /* answers "accepted" given to devices */
-	stat_t late;                    /* answers given because ack_timeout ran out */
-	stat_t duplicates;              /* retransmissions recognised and not taken again */
-	stat_t forgotten;               /* requests whose memory was given up before its time, for want of room: a retransmission would be taken again */
-	stat_t dropped;                 /* unacknowledged kinds (QoS 0, NON) that found no room */
-	stat_t dead;                    /* invalid messages taken as dead letters */
-	stat_t connections;             /* gauge: open now */
+	_Alignas(64) stat_t received; /* messages that arrived whole */
+	stat_t accepted;              /* messages put into the lane */
+	stat_t received_bytes;        /* payload bytes of received messages */
+	stat_t acknowledged;          /* answers "accepted" given to devices */
+	stat_t late;                  /* answers given because ack_timeout ran out */
+	stat_t duplicates;            /* retransmissions recognised and not taken again */
+	stat_t forgotten;   /* requests whose memory was given up before its time, for want of room: a retransmission
+	                       would be taken again */
+	stat_t dropped;     /* unacknowledged kinds (QoS 0, NON) that found no room */
+	stat_t dead;        /* invalid messages taken as dead letters */
+	stat_t connections; /* gauge: open now */
 	stat_t connections_opened;      /* total */
 	stat_t held;                    /* times a sender was held back */
 	stat_t network_in, network_out; /* bytes on the sockets */
