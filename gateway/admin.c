@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define CONNECTIONS 64u
+#define PER_ADDRESS 16u /* of them: a probe from elsewhere still finds room when somebody holds connections open */
 #define IDLE_SECONDS 10u
 
 const struct setting admin_settings[] = {
@@ -136,7 +137,9 @@ static int bind_socket(const struct address *address, struct why *why)
 	if (fd >= 0 && list->ai_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	if (fd < 0 || bind(fd, list->ai_addr, list->ai_addrlen) < 0 || listen(fd, 128) < 0) {
-		why_set(why, GW_IO, "admin.listen: %s port %s: %s", address->host, address->port, strerror(errno));
+		why_set(why, GW_IO, "admin.listen: %s port %s: %s%s", address->host, address->port, strerror(errno),
+		        errno == EADDRINUSE ? "; another program has it: choose another port, or stop that program"
+		                            : "");
 		if (fd >= 0)
 			close(fd);
 		fd = -1;
@@ -171,8 +174,9 @@ enum gw_err admin_open(struct admin **out, const struct admin_settings *settings
 	bound_address(fd, address);
 	a->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, handle, a,
 	                             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
-	                             MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	                             (size_t)8192, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+	                             MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT,
+	                             IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)8192,
+	                             MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 	if (!a->daemon) {
 		close(fd);
 		free(a);

@@ -97,14 +97,17 @@ enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *d
 	}
 	uint64_t saved;
 	switch (slots_read(disk, c->fd, &c->count, &saved)) {
-	case SLOTS_UNREAD: why_set(why, GW_IO, "cursor %s: %s cannot be read: the disk failed", name, c->path); goto failed;
+	case SLOTS_UNREAD:
+		why_set(why, GW_IO, "cursor %s: %s cannot be read: the disk failed", name, c->path);
+		goto failed;
 	case SLOTS_GOOD:
 		*existed = true;
 		atomic_init(&c->saved, saved);
 		atomic_init(&c->sequence, saved);
 		return GW_OK;
 	case SLOTS_DAMAGED: /* it was somewhere: behind everything only repeats, anything else could lose */
-		log_event(LOG_ERROR, "journal", "a cursor is damaged; its sink starts with the oldest record", LOG_S("sink.name", name));
+		log_event(LOG_ERROR, "journal", "a cursor is damaged; its sink starts with the oldest record",
+		          LOG_S("sink.name", name));
 		start = 0;
 		atomic_init(&c->sequence, start);
 		break;

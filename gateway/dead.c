@@ -29,6 +29,20 @@ void dead_fini(struct dead_file *d)
 	d->fd = -1;
 }
 
+/* A crash or a full disk may have left half a line: it is ended, so that it spoils no other. After a failure the end that
+ * can be read may be another one than that on the disk: it is ended in any case. */
+static int end_last_line(const struct dead_file *d, int fd)
+{
+	char last = '\n';
+	int64_t size = d->disk->size(d->disk, fd);
+	if (size <= 0)
+		return (int)size;
+	int64_t n = d->disk->read(d->disk, fd, &last, 1, (uint64_t)size - 1);
+	if (n < 0)
+		return (int)n;
+	return last == '\n' && !d->spoilt ? 0 : d->disk->write(d->disk, fd, "\n", 1, 0);
+}
+
 static int open_file(struct dead_file *d)
 {
 	char dir[4096];
@@ -44,12 +58,22 @@ static int open_file(struct dead_file *d)
 	if (fd < 0)
 		return fd;
 	int err = d->disk->sync_dir(d->disk, slash && slash != dir ? dir : ".");
+	if (!err)
+		err = end_last_line(d, fd);
 	if (err) {
 		d->disk->close(d->disk, fd);
 		return err;
 	}
 	d->fd = fd;
+	d->spoilt = false;
 	return 0;
+}
+
+static void close_spoilt(struct dead_file *d)
+{
+	d->disk->close(d->disk, d->fd);
+	d->fd = -1;
+	d->spoilt = true;
 }
 
 enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry)
@@ -74,7 +98,10 @@ enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason,
 	memcpy(line + len, "}\n", 2);
 	int err = d->disk->write(d->disk, d->fd, line, len + 2, 0);
 	free(line);
-	return err ? GW_IO : GW_OK;
+	if (!err)
+		return GW_OK;
+	close_spoilt(d); /* part of the line may be there: opened anew, it is ended first */
+	return GW_IO;
 }
 
 enum gw_err dead_sync(struct dead_file *d)
@@ -82,7 +109,6 @@ enum gw_err dead_sync(struct dead_file *d)
 	if (d->fd < 0 || d->disk->sync(d->disk, d->fd) == 0)
 		return GW_OK;
 	/* What was written may be gone without a word: it is written again, through a new descriptor. */
-	d->disk->close(d->disk, d->fd);
-	d->fd = -1;
+	close_spoilt(d);
 	return GW_IO;
 }

@@ -4,6 +4,7 @@
 #ifndef SLUICE_GATEWAY_DEAD_H
 #define SLUICE_GATEWAY_DEAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "gateway/disk.h"
@@ -14,6 +15,7 @@ struct dead_file {
 	char *path; /* owned */
 	const char *sink;
 	int fd; /* -1: not open yet; it is made with the first dead letter */
+	bool spoilt; /* a write or sync failed: what stands at the end is not known */
 };
 
 enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink);

@@ -139,7 +139,9 @@ static int real_rename(const struct disk *d, const char *from, const char *to)
 static int real_make_dir(const struct disk *d, const char *path)
 {
 	(void)d;
-	return mkdir(path, 0750) < 0 && errno != EEXIST ? -errno : 0;
+	if (mkdir(path, 0750) == 0)
+		return 0;
+	return errno == EEXIST ? 1 : -errno;
 }
 
 static int real_list(const struct disk *d, const char *path, void (*each)(void *context, const char *name),
@@ -213,6 +215,20 @@ const char *disk_kind(const char *path, bool *volatile_)
 	return NULL;
 }
 
+/* A new directory is not there until the one above it is synced. Cuts the last part off path, for the call. */
+static int sync_above(const struct disk *d, char *path)
+{
+	char *slash = strrchr(path, '/');
+	if (!slash)
+		return d->sync_dir(d, ".");
+	if (slash == path)
+		return d->sync_dir(d, "/");
+	*slash = '\0';
+	int err = d->sync_dir(d, path);
+	*slash = '/';
+	return err;
+}
+
 int disk_make_path(const struct disk *d, const char *path)
 {
 	char part[PATH_MAX];
@@ -224,9 +240,11 @@ int disk_make_path(const struct disk *d, const char *path)
 			continue;
 		memcpy(part, path, i);
 		part[i] = '\0';
-		int err = d->make_dir(d, part);
-		if (err)
-			return err;
+		int made = d->make_dir(d, part);
+		if (made < 0)
+			return made;
+		if (made == 0 && (made = sync_above(d, part)))
+			return made;
 	}
 	return 0;
 }

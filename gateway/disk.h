@@ -36,7 +36,7 @@ struct disk {
 	int64_t (*size)(const struct disk *d, int fd);
 	int (*remove)(const struct disk *d, const char *path);
 	int (*rename)(const struct disk *d, const char *from, const char *to);
-	int (*make_dir)(const struct disk *d, const char *path); /* 0 also when it is there already */
+	int (*make_dir)(const struct disk *d, const char *path); /* 1: it was there already */
 	/* list calls each(context, name) for every name in a directory but . and .. */
 	int (*list)(const struct disk *d, const char *path, void (*each)(void *context, const char *name),
 	            void *context);
@@ -51,7 +51,7 @@ extern const struct disk disk_real;
  * container. */
 const char *disk_kind(const char *path, bool *volatile_);
 
-/* disk_make_path makes a directory and those above it. 0 or a negative errno. */
+/* disk_make_path makes a directory and those above it, each safe in the one above. 0 or a negative errno. */
 int disk_make_path(const struct disk *d, const char *path);
 
 #endif

@@ -153,7 +153,8 @@ static enum gw_err check_segment(const struct gateway_plan *plan, struct why *wh
 	if (j->segment % DISK_ALIGN)
 		return why_set(why, GW_CONFIG, "journal.segment: must be a multiple of 4KiB");
 	if (j->block > j->segment / 2)
-		return why_set(why, GW_CONFIG, "journal.block: %llu bytes; at most half of journal.segment, which is %llu",
+		return why_set(why, GW_CONFIG,
+		               "journal.block: %llu bytes; at most half of journal.segment, which is %llu",
 		               (unsigned long long)j->block, (unsigned long long)j->segment);
 	for (size_t i = 0; i < plan->listener_count; i++) {
 		uint64_t lane = plan->listeners[i].common->lane, most = lane / 4 < RECORD_MAX ? lane / 4 : RECORD_MAX;

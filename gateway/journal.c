@@ -300,7 +300,7 @@ static bool need_block(struct journal *j, size_t body)
  * write. */
 static bool gather(struct journal *j)
 {
-	size_t most = j->settings->block - BLOCK_HEADER;
+	size_t most = j->most_body;
 	if (!need_block(j, most))
 		return false;
 	struct block *b = j->block;
@@ -580,10 +580,21 @@ static void *journal_run(void *arg)
 
 enum gw_err journal_start(struct journal *j, struct why *why)
 {
-	uint64_t lanes = 0;
-	for (size_t i = 0; i < j->lane_count; i++)
-		lanes += j->lanes[i].lane->size;
-	j->promised = 2 * lanes + 2 * block_size(j->settings->block) + (64 << 10);
+	uint64_t lanes = 0, segment = j->settings->segment - SEGMENT_HEADER; /* a block never leaves its segment */
+	for (size_t i = 0; i < j->lane_count; i++) {
+		size_t size = j->lanes[i].lane->size, largest = size / 4 < RECORD_MAX ? size / 4 : RECORD_MAX;
+		if (j->settings->type == JOURNAL_DISK && block_size(largest) > segment)
+			return why_set(why, GW_CONFIG,
+			    "journal.segment: %llu KiB are too small for the listeners' lanes: a record may have %llu KiB. Raise it, or lower "
+			    "`lane` of the listeners",
+			    (unsigned long long)j->settings->segment >> 10, (unsigned long long)largest >> 10);
+		lanes += size;
+	}
+	uint64_t block = j->settings->block;
+	if (j->settings->type == JOURNAL_DISK && block > segment)
+		block = segment;
+	j->most_body = block - BLOCK_HEADER;
+	j->promised = 2 * lanes + 2 * block_size(j->most_body) + (64 << 10);
 	enum gw_err err = space_prepare(j, why);
 	if (err)
 		return err;

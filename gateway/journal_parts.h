@@ -48,6 +48,7 @@ struct journal {
 		_Atomic bool *sleeping;
 	} readers[CURSORS_MAX];
 	size_t reader_count;
+	size_t most_body;  /* bytes of entries in a block, but for a single larger entry */
 	uint64_t promised; /* bytes that must be free for what the lanes may hold */
 	int wake_fd;
 	pthread_t thread;
@@ -95,8 +96,8 @@ int space_open(const struct journal *j, uint32_t number, unsigned flags);
 /* space_prepare limits the journal to the file system it is on; promised is known. GW_OK | GW_CONFIG (too small) |
  * GW_IO. */
 enum gw_err space_prepare(struct journal *j, struct why *why);
-/* space_free_passed makes spares of the segments whose records are all at or below `least`; never of the last one, which is
- * being written. */
+/* space_free_passed makes spares of the segments whose records are all at or below `least`; never of the last one,
+ * which is being written. */
 void space_free_passed(struct journal *j, uint64_t least);
 /* space_keep gives back what the cursors have passed, keeps enough spares ready, and decides `full`. */
 void space_keep(struct journal *j);

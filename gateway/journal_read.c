@@ -1,4 +1,5 @@
 /* What pumps read: the newest blocks from memory (the tail), older ones from the segments, a window at a time. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 static struct block *tail_at(const struct journal *j, size_t i)
 {
+	assert(j->tail_room > 0);
 	return j->tail[(j->tail_first + i) % j->tail_room];
 }
 

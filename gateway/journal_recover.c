@@ -240,7 +240,8 @@ static void look_at_cursor(void *context, const char *name)
 }
 
 /* Segments that were free before the stop look like any others, but some of them were used again meanwhile: a new sink
- * would meet the rest with gaps between them. They are those that all cursors, also of sinks that are gone, have passed. */
+ * would meet the rest with gaps between them. They are those that all cursors, also of sinks that are gone, have
+ * passed. */
 static void free_again(struct journal *j)
 {
 	struct passed p = {.journal = j, .least = UINT64_MAX};
@@ -263,11 +264,13 @@ enum gw_err journal_recover(struct journal *j, struct why *why)
 		              "journal: %s was written by a newer Sluice (format version %u, this one knows %u): use "
 		              "that version",
 		              j->dir, found.newer_version, SEGMENT_VERSION);
-	else if (found.unread) /* not the same as damage: it may be whole, and its numbers must not be given out again */
+	else if (found
+	             .unread) /* not the same as damage: it may be whole, and its numbers must not be given out again */
 		err = why_set(why, GW_IO,
-		    "journal: %s/%08u.segment cannot be read: the disk failed. If it stays so, move that file away; its records "
-		    "are lost then",
-		    j->dir, found.unread_number);
+		              "journal: %s/%08u.segment cannot be read: the disk failed. If it stays so, move that "
+		              "file away; its records "
+		              "are lost then",
+		              j->dir, found.unread_number);
 	else if (numbers.nomem || !keep_counting(j, &found))
 		err = why_set(why, GW_NOMEM, "journal: out of memory");
 	else if (j->segment_count > 0 && !(err = take_up(j, why)))

@@ -97,7 +97,12 @@ enum gw_err space_prepare(struct journal *j, struct why *why)
 		if (share < (double)j->limit)
 			j->limit = (uint64_t)share;
 	}
-	uint64_t least = j->promised + s->segment;
+	/* One segment is being written; the others alone must be able to hold what is promised, and the slack after
+	 * which `full` ends again (space_keep), or a journal that became full when its current segment was nearly used
+	 * up would stay so for ever. */
+	uint64_t spares =
+	    (j->promised + s->segment / 2 + s->segment - SEGMENT_HEADER - 1) / (s->segment - SEGMENT_HEADER);
+	uint64_t least = s->type == JOURNAL_DISK ? (spares + 1) * s->segment : j->promised + s->segment;
 	if (j->limit >= least)
 		return GW_OK;
 	return why_set(why, GW_CONFIG,
@@ -197,9 +202,11 @@ void space_keep(struct journal *j)
 	space_free_passed(j, journal_least_cursor(j));
 	uint64_t want = j->promised + (uint64_t)j->settings->preallocate * j->settings->segment;
 	uint64_t enough = j->was_full ? j->promised + j->settings->segment / 2 : j->promised;
+	want = want < enough ? enough : want;
 	while (room_now(j) < want && may_grow(j) && make_spare(j))
 		;
-	/* A backlog that is gone leaves spares behind: they go back to the file system, slowly, as the next one may need them. */
+	/* A backlog that is gone leaves spares behind: they go back to the file system, slowly, as the next one may
+	 * need them. */
 	if (room_now(j) > want + 2 * j->settings->segment && j->spare_count > 0 &&
 	    clock_mono_us() - j->trimmed_us > TRIM_US) {
 		j->trimmed_us = clock_mono_us();

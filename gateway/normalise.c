@@ -419,7 +419,9 @@ static char *put_details(struct normaliser *n, const struct normalise_plan *p, c
 		at = put_text(at, m->idempotency_key, m->idempotency_key_len, NULL);
 		at = PUT(at, "\"");
 	}
-	if (n->include_content_type && m->content_type_len > 0) {
+	/* A header may hold any byte above 0x7f (RFC 9110 section 5.5); what is not UTF-8 would spoil the record. */
+	if (n->include_content_type && m->content_type_len > 0 &&
+	    utf8_check(m->content_type, m->content_type_len) == m->content_type_len) {
 		at = PUT(at, ",\"content_type\":\"");
 		at = put_text(at, m->content_type, m->content_type_len, NULL);
 		at = PUT(at, "\"");

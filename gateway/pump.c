@@ -17,8 +17,8 @@
 #include "gateway/log.h"
 #include "gateway/record.h"
 
-#define SAVE_US 250000  /* how often the cursor is stored: so long, what is delivered is kept in the journal */
-#define BLOCKS_MAX 64u  /* blocks that one batch may lean on */
+#define SAVE_US 250000 /* how often the cursor is stored: so long, what is delivered is kept in the journal */
+#define BLOCKS_MAX 64u /* blocks that one batch may lean on */
 
 static const char *const froms[] = {"oldest", "now", NULL};
 
@@ -83,7 +83,8 @@ struct pump {
 	int64_t quiet_until_us; /* the sink is not asked before that */
 	int64_t saved_us, filling_since_us;
 	unsigned random;
-	struct log_limit retry_log, save_log;
+	struct log_limit retry_log, save_log, read_log;
+	bool stuck; /* what should be there could not be read: not asked for again at once */
 	bool has_all;
 };
 
@@ -179,7 +180,8 @@ static void keep_spare(struct pump *p, struct batch *b)
 	p->spare = b;
 }
 
-/* Finished batches at the front are passed. */
+/* Finished batches at the front are passed. Behind one that takes long, neighbours that are finished become one, so that the list stays as short as what
+ * is with the sink. */
 static void pass_finished(struct pump *p)
 {
 	while (p->first && p->first->finished) {
@@ -190,13 +192,23 @@ static void pass_finished(struct pump *p)
 			p->last = NULL;
 		keep_spare(p, b);
 	}
+	for (struct batch *b = p->first; b; b = b->next)
+		while (b->finished && b->next && b->next->finished) {
+			struct batch *gone = b->next;
+			b->last_sequence = gone->last_sequence;
+			b->next = gone->next;
+			if (!b->next)
+				p->last = b;
+			keep_spare(p, gone);
+		}
 	if (!p->plan.sink->deferred)
 		move_cursor(p);
 }
 
 void sink_synced(struct sink_host *host)
 {
-	move_cursor(host->pump);
+	if (!host->pump->rewind) /* asked for and not done yet: what was finished until now is not to be believed */
+		move_cursor(host->pump);
 }
 
 void sink_rewind(struct sink_host *host)
@@ -209,7 +221,9 @@ void sink_rewind(struct sink_host *host)
 static void back_off(struct pump *p, uint64_t least_ms)
 {
 	const struct sink_settings *s = p->plan.common;
-	p->backoff_us = p->backoff_us ? p->backoff_us * 2 : s->backoff_min;
+	int64_t now = clock_mono_us();
+	if (now >= p->quiet_until_us) /* batches that fail together make it longer once */
+		p->backoff_us = p->backoff_us ? p->backoff_us * 2 : s->backoff_min;
 	if (p->backoff_us > s->backoff_max)
 		p->backoff_us = s->backoff_max;
 	uint64_t wait = p->backoff_us / 2 + (uint64_t)rand_r(&p->random) % (p->backoff_us / 2 + 1);
@@ -217,7 +231,8 @@ static void back_off(struct pump *p, uint64_t least_ms)
 		wait = least_ms * 1000;
 	if (wait > s->backoff_max)
 		wait = s->backoff_max;
-	p->quiet_until_us = clock_mono_us() + (int64_t)wait;
+	if (p->quiet_until_us < now + (int64_t)wait)
+		p->quiet_until_us = now + (int64_t)wait;
 }
 
 /* A record that was retried for longer than give_up_after is dead. */
@@ -230,18 +245,17 @@ static bool given_up(const struct pump *p, const struct batch *b)
 static void bury(struct pump *p, struct batch *b)
 {
 	size_t buried = 0;
-	for (size_t i = 0; i < b->count; i++) {
+	bool failed = false;
+	for (size_t i = 0; i < b->count && !failed; i++) {
 		struct batch_item *item = &b->items[i];
 		if (item->state != ITEM_DEAD)
 			continue;
-		if (dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry))
-			item->state = ITEM_RETRY;
-		else
-			buried++;
+		failed = dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry) != GW_OK;
+		buried++;
 	}
 	if (buried == 0)
 		return;
-	if (dead_sync(&p->dead)) {
+	if (failed || dead_sync(&p->dead)) {
 		for (size_t i = 0; i < b->count; i++)
 			if (b->items[i].state == ITEM_DEAD)
 				b->items[i].state = ITEM_RETRY; /* the sink will say it again */
@@ -293,6 +307,12 @@ void batch_finish(struct batch *b)
 		b->items[kept++] = keep;
 	}
 	b->count = kept;
+	b->bytes = 0;
+	for (size_t i = 0; i < kept; i++) {
+		struct record r;
+		record_read(&r, b->items[i].entry);
+		b->bytes += r.json_len;
+	}
 	stat_add(&p->stats.delivered, delivered);
 	stat_add(&p->stats.delivered_bytes, bytes);
 	if (kept > 0) {
@@ -308,6 +328,7 @@ void batch_finish(struct batch *b)
 		p->backoff_us = 0;
 	histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);
 	b->finished = true;
+	batch_clear(b); /* its blocks are not kept while it waits for those in front of it */
 	pass_finished(p);
 }
 
@@ -319,9 +340,15 @@ static bool next_entry(struct pump *p)
 	while (!p->block || p->sequence > block_last(p->block)) {
 		block_release(p->block);
 		p->block = NULL;
+		bool there = journal_last(p->journal) >= p->sequence;
 		pulse_outside(&p->pulse, true);
 		enum gw_err err = journal_read(p->reader, p->sequence, &p->block);
 		pulse_outside(&p->pulse, false);
+		p->stuck = err && there;
+		uint64_t left_out;
+		if (p->stuck && log_allow(&p->read_log, clock_mono_us() / 1000, &left_out))
+			log_event(LOG_ERROR, "sink", "cannot read the journal, will try again", LOG_S("sink.name", p->plan.name),
+			          LOG_N("sluice.journal.sequence", p->sequence));
 		if (err)
 			return false;
 		p->entry = block_entries(p->block);
@@ -501,7 +528,7 @@ static void wait_for_work(struct pump *p, int timeout_ms)
 {
 	uint64_t n;
 	atomic_store_explicit(&p->sleeping, true, memory_order_seq_cst);
-	bool more = p->with_sink < (size_t)p->plan.common->in_flight && p->waiting == 0 && !p->filling &&
+	bool more = !p->stuck && p->with_sink < (size_t)p->plan.common->in_flight && p->waiting == 0 && !p->filling &&
 	            clock_mono_us() >= p->quiet_until_us && journal_last(p->journal) >= p->sequence;
 	if (more)
 		timeout_ms = 0;

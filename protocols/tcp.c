@@ -150,7 +150,9 @@ static bool is_name(const uint8_t *text, size_t len)
  * beforehand. */
 static const struct json_pointer *device_pointer(const struct tcp *t, const uint8_t *text, size_t len)
 {
-	if (t->pointer_count <= 1)
+	if (t->pointer_count == 0)
+		return NULL; /* not an empty pointer: that one finds the whole payload */
+	if (t->pointer_count == 1)
 		return t->pointers;
 	const char *json = (const char *)text;
 	if (json_check(json, len, (unsigned)intake_settings(t->in)->max_depth).type == JSON_INVALID)

@@ -3,7 +3,7 @@
  * It stands behind the journal, so it need not sync every batch: it syncs when sync_bytes were written or sync_interval
  * has passed, and only then the cursor moves (`deferred` in sinks/sink.h), so it never passes what could still be lost.
  * After a crash the records since the last sync are written again, so a line may be there twice, with the same
- * event.id; an unfinished last line is ended with a newline before anything is appended, so it spoils no other.
+ * event.id; an unfinished last line is cut off before anything is appended.
  *
  * Rotation renames FILE to FILE.YYYYMMDDTHHMMSS (UTC, with -N when taken) and starts a new one; `keep` limits how many
  * are kept. */
@@ -68,20 +68,47 @@ static void dir_of(const char *path, char *out, size_t size)
 		*slash = '\0';
 }
 
-/* An earlier crash may have left half a line. */
+/* Where the last whole line of a file of `size` bytes ends; 0: there is none. Negative errno. */
+static int64_t last_line_end(int fd, int64_t size)
+{
+	char part[65536];
+	while (size > 0) {
+		int64_t len = size < (int64_t)sizeof(part) ? size : (int64_t)sizeof(part);
+		if (pread(fd, part, (size_t)len, size - len) != len)
+			return -EIO;
+		const char *newline = memrchr(part, '\n', (size_t)len);
+		if (newline)
+			return size - len + (newline - part) + 1;
+		size -= len;
+	}
+	return 0;
+}
+
+/* An earlier crash may have left half a line. It was never synced, so the cursor is before it and the whole record
+ * comes again: it is cut off. What does not look like the beginning of a record is not ours to cut: it is ended with a
+ * newline. */
 static int end_last_line(int fd, uint64_t *size)
 {
+	static const char head[] = "{\"@timestamp\":";
 	struct stat st;
-	char last;
+	char begin[sizeof(head) - 1] = {0};
 	if (fstat(fd, &st) < 0)
 		return -errno;
+	int64_t end = last_line_end(fd, st.st_size);
+	if (end < 0)
+		return (int)end;
 	*size = (uint64_t)st.st_size;
-	if (st.st_size == 0 || (pread(fd, &last, 1, st.st_size - 1) == 1 && last == '\n'))
+	size_t torn = (size_t)(st.st_size - end) < sizeof(begin) ? (size_t)(st.st_size - end) : sizeof(begin);
+	if (torn == 0)
 		return 0;
-	if (write(fd, "\n", 1) != 1)
+	if (pread(fd, begin, torn, end) != (ssize_t)torn)
 		return -EIO;
+	if (memcmp(begin, head, torn) == 0) {
+		*size = (uint64_t)end;
+		return ftruncate(fd, end) < 0 ? -errno : 0;
+	}
 	(*size)++;
-	return 0;
+	return write(fd, "\n", 1) == 1 ? 0 : -EIO;
 }
 
 static int file_start(struct file_sink *f)

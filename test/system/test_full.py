@@ -1,0 +1,277 @@
+"""Full is an answer, not a loss: a journal without room, a disk without room, and what devices hear meanwhile."""
+
+import asyncio
+import json
+import os
+import socket
+import threading
+
+import pytest
+from conftest import merge, wait_until
+from harness import ROOT
+from numbered import CoapDevice, HttpBatchDevice, HttpDevice, MqttDevice, TcpDevice
+
+NAMES = ("mqtt", "coap", "tcp", "http")
+SMALL_LANES = {"listeners": merge({name: {"lane": "64KiB", "max_payload": "8KiB"} for name in NAMES},
+                                  {"tcp": {"reply": "count"}})}
+TINY = merge(SMALL_LANES, {"journal": {"segment": "1MiB", "max_bytes": "4MiB", "block": "64KiB", "preallocate": 0}})
+FILLER = b'{"device":"filler","text":"' + b"x" * 1000 + b'"}\n'
+
+
+class Relay:
+    """A port at which nothing listens until start(); from then on connections lead to another one."""
+
+    def __init__(self, port, target):
+        self.address, self.target, self.socket = f"127.0.0.1:{port}", ("127.0.0.1", target), None
+
+    def start(self):
+        self.socket = socket.create_server(("127.0.0.1", int(self.address.split(":")[1])))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                near = self.socket.accept()[0]
+            except OSError:
+                return
+            far = socket.create_connection(self.target)
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self._copy, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def _copy(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def stop(self):
+        if self.socket:
+            self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+
+@pytest.fixture
+def relay(free_port, kafka):
+    relay = Relay(free_port(), kafka.port)
+    yield relay
+    relay.stop()
+
+
+def fill(gateway, timeout=30):
+    """Sends lines until nothing is taken any more; returns how many were acknowledged."""
+    with socket.create_connection(gateway.address("tcp"), timeout=0.5) as s:
+        safe, sent = 0, 0
+        while True:
+            try:
+                s.sendall(FILLER * 20)
+                sent += 20
+                while safe < sent:
+                    safe = int(s.recv(4096).split()[-1])
+            except TimeoutError:
+                break
+    wait_until(lambda: gateway.status("/readyz") == 503, timeout, "it tells that it is full")
+    return safe
+
+
+def coap_post(gateway, device="d1"):
+    """(code, Max-Age) of a confirmable POST, by a real client."""
+    import aiocoap
+
+    async def run():
+        context = await aiocoap.Context.create_client_context()
+        try:
+            request = aiocoap.Message(code=aiocoap.POST, payload=b'{"n":1}', content_format=50,
+                                      uri=f"coap://127.0.0.1:{gateway.port('coap')}/t/{device}")
+            answer = await asyncio.wait_for(context.request(request).response, 20)
+            return answer.code.dotted, answer.opt.max_age
+        finally:
+            await context.shutdown()
+    return asyncio.run(run())
+
+
+def http_post(gateway, body=b"{}", path="/v1/telemetry/d1", kind="application/json"):
+    import httpx
+
+    return httpx.post(gateway.url(path), content=body, headers={"Content-Type": kind}, trust_env=False, timeout=20)
+
+
+def check_answers_while_full(gateway):
+    answer = http_post(gateway)
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1, answer.headers
+    assert answer.headers["Content-Type"] == "application/problem+json" and answer.json()["status"] == 503
+    batch = http_post(gateway, b'{"device":"d1"}\n' * 3, "/v1/telemetry", "application/x-ndjson")
+    assert batch.status_code == 503 and int(batch.headers["Retry-After"]) >= 1
+    code, max_age = coap_post(gateway)
+    assert code == "5.03" and max_age >= 1
+
+
+class Silence:
+    """MQTT and TCP have no word for "later": connected devices hear nothing until their message is safe, and a client
+    that connects hears that the server is unavailable."""
+
+    connect = MqttDevice.packet(0x10, MqttDevice.text("MQTT") + b"\x04\x02\0\x3c" + MqttDevice.text("waiting"))
+    publish = MqttDevice.packet(0x32, MqttDevice.text("devices/waiting/c") + b"\0\x07" + b'{"n":-2}')
+
+    def __init__(self, gateway):
+        self.gateway = gateway
+        self.line = socket.create_connection(gateway.address("tcp"), timeout=20)
+        self.client = socket.create_connection(gateway.address("mqtt"), timeout=20)
+        self.client.sendall(self.connect)
+        assert self.client.recv(4) == b"\x20\x02\0\0"
+
+    def check_withheld(self):
+        self.line.sendall(b'{"device":"waiting","n":-1}\n')
+        self.client.sendall(self.publish)
+        for s in (self.line, self.client):
+            s.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                pytest.fail(f"acknowledged while full: {s.recv(10)}")
+            s.settimeout(20)
+        with socket.create_connection(self.gateway.address("mqtt"), timeout=20) as late:
+            late.sendall(self.connect.replace(b"waiting", b"unlucky"))
+            assert late.recv(4) == b"\x20\x02\0\x03"
+
+    def check_answered(self):
+        with self.line, self.client:
+            assert self.line.recv(10) == b"ok 1\n"
+            assert self.client.recv(4) == b"\x40\x02\0\x07"
+
+
+def fleet_of(gateway):
+    return [TcpDevice(gateway, rate=300), MqttDevice(gateway, rate=300), CoapDevice(gateway, rate=200),
+            HttpDevice(gateway, rate=200), HttpBatchDevice(gateway, rate=300)]
+
+
+def everything_arrived(gateway, devices, safe):
+    for device in devices:
+        device.finish(60)
+        assert not device.errors, (device.device, device.errors[:3])
+    wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the sinks have all")
+    records = gateway.records()
+    have = {(r["device"]["id"], r["payload"].get("n")) for r in records}
+    assert all((d.device, n) in have for d in devices for n in d.acked)
+    assert len([r for r in records if r["device"]["id"] == "filler"]) >= safe
+
+
+def test_a_full_journal_answers_as_each_protocol_can_and_recovers(sluice, kafka, relay):
+    topic = kafka.create_topic("full-journal")
+    gw = sluice(merge(TINY, {"stop": {"drain": "30s"}, "sinks": {"kafka": {
+        "brokers": relay.address, "topic": topic, "backoff_max": "500ms",
+        "properties": {"reconnect.backoff.max.ms": 200}}}}))
+    silence = Silence(gw)
+    safe = fill(gw)
+    assert safe > 500
+    assert gw.status("/livez") == 200, "full is no reason to restart it"
+    assert "[-] journal has room" in gw.admin_get("/readyz?verbose")[1]
+    metrics = gw.metrics()
+    assert metrics.sum("sluice_journal_full") == 1 and metrics.sum("sluice_journal_full_total") >= 1
+    check_answers_while_full(gw)
+    silence.check_withheld()
+    assert gw.metrics().sum("sluice_messages_refused_total", reason="full") >= 3
+    size = sum(f.stat().st_size for f in (gw.data / "journal").glob("*.segment"))
+    assert size <= 4 << 20
+
+    devices = fleet_of(gw)
+    for device in devices:
+        device.start()
+    relay.start()
+    wait_until(lambda: gw.status("/readyz") == 200, 30, "it has room again")
+    silence.check_answered()
+    everything_arrived(gw, devices, safe)
+    wanted = {(d.device, n) for d in devices for n in d.acked}
+
+    def consumed(messages):
+        values = [json.loads(m.value()) for m in messages]
+        return wanted <= {(v["device"]["id"], v["payload"].get("n")) for v in values} and \
+            sum(v["device"]["id"] == "filler" for v in values) >= safe
+    kafka.consume(topic, consumed, 30)
+
+
+def test_a_full_journal_is_still_full_and_whole_after_a_crash(sluice, kafka, relay):
+    topic = kafka.create_topic("full-journal-crash")
+    gw = sluice(merge(TINY, {"stop": {"drain": "30s"}, "sinks": {"kafka": {
+        "brokers": relay.address, "topic": topic, "backoff_max": "500ms",
+        "properties": {"reconnect.backoff.max.ms": 200}}}}))
+    safe = fill(gw)
+    for _ in range(3):
+        gw.kill()
+        gw.start(wait="live")
+        wait_until(lambda: gw.status("/readyz") == 503 and "[-] journal has room" in gw.admin_get("/readyz?verbose")[1],
+                   what="it is full again")
+        check_answers_while_full(gw)
+    relay.start()
+    wait_until(lambda: gw.status("/readyz") == 200, 30, "it has room again")
+    kafka.consume(topic, safe, 30)
+    assert http_post(gw).status_code == 204
+    assert gw.metrics().sum("sluice_journal_damaged_ranges_total") == 0
+
+
+# ---- a file system without room --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A program that runs the gateway with its data on a file system of its own, of 24 MiB, which ends with it."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system of its own takes root")
+    program = os.environ.get("SLUICE_BIN") or str(ROOT / "build" / "sluice")
+    mount = tmp_path / "small"
+    mount.mkdir()
+    script = tmp_path / "sluice-on-small-disk"
+    script.write_text(f"""#!/bin/sh
+exec unshare --mount sh -c 'mount -t tmpfs -o size=24m none {mount} && exec "$0" "$@"' {program} "$@"
+""")
+    script.chmod(0o755)
+    return script, mount
+
+
+def inside(gateway, path):
+    """A path as that process sees it."""
+    return f"/proc/{gateway.pid}/root{path}"
+
+
+def test_a_full_disk_stops_acknowledgements_and_nothing_else(sluice, small_disk, kafka, relay):
+    topic = kafka.create_topic("full-disk")
+    script, mount = small_disk
+    gw = sluice(merge(SMALL_LANES, {
+        "data": str(mount), "stop": {"drain": "30s"},
+        "journal": {"segment": "1MiB", "max_share": "100%", "keep_free": "0%", "block": "64KiB", "preallocate": 0},
+        "sinks": {"kafka": {"brokers": relay.address, "topic": topic, "backoff_max": "500ms",
+                            "properties": {"reconnect.backoff.max.ms": 200}},
+                  "file": {"backoff_max": "300ms"}}}), program=script)
+    with open(inside(gw, mount) + "/filler", "wb") as filler:
+        filler.write(b"\0" * (16 << 20))
+    silence = Silence(gw)
+    safe = fill(gw)
+    text = gw.admin_get("/readyz?verbose")[1]
+    assert "[-] journal has room" in text and gw.status("/livez") == 200
+    check_answers_while_full(gw)
+    silence.check_withheld()
+
+    devices = fleet_of(gw)
+    for device in devices:
+        device.start()
+    relay.start()
+    os.unlink(inside(gw, mount) + "/filler")
+    wait_until(lambda: gw.status("/readyz") == 200, 30, "it has room again")
+    silence.check_answered()
+    for device in devices:
+        device.finish(60)
+        assert not device.errors, (device.device, device.errors[:3])
+    wait_until(lambda: gw.metrics().sum("sluice_sink_lag_records") == 0, 60, "the sinks have all")
+    with open(inside(gw, mount) + "/telemetry.ndjson", "rb") as file:
+        lines = file.read().splitlines()
+    records = []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue  # half a line, written when the disk had no more room, and written whole behind it
+    have = {(r["device"]["id"], r["payload"].get("n")) for r in records}
+    assert all((d.device, n) in have for d in devices for n in d.acked)
+    assert sum(r["device"]["id"] == "filler" for r in records) >= safe
+    metrics = gw.metrics()
+    assert metrics.sum("sluice_journal_lost_records_total") == 0 and metrics.sum("sluice_sink_dead_records_total") == 0
