@@ -2,6 +2,7 @@
 #include "gateway/block.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "gateway/disk.h"
 #include "gateway/segment.h"
@@ -22,7 +23,8 @@ static _Atomic(struct block *) spares[SPARES];
 
 static void block_free(struct block *b)
 {
-	free(b->bytes);
+	if (!b->small)
+		free(b->bytes);
 	free(b);
 }
 
@@ -72,6 +74,30 @@ struct block *block_new(size_t room)
 	return b;
 }
 
+struct block *block_copy(const struct block *from, const uint8_t *bytes)
+{
+	size_t size = BLOCK_HEADER + (size_t)from->body;
+	struct block *b = NULL;
+	if (size >= SPARE_BYTES) {
+		b = block_new(block_size(from->body));
+	} else if ((b = calloc(1, sizeof(*b) + size))) {
+		/* Most blocks of a quiet gateway hold a record or two: 4 KiB and as much again for its alignment would
+		 * be most of the tail. */
+		b->bytes = (uint8_t *)(b + 1);
+		b->room = sizeof(*b) + size;
+		b->small = true;
+		atomic_init(&b->holders, 1);
+	}
+	if (!b)
+		return NULL;
+	memcpy(b->bytes, bytes, size);
+	b->first = from->first;
+	b->count = from->count;
+	b->body = from->body;
+	b->time_us = from->time_us;
+	return b;
+}
+
 void block_hold(struct block *b)
 {
 	atomic_fetch_add_explicit(&b->holders, 1, memory_order_relaxed);
@@ -81,7 +107,7 @@ void block_release(struct block *b)
 {
 	if (!b || atomic_fetch_sub_explicit(&b->holders, 1, memory_order_acq_rel) != 1)
 		return;
-	if (b->room >= SPARE_BYTES)
+	if (b->room >= SPARE_BYTES && !b->small)
 		spare_put(b);
 	else
 		block_free(b);

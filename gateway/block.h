@@ -4,6 +4,7 @@
 #define SLUICE_GATEWAY_BLOCK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,10 +15,15 @@ struct block {
 	uint64_t time_us;         /* of the commit, wall clock */
 	uint8_t *bytes;           /* owned; aligned for direct I/O; the block as it is on disk, header first */
 	size_t room;              /* bytes allocated */
+	bool small;               /* a copy: bytes lie behind the struct, in one allocation */
 };
 
 /* block_new makes a block with room bytes (a multiple of 4096) and one holder; NULL: out of memory. Any thread. */
 struct block *block_new(size_t room);
+/* block_copy makes a block for reading that holds a copy of header and entries (first, count, body and time_us as in
+ * from) in no more memory than they need; not for writing. NULL: out of memory. Any thread. bytes  BLOCK_HEADER +
+ * from->body of them */
+struct block *block_copy(const struct block *from, const uint8_t *bytes);
 void block_hold(struct block *b);
 void block_release(struct block *b); /* b may be NULL */
 

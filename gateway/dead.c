@@ -16,6 +16,7 @@ enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *
 	d->disk = disk;
 	d->sink = sink;
 	d->fd = -1;
+	d->spoilt = false;
 	d->path = strdup(path);
 	return d->path ? GW_OK : GW_NOMEM;
 }

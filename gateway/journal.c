@@ -197,7 +197,8 @@ static void look_at_cursor(void *context, const char *name)
 	uint64_t sequence;
 	snprintf(path, sizeof(path), "%s/%s", j->cursor_dir, name);
 	if (cursor_peek(j->disk, path, &sequence)) { /* what cannot be judged is left alone */
-		log_event(LOG_WARN, "journal", "a cursor of a sink that is no longer configured cannot be read", LOG_S("file.path", path));
+		log_event(LOG_WARN, "journal", "a cursor of a sink that is no longer configured cannot be read",
+		          LOG_S("file.path", path));
 		return;
 	}
 	if (sequence + 1 < j->next) {
@@ -467,16 +468,10 @@ static void wake_readers(struct journal *j)
 static void publish(struct journal *j)
 {
 	struct block *b = j->block, *copy = NULL;
-	size_t size = block_size(b->body);
-	if (size < b->room / 2 && (copy = block_new(size))) {
-		memcpy(copy->bytes, b->bytes, size);
-		copy->first = b->first;
-		copy->count = b->count;
-		copy->body = b->body;
-		copy->time_us = b->time_us;
-	} else {
+	if (block_size(b->body) < b->room / 2)
+		copy = block_copy(b, b->bytes);
+	if (!copy)
 		j->block = NULL;
-	}
 	tail_add(j, copy ? copy : b);
 }
 
@@ -585,9 +580,11 @@ enum gw_err journal_start(struct journal *j, struct why *why)
 		size_t size = j->lanes[i].lane->size, largest = size / 4 < RECORD_MAX ? size / 4 : RECORD_MAX;
 		if (j->settings->type == JOURNAL_DISK && block_size(largest) > segment)
 			return why_set(why, GW_CONFIG,
-			    "journal.segment: %llu KiB are too small for the listeners' lanes: a record may have %llu KiB. Raise it, or lower "
-			    "`lane` of the listeners",
-			    (unsigned long long)j->settings->segment >> 10, (unsigned long long)largest >> 10);
+			               "journal.segment: %llu KiB are too small for the listeners' lanes: a record may "
+			               "have %llu KiB. Raise it, or lower "
+			               "`lane` of the listeners",
+			               (unsigned long long)j->settings->segment >> 10,
+			               (unsigned long long)largest >> 10);
 		lanes += size;
 	}
 	uint64_t block = j->settings->block;

@@ -133,7 +133,8 @@ const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len)
 		s->failed = true;
 		return NULL;
 	}
-	/* Whole pages, also at the end of a file that was cut: direct I/O takes nothing else. The read is short there. */
+	/* Whole pages, also at the end of a file that was cut: direct I/O takes nothing else. The read is short there.
+	 */
 	int64_t n = s->disk->read(s->disk, s->fd, s->buffer, want, offset);
 	s->at = offset;
 	s->len = n < 0 ? 0 : (size_t)n;
@@ -225,17 +226,10 @@ static enum gw_err reader_enter(struct journal_reader *r, const struct segment *
 	return GW_OK;
 }
 
-static struct block *block_copy(const uint8_t *bytes, const struct block_header *h)
+static struct block *take_block(const uint8_t *bytes, const struct block_header *h)
 {
-	struct block *b = block_new(block_size(h->body));
-	if (!b)
-		return NULL;
-	memcpy(b->bytes, bytes, block_size(h->body));
-	b->first = h->first;
-	b->count = h->count;
-	b->body = h->body;
-	b->time_us = h->time_us;
-	return b;
+	struct block from = {.first = h->first, .count = h->count, .body = h->body, .time_us = h->time_us};
+	return block_copy(&from, bytes);
 }
 
 static void report_damage(struct journal_reader *r, uint64_t from, uint64_t to)
@@ -283,7 +277,7 @@ static enum gw_err reader_walk(struct journal_reader *r, uint64_t sequence, uint
 		r->offset += block_size(h.body);
 		r->expected = last + 1;
 		if (last >= sequence)
-			return (*out = block_copy(bytes, &h)) ? GW_OK : GW_NOMEM;
+			return (*out = take_block(bytes, &h)) ? GW_OK : GW_NOMEM;
 	}
 }
 
