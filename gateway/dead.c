@@ -30,8 +30,8 @@ void dead_fini(struct dead_file *d)
 	d->fd = -1;
 }
 
-/* A crash or a full disk may have left half a line: it is ended, so that it spoils no other. After a failure the end that
- * can be read may be another one than that on the disk: it is ended in any case. */
+/* A crash or a full disk may have left half a line: it is ended, so that it spoils no other. After a failure the end
+ * that can be read may be another one than that on the disk: it is ended in any case. */
 static int end_last_line(const struct dead_file *d, int fd)
 {
 	char last = '\n';

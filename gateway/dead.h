@@ -14,7 +14,7 @@ struct dead_file {
 	const struct disk *disk;
 	char *path; /* owned */
 	const char *sink;
-	int fd; /* -1: not open yet; it is made with the first dead letter */
+	int fd;      /* -1: not open yet; it is made with the first dead letter */
 	bool spoilt; /* a write or sync failed: what stands at the end is not known */
 };
 

@@ -243,7 +243,8 @@ int disk_make_path(const struct disk *d, const char *path)
 		int made = d->make_dir(d, part);
 		if (made < 0)
 			return made;
-		/* Also where it was there: an earlier try may have made it and failed here. Directories of others may be closed to us. */
+		/* Also where it was there: an earlier try may have made it and failed here. Directories of others may
+		 * be closed to us. */
 		int err = sync_above(d, part);
 		if (err && (made == 0 || (err != -EACCES && err != -EPERM && err != -EROFS)))
 			return err;

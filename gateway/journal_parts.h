@@ -106,6 +106,7 @@ void space_keep(struct journal *j);
 int space_roll(struct journal *j, uint64_t first);
 /* space_abandon closes the current segment after a failure; it is never written again. */
 void space_abandon(struct journal *j);
+void space_remove(struct journal *j, uint32_t number); /* removes a segment's file */
 bool space_add_segment(struct journal *j, const struct segment *s);
 bool space_add_spare(struct journal *j, uint32_t number);
 uint64_t journal_least_cursor(const struct journal *j);

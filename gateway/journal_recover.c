@@ -91,9 +91,7 @@ static void look_at_file(struct found *f, uint32_t number)
 	} else if (s.size == j->settings->segment) {
 		f->nomem |= !space_add_spare(j, number);
 	} else {
-		char path[4096];
-		space_path(j, number, path, sizeof(path));
-		j->disk->remove(j->disk, path); /* an unfinished preallocation, or a spare of another size */
+		space_remove(j, number); /* an unfinished preallocation, or a spare of another size */
 	}
 	scan_close(&scan);
 }
@@ -142,6 +140,8 @@ static bool keep_counting(struct journal *j, struct found *f)
 			least = f->items[i].first;
 		else if (f->items[i].size == j->settings->segment)
 			f->nomem |= !space_add_spare(j, f->items[i].number);
+		else
+			space_remove(j, f->items[i].number);
 		f->items[i].bad = !counts;
 	}
 	for (size_t i = 0; i < f->count; i++)

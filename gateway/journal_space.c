@@ -64,7 +64,7 @@ bool space_add_spare(struct journal *j, uint32_t number)
 	return true;
 }
 
-static void remove_file(struct journal *j, uint32_t number)
+void space_remove(struct journal *j, uint32_t number)
 {
 	char path[4096];
 	space_path(j, number, path, sizeof(path));
@@ -136,7 +136,7 @@ static bool make_spare(struct journal *j)
 	            j->disk->sync_dir(j->disk, j->dir) == 0;
 	j->disk->close(j->disk, fd);
 	if (!made || !space_add_spare(j, number)) {
-		remove_file(j, number);
+		space_remove(j, number);
 		return false;
 	}
 	j->next_number++;
@@ -153,7 +153,7 @@ void space_free_passed(struct journal *j, uint64_t least)
 		memmove(j->segments, j->segments + 1, --j->segment_count * sizeof(*j->segments));
 		pthread_mutex_unlock(&j->lock);
 		if (s.bad || s.size != j->settings->segment || !space_add_spare(j, s.number))
-			remove_file(j, s.number);
+			space_remove(j, s.number);
 	}
 }
 
@@ -210,7 +210,7 @@ void space_keep(struct journal *j)
 	if (room_now(j) > want + 2 * j->settings->segment && j->spare_count > 0 &&
 	    clock_mono_us() - j->trimmed_us > TRIM_US) {
 		j->trimmed_us = clock_mono_us();
-		remove_file(j, j->spares[--j->spare_count]);
+		space_remove(j, j->spares[--j->spare_count]);
 	}
 	stat_set(&j->stats->segments, j->segment_count);
 	stat_set(&j->stats->spare_segments, j->spare_count);
@@ -251,7 +251,7 @@ int space_roll(struct journal *j, uint64_t first)
 	j->generation++; /* also when it fails: a header that was written and not removed must not equal the next one */
 	int fd, err = start_segment(j, number, first, &fd);
 	if (err) {
-		remove_file(j, number);
+		space_remove(j, number);
 		return err;
 	}
 	/* The header is synced together with the first block: before that, nothing in this segment was acknowledged. */
@@ -282,5 +282,5 @@ void space_abandon(struct journal *j)
 		j->segment_count--;
 	pthread_mutex_unlock(&j->lock);
 	if (!acknowledged) /* nothing in it was ever acknowledged: it can go at once */
-		remove_file(j, number);
+		space_remove(j, number);
 }

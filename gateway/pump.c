@@ -180,8 +180,8 @@ static void keep_spare(struct pump *p, struct batch *b)
 	p->spare = b;
 }
 
-/* Finished batches at the front are passed. Behind one that takes long, neighbours that are finished become one, so that the list stays as short as what
- * is with the sink. */
+/* Finished batches at the front are passed. Behind one that takes long, neighbours that are finished become one, so
+ * that the list stays as short as what is with the sink. */
 static void pass_finished(struct pump *p)
 {
 	while (p->first && p->first->finished) {
@@ -250,7 +250,8 @@ static void bury(struct pump *p, struct batch *b)
 		struct batch_item *item = &b->items[i];
 		if (item->state != ITEM_DEAD)
 			continue;
-		failed = dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry) != GW_OK;
+		failed =
+		    dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry) != GW_OK;
 		buried++;
 	}
 	if (buried == 0)
@@ -347,8 +348,8 @@ static bool next_entry(struct pump *p)
 		p->stuck = err && there;
 		uint64_t left_out;
 		if (p->stuck && log_allow(&p->read_log, clock_mono_us() / 1000, &left_out))
-			log_event(LOG_ERROR, "sink", "cannot read the journal, will try again", LOG_S("sink.name", p->plan.name),
-			          LOG_N("sluice.journal.sequence", p->sequence));
+			log_event(LOG_ERROR, "sink", "cannot read the journal, will try again",
+			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.journal.sequence", p->sequence));
 		if (err)
 			return false;
 		p->entry = block_entries(p->block);

@@ -95,7 +95,7 @@ static enum gw_err bind_to(struct udp *u, const struct addrinfo *at, const struc
 	if (bind(u->fd, at->ai_addr, at->ai_addrlen) != 0)
 		return why_set(why, GW_IO, "listen: %s port %s/udp: %s%s", listen->host, listen->port, strerror(errno),
 		               errno == EADDRINUSE ? "; another program has it: stop that, or set another port" : "");
-	struct sockaddr_in6 name;
+	struct sockaddr_in6 name = {0};
 	socklen_t len = sizeof(name);
 	if (getsockname(u->fd, (struct sockaddr *)&name, &len) != 0)
 		return why_set(why, GW_IO, "listen: %s", strerror(errno));

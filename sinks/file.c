@@ -39,6 +39,7 @@ struct file_sink {
 	uint64_t size, unsynced;
 	int64_t opened_us, first_unsynced_us;
 	bool urgent;
+	bool spoilt; /* a sync failed: what stands at the end of the file is not known */
 };
 
 static const struct setting file_settings[] = {
@@ -121,13 +122,19 @@ static int file_start(struct file_sink *f)
 	int fd = open(f->full_path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 	if (fd < 0)
 		return -errno;
-	if (!(err = end_last_line(fd, &f->size)))
+	if (!(err = end_last_line(fd, &f->size)) && f->spoilt && f->size > 0) {
+		/* What can be read may not be what is on the disk: the next line is told apart in any case. */
+		f->size++;
+		err = write(fd, "\n", 1) == 1 ? 0 : -EIO;
+	}
+	if (!err)
 		err = disk_real.sync_dir(&disk_real, dir);
 	if (err) {
 		close(fd);
 		return err;
 	}
 	f->fd = fd;
+	f->spoilt = false;
 	f->unsynced = 0;
 	f->opened_us = clock_mono_us();
 	return 0;
@@ -136,6 +143,19 @@ static int file_start(struct file_sink *f)
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* ".YYYYMMDDTHHMMSS", perhaps with "-NNNNNN": ours. Whatever else begins with the file's name is left alone. */
+static bool is_rotated(const char *suffix)
+{
+	static const char shape[] = ".00000000T000000-000000";
+	size_t len = strlen(suffix);
+	if (len != 16 && len != sizeof(shape) - 1)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (shape[i] == '0' ? suffix[i] < '0' || suffix[i] > '9' : suffix[i] != shape[i])
+			return false;
+	return true;
 }
 
 /* Removes the oldest rotated files over `keep`; their names sort by time. */
@@ -148,8 +168,7 @@ static void remove_old(struct file_sink *f)
 	const char *base = strrchr(f->full_path, '/') ? strrchr(f->full_path, '/') + 1 : f->full_path;
 	DIR *d = opendir(dir);
 	for (struct dirent *e; d && (e = readdir(d));) {
-		if (strncmp(e->d_name, base, strlen(base)) != 0 || e->d_name[strlen(base)] != '.' ||
-		    strlen(e->d_name) < strlen(base) + 16)
+		if (strncmp(e->d_name, base, strlen(base)) != 0 || !is_rotated(e->d_name + strlen(base)))
 			continue;
 		char **more = realloc(names, (count + 1) * sizeof(*names));
 		if (!more)
@@ -219,6 +238,7 @@ static void sync_file(struct file_sink *f)
 	int err = f->unsynced > 0 ? disk_real.sync(&disk_real, f->fd) : 0;
 	f->urgent = false;
 	if (err) {
+		f->spoilt = true;
 		give_up(f, "sync", err);
 		return;
 	}

@@ -492,7 +492,8 @@ static int sim_make_dir(const struct disk *d, const char *path)
 	return call_end(d, 0);
 }
 
-static int sim_list(const struct disk *d, const char *path, void (*each)(void *context, const char *name), void *context)
+static int sim_list(const struct disk *d, const char *path, void (*each)(void *context, const char *name),
+                    void *context)
 {
 	struct sim *s = sim_of(d);
 	char clean[SIM_PATH], dir[SIM_PATH];

@@ -1,13 +1,14 @@
-/* A disk in memory that can lose power. It stands behind the table of gateway/disk.h, so that what the journal, cursors and dead letters do to
- * files can be cut off at any call and looked at as it would be found afterwards.
+/* A disk in memory that can lose power. It stands behind the table of gateway/disk.h, so that what the journal, cursors
+ * and dead letters do to files can be cut off at any call and looked at as it would be found afterwards.
  *
- * What a program sees (the page cache) and what would survive are kept apart. A write waits until its file is synced; a name that was made,
- * renamed or removed waits until its directory is synced. sim_crash makes the disk as a power cut may leave it: each waiting write is there,
- * missing or torn at 512 bytes, in any order; each waiting name is changed or not. A file of which a directory above is missing is gone.
+ * What a program sees (the page cache) and what would survive are kept apart. A write waits until its file is synced; a
+ * name that was made, renamed or removed waits until its directory is synced. sim_crash makes the disk as a power cut
+ * may leave it: each waiting write is there, missing or torn at 512 bytes, in any order; each waiting name is changed
+ * or not. A file of which a directory above is missing is gone.
  *
- * Faults: the n-th call fails with a chosen errno (a failing write leaves any part of itself behind; after a failing sync the waiting writes count
- * as clean, though some of them are lost: a second sync does not bring them back). Mutants switch off what a program must do, so that a
- * test can show that it would notice.
+ * Faults: the n-th call fails with a chosen errno (a failing write leaves any part of itself behind; after a failing
+ * sync the waiting writes count as clean, though some of them are lost: a second sync does not bring them back).
+ * Mutants switch off what a program must do, so that a test can show that it would notice.
  *
  * Included textually by tests: #include "test/unit/sim_disk.c". Any thread; everything is under one lock. */
 #ifndef SLUICE_TEST_UNIT_SIM_DISK_H
@@ -28,7 +29,8 @@ enum sim_mutant {
 
 struct sim;
 
-/* sim_new makes an empty disk on which the directory root (absolute) is there already. capacity: bytes that files may have; 0: no limit. */
+/* sim_new makes an empty disk on which the directory root (absolute) is there already. capacity: bytes that files may
+ * have; 0: no limit. */
 struct sim *sim_new(const char *root, uint64_t capacity);
 void sim_free(struct sim *s);
 /* sim_disk is the table to hand to the code under test. */
@@ -40,10 +42,12 @@ void sim_refuse_direct(struct sim *s);
 /* sim_fail makes call number `at` (counted from now, 1 is the next) and the `times` - 1 after it fail with err. */
 void sim_fail(struct sim *s, uint64_t at, uint64_t times, int err);
 uint64_t sim_calls(struct sim *s); /* since sim_new */
-/* sim_watch has hook called before every call, with its number, on the calling thread and without the lock. NULL: none. */
+/* sim_watch has hook called before every call, with its number, on the calling thread and without the lock. NULL: none.
+ */
 void sim_watch(struct sim *s, void (*hook)(void *context, uint64_t call), void *context);
 
-/* sim_crash makes the disk that is found when the power is cut now; free it. The same seed gives the same disk. s is unchanged. */
+/* sim_crash makes the disk that is found when the power is cut now; free it. The same seed gives the same disk. s is
+ * unchanged. */
 struct sim *sim_crash(struct sim *s, uint64_t seed);
 /* sim_copy makes the disk as the program sees it, everything synced: an orderly end. */
 struct sim *sim_copy(struct sim *s);

@@ -1,10 +1,12 @@
-/* The journal under power cuts, failing disks and damage. What must hold is checked from outside: every record whose position a lane saw as durable is
- * read back after whatever happened, in order, with the right bytes, under the number it had.
+/* The journal under power cuts, failing disks and damage. What must hold is checked from outside: every record whose
+ * position a lane saw as durable is read back after whatever happened, in order, with the right bytes, under the number
+ * it had.
  *
- * A life is one run of a journal on a simulated disk: this thread is the producer of two lanes and the sink, the journal has its own thread. At chosen
- * calls of the disk a power cut is recorded: what was durable at that moment, and the disk as it would be found. The life goes on, as if in another
- * world, so that the history of all numbers is known when the recorded cuts are opened and judged afterwards. A judged cut becomes the disk of the next
- * life, so recovery is tried on what recovery left. SLUICE_CRASH_STATES says how many cuts are judged. */
+ * A life is one run of a journal on a simulated disk: this thread is the producer of two lanes and the sink, the
+ * journal has its own thread. At chosen calls of the disk a power cut is recorded: what was durable at that moment, and
+ * the disk as it would be found. The life goes on, as if in another world, so that the history of all numbers is known
+ * when the recorded cuts are opened and judged afterwards. A judged cut becomes the disk of the next life, so recovery
+ * is tried on what recovery left. SLUICE_CRASH_STATES says how many cuts are judged. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,8 +57,11 @@ static size_t record_make(uint8_t *entry, unsigned lane, uint64_t number)
 	memset(json, 'a' + (int)(mix(number, lane) % 26), len);
 	int n = sprintf(json, "{\"id\":\"%013u%013llu\"", lane, (unsigned long long)number);
 	json[n] = ',';
-	struct record r = {
-	    .kind = RECORD_TELEMETRY, .id_at = 7, .json_len = (uint32_t)len, .time_us = (int64_t)number, .received_us = lane};
+	struct record r = {.kind = RECORD_TELEMETRY,
+	                   .id_at = 7,
+	                   .json_len = (uint32_t)len,
+	                   .time_us = (int64_t)number,
+	                   .received_us = lane};
 	record_write(&r, entry);
 	return r.size;
 }
@@ -313,7 +318,8 @@ static void world_stop(struct world *w)
 	assert_int_equal(journal_stop(w->journal, clock_mono_us() + DEADLINE_US), GW_OK);
 	for (int l = 0; l < LANES; l++)
 		assert_int_equal(atomic_load(&w->lanes[l].durable), w->lanes[l].tail);
-	for (int tries = 0; tries < 8 && w->known < journal_last(w->journal); tries++) /* a read may have been made to fail */
+	for (int tries = 0; tries < 8 && w->known < journal_last(w->journal);
+	     tries++) /* a read may have been made to fail */
 		while (read_known(w))
 			;
 	assert_int_equal(w->known, journal_last(w->journal));
@@ -347,7 +353,8 @@ static uint64_t last_durable(const struct world *w, const struct cut *c)
 		}                                                                                                      \
 	} while (0)
 
-/* Opens what a cut left and compares it with what must be there. NULL: all is well, else what is wrong. *last is set to the last record found. */
+/* Opens what a cut left and compares it with what must be there. NULL: all is well, else what is wrong. *last is set to
+ * the last record found. */
 static const char *judge(const struct world *w, const struct cut *c, uint64_t least, uint64_t *last)
 {
 	static char verdict[1200];
@@ -360,25 +367,30 @@ static const char *judge(const struct world *w, const struct cut *c, uint64_t le
 	bool good = false;
 	uint64_t durable = last_durable(w, c);
 	durable = durable > least ? durable : least;
-	JUDGE(journal_open(&j, &w->settings, sim_disk(c->disk), root, &stats, &why) == GW_OK, "does not open: %s", why.text);
+	JUDGE(journal_open(&j, &w->settings, sim_disk(c->disk), root, &stats, &why) == GW_OK, "does not open: %s",
+	      why.text);
 	JUDGE(journal_add_cursor(j, "sink", false, &cursor, &why) == GW_OK, "cursor: %s", why.text);
 	uint64_t at = cursor_get(cursor) + 1;
 	*last = journal_last(j);
-	JUDGE(at <= c->cursor + 1, "the cursor is ahead: %llu, was %llu", (unsigned long long)at - 1, (unsigned long long)c->cursor);
-	JUDGE(*last >= durable, "ends at %llu, but %llu was durable", (unsigned long long)*last, (unsigned long long)durable);
+	JUDGE(at <= c->cursor + 1, "the cursor is ahead: %llu, was %llu", (unsigned long long)at - 1,
+	      (unsigned long long)c->cursor);
+	JUDGE(*last >= durable, "ends at %llu, but %llu was durable", (unsigned long long)*last,
+	      (unsigned long long)durable);
 	JUDGE(*last <= w->known, "has records that never were");
 	JUDGE(journal_reader_open(j, &r) == GW_OK, "no memory");
 	bool first = true;
 	while (at <= *last) {
 		enum gw_err err = journal_read(r, at, &b);
-		JUDGE(err == GW_OK, "record %llu of %llu cannot be read: %d", (unsigned long long)at, (unsigned long long)*last, err);
+		JUDGE(err == GW_OK, "record %llu of %llu cannot be read: %d", (unsigned long long)at,
+		      (unsigned long long)*last, err);
 		uint64_t s = b->first;
-		JUDGE(s <= at || (first && s <= c->cursor + 1), "records %llu to %llu are missing, %llu was durable, cursor at %llu",
-		      (unsigned long long)at, (unsigned long long)s - 1, (unsigned long long)durable, (unsigned long long)c->cursor);
+		JUDGE(s <= at || (first && s <= c->cursor + 1),
+		      "records %llu to %llu are missing, %llu was durable, cursor at %llu", (unsigned long long)at,
+		      (unsigned long long)s - 1, (unsigned long long)durable, (unsigned long long)c->cursor);
 		const uint8_t *entry = block_entries(b);
 		for (uint32_t i = 0; i < b->count; i++, s++, entry += record_size(entry))
-			JUDGE(s <= w->known && record_right(entry, w->history[s].lane, w->history[s].number), "record %llu is a wrong one",
-			      (unsigned long long)s);
+			JUDGE(s <= w->known && record_right(entry, w->history[s].lane, w->history[s].number),
+			      "record %llu is a wrong one", (unsigned long long)s);
 		at = s;
 		first = false;
 		block_release(b);
@@ -520,7 +532,8 @@ static bool live_with_failure(uint64_t n, uint64_t times, int err, const char **
 	uint64_t before = sim_calls(w.sim);
 	sim_fail(w.sim, n, times, err);
 	bool up = false;
-	for (uint64_t tries = 0; tries <= times && !up; tries++) { /* it may refuse to start, but not for longer than the disk fails */
+	for (uint64_t tries = 0; tries <= times && !up;
+	     tries++) { /* it may refuse to start, but not for longer than the disk fails */
 		up = world_open(&w, &why) == GW_OK;
 		if (up && world_start(&w, &why)) {
 			world_close(&w);
@@ -544,8 +557,9 @@ static bool live_with_failure(uint64_t n, uint64_t times, int err, const char **
 	sim_watch(w.sim, NULL, NULL);
 	drop_cuts_over(&w, CUTS - 2);
 	for (int i = 0; i < 2; i++)
-		w.cuts[w.cut_count++] =
-		    (struct cut){.disk = i ? sim_copy(w.sim) : sim_crash(w.sim, n), .cursor = w.passed, .durable = {UINT64_MAX, UINT64_MAX}};
+		w.cuts[w.cut_count++] = (struct cut){.disk = i ? sim_copy(w.sim) : sim_crash(w.sim, n),
+		                                     .cursor = w.passed,
+		                                     .durable = {UINT64_MAX, UINT64_MAX}};
 	for (size_t i = 0; i < w.cut_count && !*verdict; i++) {
 		uint64_t last;
 		*verdict = judge(&w, &w.cuts[i], safe, &last);
@@ -585,7 +599,7 @@ static void nor_may_several_fail_in_a_row(void **unused)
 
 struct small {
 	struct world w;
-	struct sim *base;               /* owned: a journal of a few blocks in a few segments, ended in order, without spares */
+	struct sim *base; /* owned: a journal of a few blocks in a few segments, ended in order, without spares */
 	uint64_t first[BLOCKS], last[BLOCKS]; /* of each block */
 	size_t block_count;
 	char files[16][SIM_PATH]; /* segments, the oldest first */
@@ -665,7 +679,8 @@ static void small_fini(struct small *s)
 	world_fini(&s->w);
 }
 
-/* Opens a damaged journal and tells which of the known records are there; wrong ones are an error. Returns the last sequence. */
+/* Opens a damaged journal and tells which of the known records are there; wrong ones are an error. Returns the last
+ * sequence. */
 static uint64_t read_damaged(struct small *s, struct sim *sim, bool *there, struct journal_stats *stats)
 {
 	struct journal *j;
@@ -675,7 +690,8 @@ static uint64_t read_damaged(struct small *s, struct sim *sim, bool *there, stru
 	struct block *b;
 	memset(there, 0, (size_t)s->w.known + 1);
 	memset(stats, 0, sizeof(*stats));
-	if (journal_open(&j, &s->w.settings, sim_disk(sim), root, stats, &why) || journal_add_cursor(j, "sink", false, &cursor, &why))
+	if (journal_open(&j, &s->w.settings, sim_disk(sim), root, stats, &why) ||
+	    journal_add_cursor(j, "sink", false, &cursor, &why))
 		fail_msg("does not open: %s", why.text);
 	assert_int_equal(journal_reader_open(j, &r), GW_OK);
 	uint64_t last = journal_last(j), at = 1;
@@ -685,7 +701,8 @@ static uint64_t read_damaged(struct small *s, struct sim *sim, bool *there, stru
 		assert_true(b->first >= at);
 		for (uint32_t i = 0; i < b->count; i++, entry += record_size(entry)) {
 			uint64_t q = b->first + i;
-			assert_true(q <= s->w.known && record_right(entry, s->w.history[q].lane, s->w.history[q].number));
+			assert_true(q <= s->w.known &&
+			            record_right(entry, s->w.history[q].lane, s->w.history[q].number));
 			there[q] = true;
 		}
 		at = block_last(b) + 1;
@@ -745,7 +762,8 @@ static void one_damaged_byte_costs_at_most_its_block(void **unused)
 			assert_true(at >= SEGMENT_HEADER || missing == SIZE_MAX); /* a spoilt header costs nothing */
 			if (missing != SIZE_MAX) {
 				lost++;
-				if (last == s.w.known) { /* in the middle: counted. At the end it is taken for a crash, and cut. */
+				if (last == s.w.known) { /* in the middle: counted. At the end it is taken for a crash,
+					                    and cut. */
 					assert_int_equal(stats.damaged_blocks > 0, 1);
 					assert_true(stats.lost_sequences >= s.last[missing] - s.first[missing] + 1);
 				}
@@ -768,7 +786,8 @@ static uint64_t whole_until(struct sim *sim, const char *path, size_t cut)
 	const uint8_t *bytes = sim_bytes(sim, path, &len);
 	assert_int_equal(segment_header_read(&h, bytes), 1);
 	uint64_t next = h.first;
-	while (at < len && block_header_read(&b, bytes + at, h.generation, len - at) && at + block_size(b.body) <= cut) {
+	while (at < len && block_header_read(&b, bytes + at, h.generation, len - at) &&
+	       at + block_size(b.body) <= cut) {
 		next = b.first + b.count;
 		at += block_size(b.body);
 	}
@@ -787,7 +806,8 @@ static void a_cut_file_loses_what_was_cut_off_and_no_more(void **unused)
 		sim_bytes(s.base, s.files[f], &len);
 		uint64_t begin = file_first(s.base, s.files[f]);
 		uint64_t end = f + 1 < s.file_count ? file_first(s.base, s.files[f + 1]) : s.w.known + 1;
-		for (size_t cut = 0; cut < len; cut += cut % 4096 == 0 || cut % 4096 == 4095 ? 1 : 227 - cut % 4096 % 227) {
+		for (size_t cut = 0; cut < len;
+		     cut += cut % 4096 == 0 || cut % 4096 == 4095 ? 1 : 227 - cut % 4096 % 227) {
 			struct sim *sim = sim_copy(s.base);
 			sim_truncate(sim, s.files[f], cut);
 			read_damaged(&s, sim, there, &stats);
@@ -1005,7 +1025,8 @@ static void old_blocks_in_recycled_segments_are_never_met_again(void **unused)
 			for (size_t at = 4096; at + 4096 <= len && h.generation == newest; at += 4096) {
 				uint64_t generation;
 				memcpy(&generation, bytes + at + 8, 8);
-				met += generation && generation < newest && block_header_read(&b, bytes + at, generation, len - at) &&
+				met += generation && generation < newest &&
+				       block_header_read(&b, bytes + at, generation, len - at) &&
 				       block_check(&b, bytes + at);
 			}
 		}
@@ -1022,7 +1043,8 @@ static void old_blocks_in_recycled_segments_are_never_met_again(void **unused)
 
 /* -- room -- */
 
-/* Fills until it is full, and then the lanes to the brim, as producers may that looked a moment too early: all of it still fits. */
+/* Fills until it is full, and then the lanes to the brim, as producers may that looked a moment too early: all of it
+ * still fits. */
 static void fill_up(struct world *w, bool spread)
 {
 	int64_t until = clock_mono_us() + DEADLINE_US;
@@ -1187,7 +1209,10 @@ static void a_second_process_is_refused(void **unused)
 		fail_msg("%s", why.text);
 	pid_t pid = fork();
 	if (pid == 0)
-		_exit(journal_open(&second, &settings, &disk_real, dir, &stats, &why) == GW_IO && strstr(why.text, "in use") ? 0 : 1);
+		_exit(journal_open(&second, &settings, &disk_real, dir, &stats, &why) == GW_IO &&
+		              strstr(why.text, "in use")
+		          ? 0
+		          : 1);
 	int status;
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -1211,7 +1236,8 @@ static void a_segment_of_any_length_is_read_from_a_real_disk(void **unused)
 	struct cursor *c;
 	struct why why = {.text = ""};
 	assert_non_null(mkdtemp(dir));
-	if (journal_open(&j, &settings, &disk_real, dir, &stats, &why) || journal_add_cursor(j, "sink", false, &c, &why))
+	if (journal_open(&j, &settings, &disk_real, dir, &stats, &why) ||
+	    journal_add_cursor(j, "sink", false, &c, &why))
 		fail_msg("%s", why.text);
 	assert_int_equal(lane_init(&lane, 32 << 10), GW_OK);
 	assert_int_equal(journal_add_lane(j, &lane, 0), GW_OK);
@@ -1257,8 +1283,9 @@ static void delivered_positions_follow_the_slowest_named_cursor(void **unused)
 	struct lane lane, plain;
 	struct cursor *a, *b, *c;
 	struct why why = {.text = ""};
-	if (journal_open(&j, &settings, sim_disk(sim), root, &stats, &why) || journal_add_cursor(j, "a", false, &a, &why) ||
-	    journal_add_cursor(j, "b", false, &b, &why) || journal_add_cursor(j, "c", false, &c, &why))
+	if (journal_open(&j, &settings, sim_disk(sim), root, &stats, &why) ||
+	    journal_add_cursor(j, "a", false, &a, &why) || journal_add_cursor(j, "b", false, &b, &why) ||
+	    journal_add_cursor(j, "c", false, &c, &why))
 		fail_msg("%s", why.text);
 	lane_init(&lane, 32 << 10);
 	lane_init(&plain, 32 << 10);
@@ -1292,7 +1319,8 @@ static void delivered_positions_follow_the_slowest_named_cursor(void **unused)
 			assert_int_equal(atomic_load(&lane.delivered), positions[9]);
 		}
 		if (n == 2000)
-			cursor_move(a, 2001), cursor_move(b, 2001), cursor_move(c, 2001), cursor_save(a), cursor_save(b), cursor_save(c);
+			cursor_move(a, 2001), cursor_move(b, 2001), cursor_move(c, 2001), cursor_save(a),
+			    cursor_save(b), cursor_save(c);
 		assert_true(atomic_load(&lane.delivered) <= atomic_load(&lane.durable));
 	}
 	assert_true(stat_get(&stats.delivered_coalesced) > 0);

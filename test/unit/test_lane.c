@@ -201,8 +201,8 @@ static void a_pad_needs_room_itself(void **unused)
 static void positions_are_right_near_two_to_the_32(void **unused)
 {
 	(void)unused;
-	static const uint64_t starts[] = {0, (UINT64_C(1) << 32) - 8192, (UINT64_C(1) << 32) - 8, (UINT64_C(1) << 31) - 64,
-	                                  UINT64_C(0xfffffffffff00000)};
+	static const uint64_t starts[] = {0, (UINT64_C(1) << 32) - 8192, (UINT64_C(1) << 32) - 8,
+	                                  (UINT64_C(1) << 31) - 64, UINT64_C(0xfffffffffff00000)};
 	for (size_t s = 0; s < sizeof(starts) / sizeof(starts[0]); s++) {
 		struct lane lane;
 		unsigned random = 1;
@@ -322,7 +322,8 @@ static size_t stress_size(uint64_t n)
 	return 1 + (h >> 40) % (h % 64 == 0 ? 4000 : 250);
 }
 
-/* The consumer sleeps and is woken as the journal does, with the roles of lane.h: durable is moved behind what was taken. */
+/* The consumer sleeps and is woken as the journal does, with the roles of lane.h: durable is moved behind what was
+ * taken. */
 static void *consume(void *arg)
 {
 	struct stress *s = arg;
