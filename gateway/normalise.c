@@ -414,12 +414,13 @@ static char *put_details(struct normaliser *n, const struct normalise_plan *p, c
 	}
 	if (m->retain)
 		at = PUT(at, ",\"retain\":true");
-	if (m->idempotency_key_len > 0) {
+	/* A header may hold any byte above 0x7f (RFC 9110 section 5.5); what is not UTF-8 would spoil the record. */
+	if (m->idempotency_key_len > 0 &&
+	    utf8_check(m->idempotency_key, m->idempotency_key_len) == m->idempotency_key_len) {
 		at = PUT(at, ",\"idempotency_key\":\"");
 		at = put_text(at, m->idempotency_key, m->idempotency_key_len, NULL);
 		at = PUT(at, "\"");
 	}
-	/* A header may hold any byte above 0x7f (RFC 9110 section 5.5); what is not UTF-8 would spoil the record. */
 	if (n->include_content_type && m->content_type_len > 0 &&
 	    utf8_check(m->content_type, m->content_type_len) == m->content_type_len) {
 		at = PUT(at, ",\"content_type\":\"");

@@ -39,7 +39,9 @@ struct file_sink {
 	uint64_t size, unsynced;
 	int64_t opened_us, first_unsynced_us;
 	bool urgent;
-	bool spoilt; /* a sync failed: what stands at the end of the file is not known */
+	char stamp[32];   /* of the last rotation, and */
+	unsigned stamped; /* how many before it had the same */
+	bool spoilt;      /* a sync failed: what stands at the end of the file is not known */
 };
 
 static const struct setting file_settings[] = {
@@ -194,14 +196,19 @@ static void remove_old(struct file_sink *f)
 /* Only after a sync: everything in the old file is settled. */
 static void rotate(struct file_sink *f)
 {
-	char stamp[32], to[PATH_MAX];
+	char stamp[sizeof(f->stamp)] = "", to[PATH_MAX];
 	time_t now = time(NULL);
 	struct tm tm;
 	gmtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
+	/* Counted on within a second, also where `keep` has removed a name: the names must sort by age. */
+	f->stamped = strcmp(stamp, f->stamp) == 0 ? f->stamped + 1 : 0;
+	memcpy(f->stamp, stamp, sizeof(stamp));
 	snprintf(to, sizeof(to), "%s.%s", f->full_path, stamp);
-	for (int i = 1; access(to, F_OK) == 0; i++)
-		snprintf(to, sizeof(to), "%s.%s-%06d", f->full_path, stamp, i);
+	if (f->stamped > 0)
+		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, stamp, f->stamped);
+	while (access(to, F_OK) == 0)
+		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, stamp, ++f->stamped);
 	close(f->fd);
 	f->fd = -1;
 	if (rename(f->full_path, to) < 0)
