@@ -1228,7 +1228,7 @@ static void a_second_process_is_refused(void **unused)
 static void a_segment_of_any_length_is_read_from_a_real_disk(void **unused)
 {
 	(void)unused;
-	char dir[] = "./sluice-journal-XXXXXX", path[128];
+	char dir[] = "/var/tmp/sluice-journal-XXXXXX", path[128];
 	struct journal_settings settings = small_settings();
 	struct journal_stats stats = {0};
 	struct journal *j;
