@@ -115,7 +115,7 @@ run-units-asan: $(UNITS:%=$(OUT)/test/unit/%)
 	@test/run-units.sh asan $^
 
 # What has threads.
-THREADED := $(filter test_lane test_journal% test_pump test_intake test_stream test_tcp test_mqtt test_mqtt_clients test_coap_server test_block test_stats test_log test_cursor test_file,$(UNITS))
+THREADED := $(filter test_lane test_journal% test_pump% test_intake test_stream test_tcp test_mqtt test_mqtt_clients test_coap_server test_block test_stats test_log test_cursor test_file,$(UNITS))
 unit-tsan: ## the unit tests of everything threaded under the thread sanitizer
 	@$(MAKE) --no-print-directory FLAVOUR=tsan run-units-tsan
 run-units-tsan: $(THREADED:%=$(OUT)/test/unit/%)
