@@ -73,7 +73,8 @@ enum gw_err config_read(const struct config_schema *schema, const char *path, co
 void config_free(const struct config_schema *schema, struct config *config);
 
 /* config_error and config_entry_error report a semantic error found after reading (a module's own check) in the same
- * shape. key  its path, "listeners.mqtt.ack" or "journal.size"; the error is placed there, or at the nearest mapping
+ * shape.
+ *   key  its path, "listeners.mqtt.ack" or "journal.size"; the error is placed there, or at the nearest mapping
  * around it that the file has entry  the error is placed where the entry begins Secrets must not be in text. */
 void config_error(const struct config *config, const char *key, const char *text, FILE *errors);
 void config_entry_error(const struct config *config, const struct config_section *section,

@@ -18,7 +18,9 @@ enum expand_mode {
 };
 
 /* expand_scalar returns a scalar's text with its variables put in: $$ is a dollar sign, and a dollar sign before
- * anything but { or $ stays. *out  owned by the caller (expand_free) GW_OK | GW_CONFIG (reported) | GW_NOMEM. */
+ * anything but { or $ stays.
+ *   *out  owned by the caller (expand_free)
+ * GW_OK | GW_CONFIG (reported) | GW_NOMEM. */
 enum gw_err expand_scalar(const struct node *n, enum expand_mode mode, struct report *r, char **out);
 
 /* expand_secret_file reads the first line of the file that a scalar names, relative to the directory of config_path. An

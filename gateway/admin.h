@@ -3,8 +3,8 @@
  *	GET /metrics   Prometheus text format (docs/metrics.md)
  *	GET /livez     200 as long as every thread's pulse beats; never fails because of sinks or the disk
  *	GET /readyz    200 when the gateway takes messages in; 503 while starting, draining, journal full or disk
- *faulty; a sink that is down is no reason both with ?verbose: each check in a line, "[+]" passed, "[-]" failed, "[!]"
- *to be known Other methods 405, other paths 404. */
+ * faulty; a sink that is down is no reason both with ?verbose: each check in a line, "[+]" passed, "[-]" failed, "[!]"
+ * to be known Other methods 405, other paths 404. */
 #ifndef SLUICE_GATEWAY_ADMIN_H
 #define SLUICE_GATEWAY_ADMIN_H
 
@@ -31,7 +31,8 @@ struct admin_source {
 
 struct admin;
 /* admin_open binds and serves on a thread of its own. GW_OK | GW_IO (why names address and setting) | GW_CONFIG |
- * GW_NOMEM. Main thread. address  at least 300 bytes, set to what was bound */
+ * GW_NOMEM. Main thread.
+ *   address  at least 300 bytes, set to what was bound */
 enum gw_err admin_open(struct admin **out, const struct admin_settings *settings, const struct admin_source *source,
                        char *address, struct why *why);
 void admin_close(struct admin *a); /* a may be NULL */

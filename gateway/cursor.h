@@ -1,5 +1,5 @@
 /* A cursor remembers how far one sink is: the sequence up to which everything is settled. It is stored after the fact:
- *a crash lets a sink see some records twice, never lose one.
+ * a crash lets a sink see some records twice, never lose one.
  *
  * File NAME.cursor: two slots of 4096 bytes, written in turn, each:
  *	 0  8  magic "SLCURSR1"

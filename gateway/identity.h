@@ -4,7 +4,7 @@
  *	 8 bits  number of the lane
  *	40 bits  counter of the lane
  * Two records can only share an identifier if two starts drew the same 32 bits and met in the same millisecond, lane
- *and count. One thread. */
+ * and count. One thread. */
 #ifndef SLUICE_GATEWAY_IDENTITY_H
 #define SLUICE_GATEWAY_IDENTITY_H
 

@@ -1,18 +1,17 @@
 /* The intake is what the core lends to one listener thread: it turns messages into records, puts them into the thread's
- *own lane, and tells when they are safe, so that the listener can answer. One listener thread owns it; nothing in it is
- *shared per message.
+ * own lane, and tells when they are safe, so that the listener can answer. One listener thread owns it; nothing in it is
+ * shared per message.
  *
  * A listener's loop:
  *
  *	for (;;) {
  *		now = intake_turn(in);
  *		if (intake_phase(in) != INTAKE_RUN) stop accepting and reading; return when nothing waits any more
- *		... read sockets; for each message: intake_put, then intake_await(position, who, what) if an answer is
- *due
- *... intake_flush(in);                          // publish what was put, wake the journal: once per turn while
- *(intake_answer(in, &a)) ...          // answers that are due now, in the order of intake_await
+ *		... read sockets; for each message: intake_put, then intake_await if it is to be answered ...
+ *		intake_flush(in);                     // publish what was put, wake the journal: once per turn
+ *		while (intake_answer(in, &a)) ...     // answers that are due now, in the order of intake_await
  *		... write the answers out: one write per connection ...
- *		timeout = intake_sleep(in, timeout);       // announces the sleep; 0 if an answer became due meanwhile
+ *		timeout = intake_sleep(in, timeout);  // announces the sleep; 0 if an answer became due meanwhile
  *		... wait for sockets and intake_fd(in) at most timeout ms ...
  *	}
  *

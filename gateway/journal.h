@@ -47,9 +47,11 @@ struct journal;
 /* -- before the threads start; main thread -- */
 
 /* journal_open opens or makes the journal in dir (with its own cursors/), recovers what is there, and never fails
- * because of what it finds there: torn tails are cut, damage is quarantined, counted and logged. disk   kept; disk_real
- * but in tests GW_OK | GW_CONFIG (limits that cannot work; a newer format) | GW_IO (directory cannot be used; another
- * process has it) | GW_NOMEM, with why. */
+ * because of what it finds there: torn tails are cut, damage is quarantined, counted and logged. Only what the disk
+ * refuses to read ends it: that may be whole, and its numbers must not be given out again.
+ *   disk   kept; disk_real but in tests
+ * GW_OK | GW_CONFIG (limits that cannot work; a newer format) | GW_IO (directory cannot be used, a segment cannot be
+ * read, another process has it) | GW_NOMEM, with why. */
 enum gw_err journal_open(struct journal **out, const struct journal_settings *settings, const struct disk *disk,
                          const char *dir, struct journal_stats *stats, struct why *why);
 /* journal_add_cursor makes or finds the cursor of a sink; from_now: a new one starts behind everything that is there.

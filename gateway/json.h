@@ -29,7 +29,8 @@ struct json_result {
 /* json_check validates one document strictly: exactly one value, surrounded by at most white space, no byte order mark,
  * valid UTF-8, no lone surrogate escapes, numbers by the grammar, at most max_depth nested arrays and objects (deeper
  * is invalid, reason "nested too deeply"). An embedded newline is allowed white space here (callers that need one line:
- * see json_minify_line). text  len bytes, not necessarily terminated; any len, 0 is invalid ("empty") */
+ * see json_copy_line).
+ *   text  len bytes, not necessarily terminated; any len, 0 is invalid ("empty") */
 struct json_result json_check(const char *text, size_t len, unsigned max_depth);
 
 /* json_has_newline tells whether a valid document contains CR or LF (only possible outside strings). */

@@ -1,9 +1,9 @@
 /* A lane is the lock-free ring buffer between one listener thread (the producer) and the journal thread (the consumer).
  *
  * It carries entries (record.h) of any size. The producer reserves room for the largest entry that may come of a
- *message, writes it where it will lie, commits its real size, and publishes once per loop turn; the consumer takes runs
- *of whole entries and gives their room back. Both sides are wait-free: no lock, no retry, no allocation. An entry never
- *wraps: where the rest of the ring is too short for a reservation, a RECORD_PAD entry fills it.
+ * message, writes it where it will lie, commits its real size, and publishes once per loop turn; the consumer takes runs
+ * of whole entries and gives their room back. Both sides are wait-free: no lock, no retry, no allocation. An entry never
+ * wraps: where the rest of the ring is too short for a reservation, a RECORD_PAD entry fills it.
  *
  * Positions count bytes since the lane was made, in 64 bits, so they never wrap either. A lane has four:
  *
@@ -13,11 +13,13 @@
  *	delivered  in every sink that the listener's `delivered_to` names
  * and delivered <= durable <= taken <= head.
  *
- * Sleeping and waking (Dekker's pattern: publish then check, announce sleep then check; all four accesses seq_cst,
- *since with release and acquire alone both sides may read the old value, and the last message sleeps until the next one
- *comes): producer: publish head;           then read journal.sleeping  -> wake the journal journal:  set sleeping; then
- *read every head        -> do not sleep journal:  advance durable;        then read lane.waiting      -> wake the
- *producer producer: set waiting;            then read durable           -> do not sleep */
+ * Sleeping and waking (Dekker's pattern: publish then check, announce the sleep then check; all four accesses seq_cst,
+ * since with release and acquire alone both sides may read the old value, and the last message sleeps until the next
+ * one comes):
+ *	producer: publish head;     then read journal.sleeping -> wake the journal
+ *	journal:  set sleeping;     then read every head       -> do not sleep
+ *	journal:  advance durable;  then read lane.waiting     -> wake the producer
+ *	producer: set waiting;      then read durable          -> do not sleep */
 #ifndef SLUICE_GATEWAY_LANE_H
 #define SLUICE_GATEWAY_LANE_H
 

@@ -24,8 +24,8 @@ struct log_field {
 #define LOG_N(k, v) ((struct log_field){.key = (k), .type = LOG_NUMBER, .number = (int64_t)(v)})
 
 /* log_event writes one line: area ("journal", "listener", "sink", ...), a constant message that says what happened, and
- *at least one field (log_say: none). log_event(LOG_WARN, "sink", "cannot be reached, will try again",
- *LOG_S("sink.name", name), LOG_S("error.message", text)); */
+ * at least one field (log_say: none). log_event(LOG_WARN, "sink", "cannot be reached, will try again",
+ * LOG_S("sink.name", name), LOG_S("error.message", text)); */
 #define log_event(level, area, message, ...)                                                                           \
 	log_write((level), (area), (message), (const struct log_field[]){__VA_ARGS__, {.key = NULL}})
 #define log_say(level, area, message) log_write((level), (area), (message), NULL)

@@ -1,11 +1,11 @@
 /* Sluice: an IoT ingestion gateway. This file is the program: its command line, its configuration, its signals.
- *Everything else is in gateway.c.
+ * Everything else is in gateway.c.
  *
  * One message's way, for whoever reads on:
  *	protocols/http.c -> gateway/intake.c -> normalise.c -> lane.c -> journal.c -> pump.c -> sinks/kafka.c
  *
  * Exit codes: 0 all is well; 1 it could not start or go on; 2 the command line or the configuration is wrong; 3 a
- *second signal ended it at once; 4 stopped, but something that was not acknowledged could not be made durable. */
+ * second signal ended it at once; 4 stopped, but something that was not acknowledged could not be made durable. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>

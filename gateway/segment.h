@@ -1,18 +1,19 @@
 /* The journal's bytes on disk, version 1. docs/journal-format.md tells the same for readers in other languages. All
- *numbers little-endian.
+ * numbers little-endian.
  *
  * A journal is a directory of segments, NNNNNNNN.segment, all of the same size (a multiple of 4 KiB), preallocated and
- *recycled under their names. A segment is one header of 4096 bytes and then blocks, one behind the other, each at an
- *offset that is a multiple of 4096.
+ * recycled under their names. A segment is one header of 4096 bytes and then blocks, one behind the other, each at an
+ * offset that is a multiple of 4096.
  *
  * Segment header (4096 bytes; those not named are zero):
  *	 0  8  magic "SLUICEJ1"
  *	 8  u32 CRC-32C of bytes 12..4095
  *	12  u32 version, 1
- *	16  u64 generation: counts uses of segments, from a random start, so that no payload can be made to look like a
- *block 24  u64 first: the sequence of the first record that this segment may hold; anything at or above it in segments
- *of lower generation does not count 32  u64 size of the segment in bytes 40  u64 time of first use, microseconds since
- *the epoch
+ *	16  u64 generation: counts uses of segments, from a random start, so that no payload can look like a block
+ *	24  u64 first: sequence of the first record that this segment may hold; anything at or above it in segments
+ *	    of lower generation does not count
+ *	32  u64 size of the segment in bytes
+ *	40  u64 time of first use, microseconds since the epoch
  *
  * Block (header 64 bytes, then `body` bytes of entries (record.h), then zeros up to a multiple of 4096):
  *	 0  u32 magic "SLBK"
@@ -25,10 +26,10 @@
  *	40  24 bytes of zero
  *
  * A block counts if magic, generation and checksum are right, it lies inside its segment, and its `first` is what the
- *block before it (or the segment header) leads to, or more where a damaged range lies between. Since segments are
- *recycled, old blocks with good checksums may lie behind the last block; their generation is lower. One block is in
- *flight at a time, so a crash leaves at most one that is invalid: the last. An invalid block with a valid one of the
- *same generation behind it is damage, not a crash. */
+ * block before it (or the segment header) leads to, or more where a damaged range lies between. Since segments are
+ * recycled, old blocks with good checksums may lie behind the last block; their generation is lower. One block is in
+ * flight at a time, so a crash leaves at most one that is invalid: the last. An invalid block with a valid one of the
+ * same generation behind it is damage, not a crash. */
 #ifndef SLUICE_GATEWAY_SEGMENT_H
 #define SLUICE_GATEWAY_SEGMENT_H
 

@@ -3,7 +3,7 @@
  *
  * A module's settings are the members of a struct of its own; each row names the member's offset. The parser fills
  * the struct: first every default, then what the file says. Strings and lists are owned by the configuration, which
- *lives until the program ends; modules borrow them.
+ * lives until the program ends; modules borrow them.
  *
  *	static const struct setting tcp_settings[] = {
  *		SETTING(struct tcp, max_line, SETTING_BYTES, "64KiB", 64, 16 << 20, "longest line that is accepted"),

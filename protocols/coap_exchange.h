@@ -1,14 +1,14 @@
 /* The memory of exchanges: which requests came in, and what was answered, so that a retransmission is not a second
- *message and gets the same answer (RFC 7252 sections 4.2 and 4.5).
+ * message and gets the same answer (RFC 7252 sections 4.2 and 4.5).
  *
  * An exchange is known by its endpoint, message ID, token, and a keyed hash of the whole datagram. The RFC asks for the
- *first two; a retransmission has the other two in common as well. So a device that wakes up, starts its message IDs
- *anew and sends another reading under a number that it used a minute ago is not told "accepted" for a reading that was
- *thrown away.
+ * first two; a retransmission has the other two in common as well. So a device that wakes up, starts its message IDs
+ * anew and sends another reading under a number that it used a minute ago is not told "accepted" for a reading that was
+ * thrown away.
  *
  * Memory is bounded: `capacity` entries of about 150 bytes, touched only as they are needed. An exchange that is
- *answered is remembered for `lifetime`, and less when room is needed: then the one that was answered first goes. One
- *that still waits for its answer is never given up.
+ * answered is remembered for `lifetime`, and less when room is needed: then the one that was answered first goes. One
+ * that still waits for its answer is never given up.
  *
  * An exchange of a CON goes through these states; each transition is one function:
  *

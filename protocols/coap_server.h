@@ -1,12 +1,12 @@
 /* What a CoAP listener does with a datagram, and when it says what: requests (RFC 7252 section 5), the message layer
- *(section 4), Block1 (RFC 7959), No-Response (RFC 7967). It knows no socket: datagrams come in by a call, answers go to
- *an outbox.
+ * (section 4), Block1 (RFC 7959), No-Response (RFC 7967). It knows no socket: datagrams come in by a call, answers go to
+ * an outbox.
  *
  *	POST or PUT on /t/{device}/{channel...}  a message; 2.04 when it is safe
  *	GET on /.well-known/core                 one link
  *
  * What is asked may come from a forged address, so no answer is more than three times as long as its request, most are
- *shorter, and nothing is remembered of a request that had no effect.
+ * shorter, and nothing is remembered of a request that had no effect.
  *
  * One thread owns it. */
 #ifndef SLUICE_PROTOCOLS_COAP_SERVER_H

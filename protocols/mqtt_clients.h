@@ -77,7 +77,9 @@ struct mqtt_clients {
 };
 
 /* mqtt_clients_open prepares the zeroed registry at its first call; each further thread's call adds a user. Main
- * thread. max_sessions  QoS 2 states kept for clients that are away, shared out over the shards GW_OK | GW_NOMEM.
+ * thread.
+ *   max_sessions  QoS 2 states kept for clients that are away, shared out over the shards
+ * GW_OK | GW_NOMEM.
  * mqtt_clients_close takes the user away and frees everything with the last one. */
 enum gw_err mqtt_clients_open(struct mqtt_clients *r, unsigned threads, size_t max_sessions, int64_t expiry_ms);
 void mqtt_clients_close(struct mqtt_clients *r);

@@ -1,8 +1,8 @@
 /* Which device a topic speaks of: a list of topic templates, compiled once, matched without allocation. The first that
- *matches wins.
+ * matches wins.
  *
  *	devices/{device}/#      literal levels; {device} is one level that is not empty; # or ... at the end is any
- *rest, none included
+ * rest, none included
  *	+/{device}/state        + is any one level
  *	{client_id}             alone: any topic, the device is the client identifier
  *

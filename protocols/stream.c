@@ -1,12 +1,12 @@
 /* The loop of a stream listener: one thread, one epoll set (through libevent), its connections and their timers. The
- *contract is stream.h; what happens to a single connection is in stream_conn.c, stream_read.c and stream_write.c.
+ * contract is stream.h; what happens to a single connection is in stream_conn.c, stream_read.c and stream_write.c.
  *
  * libevent only tells readiness: its callbacks put connections on the list `ready`, and the work is done after
- *intake_turn has read the clock. One turn: clock, phase -> accept -> ready connections: read, parse, put -> timers ->
- *held connections: try again -> publish the lane
+ * intake_turn has read the clock. One turn: clock, phase -> accept -> ready connections: read, parse, put -> timers ->
+ * held connections: try again -> publish the lane
  *	-> answers that are due -> write, close (the list `dirty`) -> free -> sleep
  * Everything that waits is found by one of: readiness, the intake's eventfd, stream_wake, or the time-out computed in
- *sleep_ms. */
+ * sleep_ms. */
 #include "protocols/stream_conn.h"
 
 #include <arpa/inet.h>

@@ -23,7 +23,9 @@ struct kafka_message {
 };
 
 /* kafka_message_pack fills m from an entry (gateway/record.h), which must stay until the delivery report: nothing of
- * its JSON is copied. time_at  the compiled pointer "/@timestamp" opaque   comes back with the report */
+ * its JSON is copied.
+ *   time_at  the compiled pointer "/@timestamp"
+ *   opaque   comes back with the report */
 void kafka_message_pack(struct kafka_message *m, const struct kafka_settings *s, const struct json_pointer *time_at,
                         const uint8_t *entry, rd_kafka_topic_t *topic, void *opaque);
 /* kafka_message_drop is for a message that was not taken. */

@@ -40,7 +40,8 @@ struct sink_host {
 };
 
 /* sink_state tells what the operator should know; logged when it changes, shown by /readyz?verbose and the metric
- * sluice_sink_up. text  what is wrong and what to do: "topic sluice.telemetry does not exist and may not be created:
+ * sluice_sink_up.
+ *   text  what is wrong and what to do: "topic sluice.telemetry does not exist and may not be created:
  * create it or ..."; NULL: all is well */
 void sink_state(struct sink_host *host, const char *text);
 

@@ -2,13 +2,13 @@
  *
  *	sluice.telemetry               the same for every record
  *	telemetry-{yyyy.MM.dd}         the record's @timestamp in UTC: yyyy MM dd HH mm ss, with '.', '-' or '_' between
- *them site.{payload.site}.{device.id} fields of the record (docs/record.md) by dotted path, or by JSON pointer:
+ * them site.{payload.site}.{device.id} fields of the record (docs/record.md) by dotted path, or by JSON pointer:
  *{/payload/a.b} {payload.site|none}            with what to take when the record has no such text, number or boolean
  *
  * Text from the record comes from devices. It is escaped so that a name is legal whatever it holds, and so that
- *different texts give different names: each byte that is not `plain` becomes the mark and two hexadecimal digits; the
- *mark itself is never plain. Several fields stay distinct together when what separates them is not plain ('.' in
- *Kafka). */
+ * different texts give different names: each byte that is not `plain` becomes the mark and two hexadecimal digits; the
+ * mark itself is never plain. Several fields stay distinct together when what separates them is not plain ('.' in
+ * Kafka). */
 #ifndef SLUICE_SINKS_TEMPLATE_H
 #define SLUICE_SINKS_TEMPLATE_H
 

@@ -1,12 +1,12 @@
 /* CoAP: what a confirmable POST of a 187-byte document costs its server, in CPU time of all its threads.
  *
  *	bench_coap_echo                         a bare echo server: recvmmsg, four bytes changed, sendmmsg, and nothing
- *else: the floor bench_coap_echo HOST:PORT PID [S [W]]   the same load against a running sluice (PID), for S seconds
- *(5), with W endpoints (1000)
+ * else: the floor bench_coap_echo HOST:PORT PID [S [W]]   the same load against a running sluice (PID), for S seconds
+ * (5), with W endpoints (1000)
  *
  * The load comes from one thread and W endpoints, each with one request under way (NSTART = 1, RFC 7252 section 4.7).
- *They are addresses of 127.0.0.0/8 on one socket, so the load, too, moves many datagrams per system call. What is lost
- *is sent again after 300 ms of silence. */
+ * They are addresses of 127.0.0.0/8 on one socket, so the load, too, moves many datagrams per system call. What is lost
+ * is sent again after 300 ms of silence. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
  *
  * "own" are calls from the program's executable itself, "library" from everything else (the C library among them, so
  * strdup or asprintf of the program count there). Counting is by relaxed atomic additions: it slows the program down,
- *so time is measured without it. */
+ * so time is measured without it. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* Datagrams as anybody may send them, through the whole CoAP server but for the socket. The input is a sequence of
- *datagrams, each behind two bytes: u8  what to do before it: bit 0 settle what waits; bit 1 600 ms pass, bit 2 3 s, bit
+ * datagrams, each behind two bytes: u8  what to do before it: bit 0 settle what waits; bit 1 600 ms pass, bit 2 3 s, bit
  *3 61 s; bit 4 the intake is full; bit 5 the next message is refused; bit 6 from another port; bit 7 the datagram was
- *cut by the buffer u8  its length and the last one is what is left. Checked: every answer is well-formed and at most
- *three times as long as what it answers, one datagram has at most one answer, and an acknowledgement only goes to a
- *confirmable message. */
+ * cut by the buffer u8  its length and the last one is what is left. Checked: every answer is well-formed and at most
+ * three times as long as what it answers, one datagram has at most one answer, and an acknowledgement only goes to a
+ * confirmable message. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,9 +1,9 @@
 /* A stand-in for gateway/intake.c in unit tests of protocols: it keeps the messages it was given, settles them when the
- *test says so, and can be full, refuse, or be in any phase. Everything happens on the test's own thread: a protocol's
- *loop is run for a number of turns and comes back.
+ * test says so, and can be full, refuse, or be in any phase. Everything happens on the test's own thread: a protocol's
+ * loop is run for a number of turns and comes back.
  *
  * Include fake_intake.c textually from the test: it defines every symbol of intake.h, so the linker leaves the real one
- *in the archive.
+ * in the archive.
  *
  *	struct intake *in = fake_intake_new();
  *	in->settings.payload = PAYLOAD_JSON; in->manual = true; ...
