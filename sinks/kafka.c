@@ -85,6 +85,7 @@ static void recover(struct kafka *k, const rd_kafka_message_t *m)
 {
 	struct kafka_place *place = rd_kafka_topic_opaque(m->rkt);
 	place->missing_ms = 0;
+	k->health.all_down = false;
 	if (k->health.is != KAFKA_NO_TOPIC || !k->home.missing_ms)
 		kafka_health_well(&k->health);
 }
@@ -139,7 +140,7 @@ static void report_cb(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 	if (!m->err && rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_PERSISTED) {
 		item->state = ITEM_DONE;
 		k->heard = true;
-		if (k->health.is != KAFKA_WELL || k->targets.count > 0)
+		if (k->health.is != KAFKA_WELL || k->health.all_down || k->targets.count > 0)
 			recover(k, m);
 	} else {
 		report_failed(p, f, item, rd_kafka_topic_opaque(m->rkt), m->err);

@@ -46,15 +46,17 @@ static void ail_brokers(struct kafka_health *h, enum kafka_ailment ailment)
 	    [KAFKA_NO_TLS] = "TLS with the brokers fails (see security, ca_file)",
 	};
 	char text[5120];
-	snprintf(text, sizeof text, "%s: %s: %s; trying again", texts[ailment], h->brokers, h->cause);
+	snprintf(text, sizeof text, "%s: %s: %s; trying again", texts[ailment], h->brokers,
+	         h->cause[0] ? h->cause : "every connection ended");
 	kafka_health_ail(h, ailment, text);
 }
 
 void kafka_health_error(struct kafka_health *h, int code, const char *text, bool waiting)
 {
 	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-		/* A broker hangs up on an idle client: with nothing to send that is no news. Until the first record it
-		 * is. */
+		/* A broker hangs up on an idle client: with nothing to send that is no news, unless the next record finds
+		 * it gone (kafka_health_watch). Until the first record it is. */
+		h->all_down = true;
 		if (waiting || stat_get(&h->host->stats->delivered) == 0)
 			ail_brokers(h, h->cause_kind == KAFKA_WELL ? KAFKA_UNREACHABLE : h->cause_kind);
 		return;
@@ -83,6 +85,10 @@ void kafka_health_watch(struct kafka_health *h, bool heard, int64_t now_ms, int6
 		h->heard_ms = now_ms;
 	if (now_ms - h->heard_ms <= patience_ms || h->is != KAFKA_WELL)
 		return;
+	if (h->all_down) {
+		ail_brokers(h, h->cause_kind == KAFKA_WELL ? KAFKA_UNREACHABLE : h->cause_kind);
+		return;
+	}
 	snprintf(text, sizeof text,
 	         "the brokers have acknowledged nothing for %d s, and say nothing either: are they overloaded, or is a "
 	         "partition "
