@@ -148,9 +148,9 @@ direction: ## the rule of direction between folders
 	@test/direction.sh
 
 format: ## lay out the C files by .clang-format
-	@clang-format -i $(FORMATTED)
+	@test/format.sh fix $(FORMATTED)
 format-check:
-	@clang-format --dry-run -Werror $(FORMATTED) && echo "format: $(words $(FORMATTED)) files, well"
+	@test/format.sh check $(FORMATTED)
 
 tidy: ## clang-tidy
 	@test/tidy.sh $(SOURCES)
@@ -168,7 +168,7 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 .PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system image bench lint direction \
     format format-check tidy docs docs-check clean help

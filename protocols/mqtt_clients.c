@@ -66,7 +66,10 @@ static void client_free(struct mqtt_client *c)
 
 void mqtt_clients_close(struct mqtt_clients *r)
 {
-	if (r->users == 0 || --r->users > 0)
+	if (r->users == 0)
+		return;
+	r->users--;
+	if (r->users > 0)
 		return;
 	for (unsigned i = 0; i < MQTT_CLIENT_SHARDS; i++) {
 		struct mqtt_shard *s = &r->shards[i];

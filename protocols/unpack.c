@@ -25,6 +25,7 @@ static enum gw_err grow(struct unpack *u, size_t max)
 	size_t room = u->room ? u->room * 2 : ROOM_FIRST;
 	if (room > max + 1)
 		room = max + 1;
+	assert(room > u->room); /* full, and not yet past max */
 	uint8_t *more = realloc(u->out, room);
 	if (!more)
 		return GW_NOMEM;

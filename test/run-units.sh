@@ -12,7 +12,8 @@ passed=0 failed=0
 for program in "$@"; do
 	n=$(basename "$program")
 	p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$out/$n.log" | tail -n 1)
-	f=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test.*/\1/p' "$out/$n.log" | head -n 1)
+	# cmocka 1.1.5 writes `[  FAILED  ] 2 test(s)`, 1.1.7 `[  FAILED  ] tests: 2 test(s)`.
+	f=$(sed -n 's/^\[  FAILED  \] \(tests: \)\{0,1\}\([0-9][0-9]*\) test.*/\2/p' "$out/$n.log" | head -n 1)
 	code=$(cat "$out/$n.code" 2>/dev/null || echo 127)
 	passed=$((passed + ${p:-0}))
 	# A program that ended badly without saying which test failed (a sanitizer's report, a crash, no test at all) counts as one.
