@@ -156,6 +156,7 @@ int64_t intake_turn(struct intake *in)
 {
 	lane_awake(&in->lane);
 	in->starved = 0;
+	in->watched = 0;
 	in->now_us = clock_mono_us();
 	in->wall_us = clock_wall_us();
 	in->answered_us = 0;
@@ -266,6 +267,11 @@ bool intake_settled(const struct intake *in, uint64_t position)
 	return read_settled(in) >= position;
 }
 
+void intake_watch(struct intake *in, uint64_t position)
+{
+	in->watched = position;
+}
+
 static bool is_late(struct intake *in, const struct waiting_answer *w)
 {
 	return in->late && in->now_us - w->since_us > (int64_t)in->listener->settings->ack_timeout;
@@ -322,6 +328,8 @@ int intake_sleep(struct intake *in, int timeout_ms)
 	intake_flush(in);
 	atomic_store_explicit(&in->lane.waiting, true, memory_order_seq_cst);
 	if (in->count > 0 && read_settled(in) >= in->answers[in->first & (in->room - 1)].position)
+		return 0;
+	if (in->watched && read_settled(in) >= in->watched)
 		return 0;
 	if (in->starved && !journal_full(in->journal) && lane_has_room(&in->lane, in->starved))
 		return 0;

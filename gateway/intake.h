@@ -124,6 +124,9 @@ bool intake_answer(struct intake *in, struct answer *a);
 void intake_late(struct intake *in, bool on);
 size_t intake_waiting(const struct intake *in); /* answers queued */
 bool intake_settled(const struct intake *in, uint64_t position);
+/* intake_watch: intake_sleep of this turn is not to sleep over position being settled, though no answer waits for it.
+ * Called again, the latest holds. */
+void intake_watch(struct intake *in, uint64_t position);
 
 void intake_flush(struct intake *in);
 /* intake_fd becomes readable when answers may be due, the phase changes or a full journal has room again. The listener

@@ -50,6 +50,7 @@ struct intake {
 	int64_t answered_us;     /* clock of the answers given in this turn */
 	char last_id[RECORD_ID_LEN];
 	bool late;
+	uint64_t watched;               /* position asked for by intake_watch; 0: none */
 	size_t starved;                 /* room that a message of this turn did not find; 0: all found it */
 	uint64_t settled;               /* as last read */
 	struct waiting_answer *answers; /* owned; a ring, a power of two long */

@@ -387,8 +387,10 @@ static size_t owner_leave(struct mqtt_clients *r, struct mqtt_shard *s, struct m
 		mqtt_ids_free(c->ids);
 		c->ids = ids;
 	}
-	bool same_lane = c->waiter != NULL && c->waiter->thread == m->thread;
-	if (unsettled != 0 && !same_lane && (c->ids != NULL || c->waiter != NULL)) {
+	bool same_lane = r->threads == 1 || (c->waiter != NULL && c->waiter->thread == m->thread);
+	/* Where only the order of its messages over two lanes is at stake, no other client's session makes room. */
+	bool needed = c->ids != NULL || c->waiter != NULL || s->sessions < r->max_sessions;
+	if (unsettled != 0 && !same_lane && needed) {
 		if (client_settle(r, s, c, m->thread, unsettled, &given_up))
 			return given_up;
 		/* No room to remember that its messages are not safe yet: then nothing may be taken for a repetition of
@@ -446,6 +448,8 @@ size_t mqtt_clients_turn(struct mqtt_clients *r, unsigned thread, struct intake 
 		given_up += client_pass_on(r, s, c, now_ms);
 		pthread_mutex_unlock(&s->lock);
 	}
+	if (c != NULL)
+		intake_watch(in, c->until.position);
 	if (now_ms >= box->sweep_ms) {
 		box->sweep_ms = now_ms + SWEEP_EVERY_MS;
 		for (unsigned i = 0; i < MQTT_CLIENT_SHARDS; i++)

@@ -100,8 +100,8 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 		mqtt_ids_free(ids);
 		ids = NULL;
 	}
-	/* Without identifiers to protect, waiting only keeps the client's messages in order over two lanes; that is not
-	 * worth the sinks' time. */
+	/* Without identifiers to protect, waiting only keeps the client's messages in order over two lanes; that is
+	 * worth the disk's time, not the sinks'. */
 	if (ids == NULL && own->state == STATE_OPEN && intake_settings(self->in)->ack == ACK_DELIVERED)
 		unsettled = 0;
 	own->state = STATE_LEFT;

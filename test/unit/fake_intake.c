@@ -137,6 +137,7 @@ int64_t intake_turn(struct intake *in)
 	(void)n;
 	in->over = in->turn_limit >= 0 && in->turn_count >= in->turn_limit;
 	in->turn_count++;
+	in->watched = 0;
 	in->now_ms = fake_clock_ms() + in->skew_ms;
 	return in->now_ms;
 }
@@ -191,7 +192,7 @@ static enum gw_err fake_refuse(struct intake *in, enum gw_err err, enum refusal_
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
 {
 	in->puts++;
-	if (in->full || in->room == 0 || in->lane_room == 0)
+	if (in->full || in->room == 0 || in->lane_room == 0 || (in->longest && m->payload_len > in->longest))
 		return GW_FULL;
 	if (in->refuse) {
 		enum gw_err err = in->refuse;
@@ -321,6 +322,11 @@ bool intake_settled(const struct intake *in, uint64_t position)
 	return position <= in->settled;
 }
 
+void intake_watch(struct intake *in, uint64_t position)
+{
+	in->watched = position;
+}
+
 void intake_flush(struct intake *in)
 {
 	in->flushes++;
@@ -340,6 +346,8 @@ int intake_sleep(struct intake *in, int timeout_ms)
 		in->on_sleep(in, in->on_sleep_arg);
 	int limit = in->turn_limit >= 0 ? 2 : 1000;
 	if (in->answer_count > 0 && in->answers[in->answer_first].position <= in->settled)
+		return 0;
+	if (in->watched && in->watched <= in->settled)
 		return 0;
 	return timeout_ms < 0 || timeout_ms > limit ? limit : timeout_ms;
 }

@@ -45,6 +45,7 @@ struct intake {
 	bool full;          /* intake_put says GW_FULL */
 	int64_t room;       /* messages until it becomes full by itself; -1: never */
 	int64_t lane_room;  /* messages until the lane has no room, though intake_full is false; -1: always room */
+	size_t longest;     /* a longer payload finds no room, as in a lane that is nearly full; 0: no such limit */
 	enum gw_err refuse; /* GW_INVALID or GW_TOOBIG: the next put is refused, once, with this reason */
 	enum refusal_reason refuse_reason;
 	const char
@@ -58,7 +59,7 @@ struct intake {
 	struct listener_stats stats;
 	struct fake_message *messages;
 	size_t message_count;
-	uint64_t position, flushed, settled;
+	uint64_t position, flushed, settled, watched;
 	size_t flushes, puts;
 	char address[128]; /* as given to intake_listening */
 

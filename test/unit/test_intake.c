@@ -217,6 +217,21 @@ static void it_does_not_sleep_over_what_is_due(void **unused)
 	fixture_fini(&f);
 }
 
+static void it_does_not_sleep_over_what_is_watched(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f, ACK_DURABLE);
+	uint64_t position = put(&f);
+	intake_watch(f.in, position);
+	assert_int_equal(intake_sleep(f.in, -1), 1000);
+	lane_settle_durable(&f.in->lane, position); /* nobody was told: it does not sleep yet */
+	assert_int_equal(intake_sleep(f.in, -1), 0);
+	intake_turn(f.in);
+	assert_int_equal(intake_sleep(f.in, -1), 1000);
+	fixture_fini(&f);
+}
+
 static void a_full_lane_holds_back_and_wakes_when_there_is_room(void **unused)
 {
 	(void)unused;
@@ -353,6 +368,7 @@ int main(void)
 	    cmocka_unit_test(the_queue_of_answers_grows_and_wraps),
 	    cmocka_unit_test(late_answers_are_given_only_to_those_who_ask),
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_due),
+	    cmocka_unit_test(it_does_not_sleep_over_what_is_watched),
 	    cmocka_unit_test(a_full_lane_holds_back_and_wakes_when_there_is_room),
 	    cmocka_unit_test(a_full_journal_takes_nothing_until_it_has_room),
 	    cmocka_unit_test(what_is_refused_is_counted_by_its_reason),

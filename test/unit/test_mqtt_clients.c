@@ -248,6 +248,31 @@ static void other_thread_waits_for_what_is_not_settled(void **state)
 	close_registry(&f);
 }
 
+/* Nothing but the order of its messages is at stake: kept where there is room. */
+static void messages_of_one_client_stay_in_order_over_two_lanes(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct mqtt_member a = {0}, b = {0}, c = {0};
+	open_registry(&f, 16); /* one a shard */
+	mqtt_clients_claim(&f.r, &a, 0, name("dev"), 1000);
+	assert_int_equal(mqtt_clients_leave(&f.r, &a, NULL, 500, 1000), 0);
+	assert_int_equal(mqtt_clients_claim(&f.r, &b, 1, name("dev"), 1000), GW_AGAIN);
+	mqtt_clients_turn(&f.r, 0, f.in[0]);
+	assert_int_equal(f.in[0]->watched, 500); /* its thread does not sleep over it */
+	fake_settle(f.in[0], 500);
+	mqtt_clients_turn(&f.r, 0, f.in[0]);
+	assert_request(&f, 1, &b, MQTT_REQUEST_GRANTED);
+	assert_int_equal(mqtt_clients_leave(&f.r, &b, some_ids(), 0, 1000), 0); /* a session: now the shard is full */
+	mqtt_clients_claim(&f.r, &c, 0, name("dev"), 1000);
+	struct mqtt_ids *ids = mqtt_clients_session(&f.r, &c);
+	f.r.max_sessions = 0;
+	assert_int_equal(mqtt_clients_leave(&f.r, &c, NULL, 600, 1000), 0); /* no room: nothing is given up for it */
+	assert_int_equal(clients_known(&f.r), 0);
+	mqtt_ids_free(ids);
+	close_registry(&f);
+}
+
 static void same_thread_need_not_wait_for_what_is_not_settled(void **state)
 {
 	(void)state;
@@ -449,6 +474,7 @@ int main(void)
 	    cmocka_unit_test(session_expires),
 	    cmocka_unit_test(oldest_sessions_make_room),
 	    cmocka_unit_test(other_thread_waits_for_what_is_not_settled),
+	    cmocka_unit_test(messages_of_one_client_stay_in_order_over_two_lanes),
 	    cmocka_unit_test(same_thread_need_not_wait_for_what_is_not_settled),
 	    cmocka_unit_test(settled_clients_are_kept_for_their_session),
 	    cmocka_unit_test(many_clients_are_found_again),
