@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "config/config.h"
@@ -176,6 +177,19 @@ static void wait_for_stop(const sigset_t *set)
 	pthread_sigmask(SIG_UNBLOCK, set, NULL);
 }
 
+/* Each device costs a descriptor, and what a process starts with (often 1024) is a default of old; what it may have is
+ * the hard limit. */
+static void raise_descriptors(void)
+{
+	struct rlimit most;
+	if (getrlimit(RLIMIT_NOFILE, &most) != 0 || most.rlim_cur >= most.rlim_max)
+		return;
+	most.rlim_cur = most.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &most) != 0)
+		log_event(LOG_WARN, "gateway", "cannot raise the limit of open files to its hard limit",
+		          LOG_S("error.message", strerror(errno)));
+}
+
 static int fail(const struct why *why, enum gw_err err)
 {
 	log_event(LOG_ERROR, "gateway", "cannot start", LOG_S("error.message", why->text));
@@ -195,6 +209,7 @@ static int run(const char *path, bool hints)
 	}
 	block_signals(&set);
 	log_init((enum log_level)l.plan.settings->log.level, (enum log_format)l.plan.settings->log.format);
+	raise_descriptors();
 	gateway_warn(&l.plan);
 	enum gw_err err = gateway_open(&g, &l.plan, &why);
 	if (!err)

@@ -65,7 +65,7 @@ static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const s
 	    .peer = stream_peer(own->c),
 	};
 	struct refusal why;
-	enum gw_err err = intake_put(self->in, &m, &own->position, &why);
+	enum gw_err err = stream_crowded(own->c) ? GW_FULL : intake_put(self->in, &m, &own->position, &why);
 	if (err == GW_FULL)
 		stream_hold(own->c); /* QoS 0 too: TCP pushes back, nothing is dropped unseen */
 	else if (err != GW_OK)

@@ -2,8 +2,8 @@
  * contract is stream.h; what happens to a single connection is in stream_conn.c, stream_read.c and stream_write.c.
  *
  * libevent only tells readiness: its callbacks put connections on the list `ready`, and the work is done after
- * intake_turn has read the clock. One turn: clock, phase -> accept -> ready connections: read, parse, put -> timers ->
- * held connections: try again -> publish the lane
+ * intake_turn has read the clock. One turn: clock, phase -> accept -> held connections: try again -> ready
+ * connections: read, parse, put -> timers -> publish the lane
  *	-> answers that are due -> write, close (the list `dirty`) -> free -> sleep
  * Everything that waits is found by one of: readiness, the intake's eventfd, stream_wake, or the time-out computed in
  * sleep_ms. */
@@ -11,17 +11,21 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define ACCEPT_TURN 64           /* connections accepted per turn */
 #define ACCEPT_PAUSE_MS 1000     /* when descriptors or memory have run out */
+#define FD_RESERVE 64            /* descriptors that connections leave to others */
 #define FLUSH_BYTES (512u << 10) /* read in one turn before the lane is published early */
 #define HOLD_MS_MAX 32           /* pause between two tries to find room */
+#define HELD_TURN (1u << 20)     /* bytes of the lane that held connections fill in one turn */
 #define STOPPED_MS 2500          /* a turn later than this: the whole process was stopped or starved */
 #define GRACE_MS 2000            /* what devices sent meanwhile is read before their deadlines count again */
 #define DRAIN_MS 1000            /* peers that do not read hold an orderly stop up no longer than this */
@@ -85,6 +89,20 @@ static enum gw_err set_options(int fd, int family, bool shared)
 	return GW_OK;
 }
 
+/* With SO_REUSEPORT another program of this user, or another listener, may have the port already, and the kernel would
+ * deal half of the devices to it without a word. So the first thread tries without. Sets errno. */
+static bool is_free(const struct addrinfo *ai)
+{
+	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	bool bound = set_options(fd, ai->ai_family, false) == GW_OK && bind(fd, ai->ai_addr, ai->ai_addrlen) == 0;
+	int error = errno;
+	close(fd);
+	errno = error;
+	return bound;
+}
+
 static enum gw_err listen_on(struct stream *s, const struct addrinfo *ai, struct why *why)
 {
 	char text[300];
@@ -97,7 +115,8 @@ static enum gw_err listen_on(struct stream *s, const struct addrinfo *ai, struct
 	memcpy(&a, ai->ai_addr, ai->ai_addrlen);
 	if (strcmp(s->settings->listen.port, "0") == 0)
 		port_set((struct sockaddr *)&a, chosen_port(s->in));
-	if (bind(s->listen_fd, (struct sockaddr *)&a, ai->ai_addrlen) != 0 ||
+	if ((shared && intake_thread(s->in) == 0 && !is_free(ai)) ||
+	    bind(s->listen_fd, (struct sockaddr *)&a, ai->ai_addrlen) != 0 ||
 	    listen(s->listen_fd, (int)s->settings->backlog) != 0) {
 		const char *hint = errno == EADDRINUSE
 		                       ? "; another program or listener has it: stop that or choose another port"
@@ -176,6 +195,17 @@ static enum gw_err make_base(struct stream *s, struct why *why)
 	return GW_OK;
 }
 
+/* Descriptors are given out lowest first, so a high one tells that few are left: those are for the journal and the
+ * sinks, without which no connection would be of use. */
+static int find_fd_limit(void)
+{
+	struct rlimit most;
+	if (getrlimit(RLIMIT_NOFILE, &most) != 0 || most.rlim_cur > INT_MAX)
+		return INT_MAX;
+	int limit = (int)most.rlim_cur;
+	return limit - (limit / 4 < FD_RESERVE ? limit / 4 : FD_RESERVE);
+}
+
 enum gw_err stream_open(struct stream **out, const struct stream_settings *settings,
                         const struct stream_protocol *protocol, void *self, struct intake *in, struct why *why)
 {
@@ -188,6 +218,7 @@ enum gw_err stream_open(struct stream **out, const struct stream_settings *setti
 	s->in = in;
 	s->stats = intake_stats(in);
 	s->listen_fd = -1;
+	s->fd_limit = find_fd_limit();
 	s->now_ms = intake_now_ms(in);
 	wheel_init(&s->wheel, s->now_ms);
 	TAILQ_INIT(&s->open);
@@ -254,7 +285,12 @@ static void accept_some(struct stream *s)
 		} peer;
 		socklen_t len = sizeof(peer);
 		int fd = accept4(s->listen_fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0 && s->count >= (uint64_t)s->settings->max_connections) {
+		if (fd >= s->fd_limit) {
+			close(fd);
+			intake_refuse(s->in, REFUSED_CONNECTIONS);
+			accept_pause(s, EMFILE);
+			return;
+		} else if (fd >= 0 && s->count >= (uint64_t)s->settings->max_connections) {
 			refuse_excess(s, fd);
 		} else if (fd >= 0 && !conn_new(s, fd, &peer.any)) {
 			accept_pause(s, ENOMEM);
@@ -310,14 +346,16 @@ static void serve_timers(struct stream *s)
 		conn_timer((struct stream_conn *)(void *)((char *)t - offsetof(struct stream_conn, timer)));
 }
 
-/* In the order in which they were held, until one finds no room. */
+/* In the order in which they were held, until one finds no room. They come before what has become readable, or that
+ * would take the room that they wait for; and no more is put in one turn than can be published and answered soon. */
 static void serve_held(struct stream *s)
 {
 	bool stuck = false;
-	while (!stuck && !TAILQ_EMPTY(&s->held)) {
+	uint64_t enough = intake_position(s->in) + HELD_TURN;
+	while (!stuck && !TAILQ_EMPTY(&s->held) && intake_position(s->in) < enough) {
 		struct stream_conn *c = TAILQ_FIRST(&s->held);
 		conn_retry(c);
-		stuck = c->is_held;
+		stuck = c == TAILQ_FIRST(&s->held);
 	}
 	if (!stuck)
 		s->hold_ms = 0;
@@ -378,7 +416,7 @@ static int sleep_ms(const struct stream *s)
 		return 0;
 	int ms = wheel_wait(&s->wheel, s->now_ms);
 	if (!TAILQ_EMPTY(&s->held))
-		ms = sooner(ms, s->hold_ms > 0 ? s->hold_ms : 1);
+		ms = sooner(ms, s->hold_ms);
 	if (s->accept_paused)
 		ms = sooner(ms, s->accept_at > s->now_ms ? s->accept_at - s->now_ms : 0);
 	return ms;
@@ -422,9 +460,9 @@ static void turn(struct stream *s)
 {
 	take_wake(s);
 	accept_some(s);
+	serve_held(s);
 	serve_ready(s);
 	serve_timers(s);
-	serve_held(s);
 	if (s->protocol->turn)
 		s->protocol->turn(s->self);
 	intake_flush(s->in);

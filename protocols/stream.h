@@ -114,9 +114,12 @@ size_t stream_waiting(const struct stream_conn *c); /* answers this connection w
 /* stream_hold: there is no room for its next message (GW_FULL); it is not read, and data is called again when there is.
  */
 void stream_hold(struct stream_conn *c);
+/* stream_crowded: others wait for room already. Ask before a message is put, and hold the connection instead: else small
+ * messages would take, bit by bit, the room that a large one waits for. */
+bool stream_crowded(const struct stream_conn *c);
 /* stream_blocked: the connection would not be read now (too many answers awaited, too much output, held, paused,
- * closing). data may stop at a message when it is; the rest is offered again when that has passed. What data takes in
- * one call goes beyond max_unacked and max_output otherwise. */
+ * closing), or it was held and it is the turn of others that are. data may stop at a message when it is; the rest is
+ * offered again when that has passed. What data takes in one call goes beyond max_unacked and max_output otherwise. */
 bool stream_blocked(const struct stream_conn *c);
 /* stream_pause: the protocol itself waits for something (another thread, a credential check): nothing is read and data
  * is not called until stream_resume, after which data is called with the kept rest, if there is one, in this turn or

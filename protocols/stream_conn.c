@@ -269,7 +269,9 @@ static void stalled(struct stream_conn *c)
 void conn_timer(struct stream_conn *c)
 {
 	struct stream *s = c->stream;
-	if (c->state == CONN_OPEN && c->back_since != 0) {
+	if (c->state == CONN_OPEN && s->now_ms < s->grace_until) {
+		wheel_set(&s->wheel, &c->timer, s->grace_until);
+	} else if (c->state == CONN_OPEN && c->back_since != 0) {
 		if (s->now_ms - c->back_since < (int64_t)(s->settings->stall_timeout / 1000))
 			conn_set_timer(c);
 		else

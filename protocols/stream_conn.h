@@ -20,8 +20,9 @@
 #define REST_SMALL                                                                                                     \
 	(16u                                                                                                           \
 	 << 10) /* a rest up to this is copied in front of what is read; a larger one is read behind, where it lies */
-#define OUTPUT_FIRST 512u        /* first output buffer of a connection; kept in a pool */
-#define OUTPUT_POOL 256u         /* buffers in it */
+#define HELD_SHARE (32u << 10) /* bytes of the lane that a held connection may fill before it is the next one's turn */
+#define OUTPUT_FIRST 512u      /* first output buffer of a connection; kept in a pool */
+#define OUTPUT_POOL 256u       /* buffers in it */
 #define OUTPUT_SLACK (16u << 20) /* output beyond max_output that one turn may cause */
 #define LINGER_MS 2000           /* to wait for the peer's end, so that our last answer is not lost in a reset */
 
@@ -72,6 +73,7 @@ struct stream {
 	struct event_base *base;
 	struct event listener, intake_event, wake_event, tick;
 	int listen_fd;
+	int fd_limit; /* a descriptor from here on is too many */
 	bool acceptable, accept_paused, draining;
 	int64_t accept_at; /* accept_paused: until then */
 	struct log_limit accept_log, limit_log;
@@ -84,7 +86,8 @@ struct stream {
 	uint64_t buffered;  /* sum of rest_cap */
 	uint64_t unflushed; /* bytes read since the lane was published */
 	bool retrying;      /* the first of `held` is being tried again */
-	int hold_ms;        /* pause before the next try */
+	uint64_t share_end; /* retrying: position in the lane at which it gives way to the others */
+	int hold_ms;        /* pause before the next try; 0: the last one found room */
 	void *pool;         /* free output buffers, linked through their first bytes */
 	unsigned pooled;
 

@@ -166,6 +166,12 @@ void conn_drop_input(struct stream_conn *c)
 		stat_add(&c->stream->stats->network_in, (uint64_t)n);
 }
 
+/* It has put as much as one of several that are held may: what it still has comes after theirs. */
+static bool had_share(const struct stream *s)
+{
+	return s->retrying && !TAILQ_EMPTY(&s->held) && intake_position(s->in) >= s->share_end;
+}
+
 /* What held it back has passed: first what is kept, then the socket. The stall time-out starts anew when something
  * could be taken. */
 static void resume(struct stream_conn *c)
@@ -177,6 +183,10 @@ static void resume(struct stream_conn *c)
 		offer(c, c->rest, before);
 	if (c->state != CONN_OPEN)
 		return;
+	if (c->rest_len > 0 && !conn_held_back(c) && had_share(c->stream)) {
+		c->is_held = true;
+		TAILQ_INSERT_TAIL(&c->stream->held, c, held);
+	}
 	if (!conn_held_back(c)) {
 		conn_come_forth(c);
 		conn_watch(c);
@@ -236,8 +246,14 @@ void conn_retry(struct stream_conn *c)
 	struct stream *s = c->stream;
 	conn_unhold(c);
 	s->retrying = true;
+	s->share_end = intake_position(s->in) + HELD_SHARE;
 	resume(c);
 	s->retrying = false;
+}
+
+bool stream_crowded(const struct stream_conn *c)
+{
+	return !c->stream->retrying && !TAILQ_EMPTY(&c->stream->held);
 }
 
 void stream_pause(struct stream_conn *c)
@@ -255,5 +271,5 @@ void stream_resume(struct stream_conn *c)
 
 bool stream_blocked(const struct stream_conn *c)
 {
-	return c->state != CONN_OPEN || c->broken || c->paused || conn_held_back(c);
+	return c->state != CONN_OPEN || c->broken || c->paused || conn_held_back(c) || had_share(c->stream);
 }

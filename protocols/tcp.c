@@ -251,6 +251,8 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 		stream_close(c, false);
 		return true;
 	}
+	if (stream_crowded(c))
+		return false;
 	struct message m = {.device = own->device,
 	                    .device_len = own->device_len,
 	                    .payload = text,

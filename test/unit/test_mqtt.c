@@ -655,6 +655,28 @@ static void nothing_is_lost_or_doubled_while_there_is_no_room(void **state)
 	rig_free(&r);
 }
 
+static void small_messages_do_not_take_the_room_that_a_large_one_waits_for(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	r.in->longest = 5;
+	int a = client(&r, "a", true), b = client(&r, "b", true);
+	send_publish(a, QOS1, "t", 1, "large one");
+	RIG_UNTIL(&r, r.in->stats.held == 1);
+	send_publish(b, QOS2, "t", 2, "small");
+	RIG_UNTIL(&r, r.in->stats.held == 2);
+	assert_int_equal(r.in->message_count, 0);
+	SEND(b, 0xc0, 0);
+	r.in->longest = 0;
+	EXPECT(&r, a, 0x40, 2, 0, 1);
+	EXPECT(&r, b, 0x50, 2, 0, 2, 0xd0, 0);
+	assert_string_equal(r.in->messages[0].payload, "large one");
+	assert_int_equal(r.in->message_count, 2);
+	close(a);
+	close(b);
+	rig_free(&r);
+}
+
 static void keep_alive_does_not_run_while_held(void **state)
 {
 	(void)state;
@@ -966,6 +988,7 @@ int main(void)
 	    cmocka_unit_test(session_recognises_a_repetition_after_reconnecting),
 	    cmocka_unit_test(clean_session_forgets),
 	    cmocka_unit_test(nothing_is_lost_or_doubled_while_there_is_no_room),
+	    cmocka_unit_test(small_messages_do_not_take_the_room_that_a_large_one_waits_for),
 	    cmocka_unit_test(keep_alive_does_not_run_while_held),
 	    cmocka_unit_test(refused_message_closes_after_what_was_taken_is_acknowledged),
 	    cmocka_unit_test(refused_message_is_acknowledged_on_request),

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -252,6 +253,21 @@ static void threads_of_a_listener_share_one_chosen_port(void **state)
 	toy_free(b);
 }
 
+static void port_is_not_shared_with_another_listener(void **state)
+{
+	(void)state;
+	struct toy *a = toy_new(), *b = toy_new();
+	struct why why = {{0}};
+	a->in->settings.threads = b->in->settings.threads = 2;
+	toy_open(a);
+	snprintf(b->settings.listen.port, sizeof(b->settings.listen.port), "%s", strrchr(a->in->address, ':') + 1);
+	assert_int_equal(stream_open(&b->stream, &b->settings, &b->protocol, b, b->in, &why), GW_IO);
+	assert_non_null(strstr(why.text, "another program or listener has it"));
+	toy_free(a);
+	toy_open(b);
+	toy_free(b);
+}
+
 static void connections_over_the_limit_are_closed_and_counted(void **state)
 {
 	(void)state;
@@ -269,6 +285,43 @@ static void connections_over_the_limit_are_closed_and_counted(void **state)
 	close(b);
 	close(c);
 	close(d);
+	toy_free(t);
+}
+
+static void connections_leave_descriptors_to_journal_and_sinks(void **state)
+{
+	(void)state;
+	struct toy *t = toy_new();
+	struct rlimit before, few;
+	getrlimit(RLIMIT_NOFILE, &before);
+	int lowest = dup(0), fds[100], spare[100], count = 0, left = 0;
+	close(lowest);
+	few = (struct rlimit){.rlim_cur = (rlim_t)lowest + 60, .rlim_max = before.rlim_max};
+	setrlimit(RLIMIT_NOFILE, &few);
+	toy_open(t);
+	int reserve = (lowest + 60) / 4;
+	while (!t->stream->accept_paused && count < 60 - reserve) {
+		fds[count++] = toy_connect(t);
+		toy_turns(t, 1);
+	}
+	assert_true(t->stream->accept_paused);
+	assert_int_equal(t->in->stats.refused[REFUSED_CONNECTIONS], 1);
+	while (left < 100 && (spare[left] = dup(0)) >= 0)
+		left++;
+	assert_true(left >= reserve);
+	while (left > 0)
+		close(spare[--left]);
+	size_t accepted = t->accepted;
+	for (int i = 0; i < 10; i++)
+		close(fds[i]);
+	TOY_UNTIL(t, t->ended == 10);
+	fds[0] = toy_connect(t);
+	t->in->skew_ms += 1000;
+	TOY_UNTIL(t, t->accepted > accepted);
+	close(fds[0]);
+	for (int i = 10; i < count; i++)
+		close(fds[i]);
+	setrlimit(RLIMIT_NOFILE, &before);
 	toy_free(t);
 }
 
@@ -398,7 +451,10 @@ static void vanished_peer_is_noticed_though_it_is_not_read(void **state)
 	struct linger now = {.l_onoff = 1};
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	close(fd);
-	t->in->skew_ms += 32000;
+	for (int i = 0; i < 32; i++) { /* in steps: a jump would be taken for a stopped process */
+		t->in->skew_ms += 1000;
+		toy_turns(t, 1);
+	}
 	TOY_UNTIL(t, t->ended == 1);
 	fake_settle_all(t->in);
 	TOY_UNTIL(t, t->in->answer_count == 0);
@@ -457,6 +513,86 @@ static void deadline_does_not_run_while_held_and_starts_anew_afterwards(void **s
 	t->in->skew_ms += 2000;
 	expect_end(t, fd, "");
 	assert_int_equal(t->deadlines, 1);
+	close(fd);
+	toy_free(t);
+}
+
+/* Of the messages kept so far, how many begin with that text. */
+static size_t put_of(const struct toy *t, const char *text)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < t->in->message_count; i++)
+		n += strncmp(t->in->messages[i].payload, text, strlen(text)) == 0;
+	return n;
+}
+
+static void held_connection_is_not_overtaken(void **state)
+{
+	(void)state;
+	struct toy *t = toy_new();
+	t->in->lane_room = 0;
+	toy_open(t);
+	int first = toy_connect(t), second = toy_connect(t);
+	send_text(first, "pfirst\n");
+	TOY_UNTIL(t, t->in->stats.held == 1);
+	TOY_UNTIL(t, t->accepted == 2);
+	send_text(second, "psecond\n"); /* readable in the very turn in which there is room again */
+	struct pollfd there = {.fd = conn_fd(t->conns[1]), .events = POLLIN};
+	assert_int_equal(poll(&there, 1, 5000), 1);
+	stream_link_ready(t->conns[1], EV_READ);
+	t->in->lane_room = 1;
+	TOY_UNTIL(t, t->in->message_count == 1);
+	assert_string_equal(t->in->messages[0].payload, "pfirst");
+	t->in->lane_room = 1;
+	TOY_UNTIL(t, t->in->message_count == 2);
+	assert_string_equal(t->in->messages[1].payload, "psecond");
+	close(first);
+	close(second);
+	toy_free(t);
+}
+
+/* Thousands of small messages may be kept of one connection: without turns the others would wait for all of them. */
+static void held_connections_take_turns(void **state)
+{
+	(void)state;
+	struct toy *t = toy_new();
+	char lines[16001] = "";
+	t->settings.max_unacked = 65535;
+	t->in->lane_room = 0;
+	toy_open(t);
+	int greedy = toy_connect(t), modest = toy_connect(t);
+	for (int i = 0; i < 4000; i++)
+		memcpy(lines + 4 * i, "pgg\n", 5);
+	send_text(greedy, lines);
+	TOY_UNTIL(t, t->in->stats.held == 1);
+	send_text(modest, "pm\n");
+	TOY_UNTIL(t, t->in->stats.held == 2);
+	t->in->lane_room = 1000;
+	TOY_UNTIL(t, t->in->message_count == 1000);
+	assert_int_equal(put_of(t, "pm"), 1);
+	t->in->lane_room = -1;
+	TOY_UNTIL(t, t->in->message_count == 4001);
+	TOY_UNTIL(t, t->in->answer_count == 0);
+	assert_true(TAILQ_EMPTY(&t->stream->held));
+	close(greedy);
+	close(modest);
+	toy_free(t);
+}
+
+static void stopped_process_does_not_close_who_is_held(void **state)
+{
+	(void)state;
+	struct toy *t = toy_new();
+	t->in->lane_room = 0;
+	toy_open(t);
+	int fd = toy_connect(t);
+	send_text(fd, "p\n");
+	TOY_UNTIL(t, t->in->stats.held == 1);
+	t->in->skew_ms += 60000; /* SIGSTOP, SIGCONT: while it stood there may have been room all the time */
+	toy_turns(t, 3);
+	assert_int_equal(t->ended, 0);
+	t->in->lane_room = -1;
+	expect(t, fd, "+");
 	close(fd);
 	toy_free(t);
 }
@@ -741,7 +877,9 @@ int main(void)
 	    cmocka_unit_test(answers_of_one_turn_leave_together_and_in_order),
 	    cmocka_unit_test(ipv4_peer_of_a_dual_stack_socket_is_ipv4),
 	    cmocka_unit_test(threads_of_a_listener_share_one_chosen_port),
+	    cmocka_unit_test(port_is_not_shared_with_another_listener),
 	    cmocka_unit_test(connections_over_the_limit_are_closed_and_counted),
+	    cmocka_unit_test(connections_leave_descriptors_to_journal_and_sinks),
 	    cmocka_unit_test(without_descriptors_accepting_pauses_without_spinning_and_recovers),
 	    cmocka_unit_test(peer_that_does_not_read_is_not_read_until_it_does),
 	    cmocka_unit_test(peer_that_never_reads_is_cut_off),
@@ -749,6 +887,9 @@ int main(void)
 	    cmocka_unit_test(vanished_peer_is_noticed_though_it_is_not_read),
 	    cmocka_unit_test(paused_connection_is_not_read_and_goes_on_with_its_rest),
 	    cmocka_unit_test(deadline_does_not_run_while_held_and_starts_anew_afterwards),
+	    cmocka_unit_test(held_connection_is_not_overtaken),
+	    cmocka_unit_test(held_connections_take_turns),
+	    cmocka_unit_test(stopped_process_does_not_close_who_is_held),
 	    cmocka_unit_test(stopped_process_does_not_take_it_out_on_its_devices),
 	    cmocka_unit_test(long_message_may_come_in_small_pieces),
 	    cmocka_unit_test(message_over_the_limit_ends_its_connection),

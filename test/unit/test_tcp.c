@@ -341,6 +341,27 @@ static void half_closed_connection_hears_its_last_answer(void **state)
 	rig_free(&r);
 }
 
+static void short_lines_do_not_take_the_room_that_a_long_one_waits_for(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	r.in->longest = 10;
+	rig_open(&r);
+	int a = rig_connect(&r), b = rig_connect(&r);
+	send_text(a, "{\"a\":\"long one\"}\n");
+	RIG_UNTIL(&r, r.in->stats.held == 1);
+	send_text(b, "short\n");
+	RIG_UNTIL(&r, r.in->stats.held == 2);
+	assert_int_equal(r.in->message_count, 0);
+	r.in->longest = 0;
+	expect_text(&r, b, "ok 1\n");
+	assert_string_equal(r.in->messages[0].payload, "{\"a\":\"long one\"}");
+	assert_string_equal(r.in->messages[1].payload, "short");
+	close(a);
+	close(b);
+	rig_free(&r);
+}
+
 static void full_lane_holds_the_sender_and_loses_nothing(void **state)
 {
 	(void)state;
@@ -582,6 +603,7 @@ int main(void)
 	    cmocka_unit_test(line_without_a_device_is_refused),
 	    cmocka_unit_test(channel_is_found_in_the_payload),
 	    cmocka_unit_test(half_closed_connection_hears_its_last_answer),
+	    cmocka_unit_test(short_lines_do_not_take_the_room_that_a_long_one_waits_for),
 	    cmocka_unit_test(full_lane_holds_the_sender_and_loses_nothing),
 	    cmocka_unit_test(connection_that_is_held_too_long_is_closed),
 	    cmocka_unit_test(idle_connection_is_closed_and_a_busy_one_stays),
