@@ -13,6 +13,7 @@ LIBS   := -lmicrohttpd -lcoap-3-openssl -lrdkafka -lcjson -lcrypto -lyaml -leven
 LINK   := -pie -Wl,-z,relro,-z,now
 
 SOURCES := $(wildcard gateway/*.c protocols/*.c sinks/*.c config/*.c)
+LOADERS := $(wildcard load/*.c)
 UNITS   := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
 FUZZERS := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 BENCHES := $(patsubst test/bench/%.c,%,$(wildcard test/bench/bench_*.c))
@@ -30,14 +31,22 @@ endif
 ALL_CFLAGS = $(STD) $(WARN) $(flavour_cflags_$(FLAVOUR))
 OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o)
 LIBRARY := $(filter-out $(OUT)/obj/gateway/main.o,$(OBJECTS))
+LOADING := $(filter-out $(OUT)/obj/load/main.o,$(LOADERS:%.c=$(OUT)/obj/%.o))
 
-all: $(OUT)/sluice ## build build/sluice
+all: $(OUT)/sluice $(if $(wildcard load/main.c),$(OUT)/sluice-load) ## build build/sluice and build/sluice-load
 
 $(OUT)/sluice: $(OBJECTS)
 	@echo "  link $@"
 	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS)
 
+$(OUT)/sluice-load: $(OUT)/obj/load/main.o $(OUT)/libload.a $(OUT)/libsluice.a
+	@echo "  link $@"
+	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS)
+
 $(OUT)/libsluice.a: $(LIBRARY)
+	@rm -f $@ && ar rcs $@ $^
+
+$(OUT)/libload.a: $(LOADING)
 	@rm -f $@ && ar rcs $@ $^
 
 $(OUT)/obj/%.o: %.c Makefile VERSION
@@ -45,7 +54,7 @@ $(OUT)/obj/%.o: %.c Makefile VERSION
 	@echo "  cc   $<"
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OUT)/test/unit/%: $(OUT)/obj/test/unit/%.o $(OUT)/libsluice.a
+$(OUT)/test/unit/%: $(OUT)/obj/test/unit/%.o $(OUT)/libload.a $(OUT)/libsluice.a
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS) -lcmocka
 
@@ -58,7 +67,7 @@ $(OUT)/test/bench/malloc_count.so: test/bench/malloc_count.c Makefile
 	@echo "  cc   $<"
 	@$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $<
 
-$(OUT)/test/fuzz/%: $(OUT)/obj/test/fuzz/%.o $(OUT)/libsluice.a
+$(OUT)/test/fuzz/%: $(OUT)/obj/test/fuzz/%.o $(OUT)/libload.a $(OUT)/libsluice.a
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
@@ -140,7 +149,7 @@ bench: all $(BENCHES:%=$(BUILD)/test/bench/%) $(BUILD)/test/bench/malloc_count.s
 	@$(BUILD)/venv/bin/python test/bench/bench.py
 
 # -- checking -------------------------------------------------------------------------------------------------------------
-FORMATTED := $(wildcard gateway/*.[ch] protocols/*.[ch] sinks/*.[ch] config/*.[ch] test/unit/*.[ch] test/fuzz/*.c test/bench/*.[ch] test/system/*.[ch])
+FORMATTED := $(wildcard gateway/*.[ch] protocols/*.[ch] sinks/*.[ch] config/*.[ch] load/*.[ch] test/unit/*.[ch] test/fuzz/*.c test/bench/*.[ch] test/system/*.[ch])
 
 lint: direction format-check tidy docs-check ## style, direction between folders, static analysis, generated pages
 
@@ -153,7 +162,7 @@ format-check:
 	@test/format.sh check $(FORMATTED)
 
 tidy: ## clang-tidy
-	@test/tidy.sh $(SOURCES)
+	@test/tidy.sh $(SOURCES) $(LOADERS)
 
 docs: all ## make the generated pages anew
 	@$(BUILD)/sluice --help-config=markdown > docs/configuration.md
