@@ -72,7 +72,8 @@ static enum gw_err add_place(struct reader *rd, int line, int column)
 
 static enum gw_err read_mapping(struct reader *rd, struct node *map, int line, int column, const struct scope *scope);
 
-/* A group that is not there at all is read, too: it may have required settings. */
+/* A group that is not there at all is read, too: it may have required settings. A group with a `type` can be given by
+ * that alone: `journal: spill`. */
 static enum gw_err read_group(struct reader *rd, const struct setting *s, struct node *n, int line, int column,
                               void *base)
 {
@@ -80,6 +81,11 @@ static enum gw_err read_group(struct reader *rd, const struct setting *s, struct
 	bool nothing = !n || n->null;
 	if (n && n->type == NODE_BAD)
 		return GW_OK;
+	const struct setting *type = value_find(s->group, "type");
+	if (!nothing && n->type == NODE_SCALAR && type) {
+		enum gw_err err = value_read(type, n, rd->path, rd->report, scope.targets[0].base);
+		return err == GW_NOMEM ? err : read_mapping(rd, NULL, line, column, &scope);
+	}
 	if (!nothing && n->type != NODE_MAPPING) {
 		FILE *out = report_begin(rd->report, n->line, n->column);
 		fprintf(out, "is %s; allowed: ", node_type_name(n->type));

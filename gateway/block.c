@@ -95,6 +95,7 @@ struct block *block_copy(const struct block *from, const uint8_t *bytes)
 	b->count = from->count;
 	b->body = from->body;
 	b->time_us = from->time_us;
+	b->sealed_us = from->sealed_us;
 	return b;
 }
 

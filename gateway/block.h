@@ -13,6 +13,7 @@ struct block {
 	uint64_t first;           /* sequence of the first entry */
 	uint32_t count, body;     /* entries; their bytes */
 	uint64_t time_us;         /* of the commit, wall clock */
+	int64_t sealed_us;        /* the same, monotonic; of blocks read back from disk 0 */
 	uint8_t *bytes;           /* owned; aligned for direct I/O; the block as it is on disk, header first */
 	size_t room;              /* bytes allocated */
 	bool small;               /* a copy: bytes lie behind the struct, in one allocation */

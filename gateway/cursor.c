@@ -81,6 +81,7 @@ enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *d
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;
 	c->disk = disk;
+	pthread_mutex_init(&c->lock, NULL);
 	*existed = false;
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	atomic_init(&c->sequence, start);
@@ -125,16 +126,23 @@ failed:
 
 enum gw_err cursor_save(struct cursor *c)
 {
-	uint64_t sequence = cursor_get(c);
-	if (!c->disk || sequence == atomic_load_explicit(&c->saved, memory_order_relaxed))
+	enum gw_err err = GW_OK;
+	if (!c->disk)
 		return GW_OK;
-	return slot_write(c, sequence);
+	pthread_mutex_lock(&c->lock);
+	uint64_t sequence = cursor_get(c);
+	if (sequence != atomic_load_explicit(&c->saved, memory_order_relaxed))
+		err = slot_write(c, sequence);
+	pthread_mutex_unlock(&c->lock);
+	return err;
 }
 
 void cursor_close(struct cursor *c)
 {
 	if (c->disk && c->fd >= 0 && c->path)
 		c->disk->close(c->disk, c->fd);
+	if (*c->name) /* it was opened */
+		pthread_mutex_destroy(&c->lock);
 	free(c->path);
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;

@@ -12,6 +12,7 @@
 #ifndef SLUICE_GATEWAY_CURSOR_H
 #define SLUICE_GATEWAY_CURSOR_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,7 +27,8 @@ struct cursor {
 	const struct disk *disk; /* NULL: kept in memory only */
 	char *path;              /* owned */
 	int fd;
-	uint64_t count;            /* of the file: pump thread (or main, before and after) */
+	pthread_mutex_t lock;      /* guards the file and count: pump and journal store it */
+	uint64_t count;            /* of the file */
 	_Atomic uint64_t sequence; /* the pump moves it, the journal reads it to settle `delivered` */
 	_Atomic uint64_t saved;    /* what the file says; the pump stores it, the journal reads it to free space */
 };
@@ -38,7 +40,7 @@ struct cursor {
 enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *dir, const char *name, uint64_t start,
                         bool *existed, struct why *why);
 /* cursor_save writes and syncs the sequence if it has moved since the last save. GW_OK | GW_IO (the old one stays
- * good). Pump thread. */
+ * good). Any thread. */
 enum gw_err cursor_save(struct cursor *c);
 void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct */
 /* cursor_peek reads the sequence of the file at path without changing it. GW_OK | GW_IO. */

@@ -148,7 +148,7 @@ enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sin
 static enum gw_err check_segment(const struct gateway_plan *plan, struct why *why)
 {
 	const struct journal_settings *j = &plan->settings->journal;
-	if (j->type != JOURNAL_DISK)
+	if (j->type == JOURNAL_MEMORY)
 		return GW_OK;
 	if (j->segment % DISK_ALIGN)
 		return why_set(why, GW_CONFIG, "journal.segment: must be a multiple of 4KiB");
@@ -189,7 +189,7 @@ void gateway_warn(const struct gateway_plan *plan)
 	while (access(path, F_OK) != 0 && strrchr(path, '/'))
 		*strrchr(path, '/') = '\0'; /* the first directory above it that is there */
 	const char *kind = disk_kind(access(path, F_OK) == 0 && *path ? path : ".", &lost);
-	if (kind && plan->settings->journal.type == JOURNAL_DISK)
+	if (kind && plan->settings->journal.type != JOURNAL_MEMORY)
 		log_event(LOG_WARN, "journal",
 		          lost ? "the data directory is on a file system that goes with the machine or container: "
 		                 "mount a volume"

@@ -23,12 +23,14 @@
 #define CHECK_US 1000000 /* how often room is looked at when nothing happens */
 #define BUSY (8 * 16)    /* records per commit (times 16) from which on it is worth to gather */
 
-static const char *const types[] = {"disk", "memory", NULL};
+static const char *const types[] = {"disk", "memory", "spill", NULL};
 
 const struct setting journal_settings[] = {
     SETTING_CHOICES(struct journal_settings, type, "disk", types,
                     "Where accepted records are kept until every sink has them. `memory` loses them with the process: "
-                    "listeners cannot use `ack: durable` then."),
+                    "listeners cannot use `ack: durable` then. `spill` keeps them in memory while the sinks keep up, "
+                    "and acknowledges a record when every sink has it; it writes to disk only when a sink falls "
+                    "behind, and acknowledges then when the record is on disk: for flash that wears."),
     SETTING(
         struct journal_settings, max_bytes, SETTING_BYTES, "1GiB", 1 << 20, 1e15,
         "Most bytes of all segments. When they are full of records that a sink still needs, nothing more is taken in."),
@@ -46,7 +48,14 @@ const struct setting journal_settings[] = {
             "Least time between two commits while many records come: more saves processor time and flash, less answers "
             "sooner. A message on an idle gateway never waits."),
     SETTING(struct journal_settings, tail_memory, SETTING_BYTES, "8MiB", 0, 1e12,
-            "Memory for the newest blocks, from which sinks that keep up read without the disk."),
+            "Memory for the newest blocks, from which sinks that keep up read without the disk. With `type: spill`: "
+            "what is held in memory before it goes to disk."),
+    SETTING(
+        struct journal_settings, spill_after, SETTING_DURATION, "1s", 1e3, 3.6e9,
+        "With `type: spill`: a record that a sink has not taken for so long goes to disk, and everything behind it."),
+    SETTING(struct journal_settings, write_budget, SETTING_BYTES, "0", 0, 1e15,
+            "Bytes that may be written in 24 hours before a warning and sluice_journal_over_budget tell of it (the "
+            "endurance of flash); 0: no budget. Nothing is refused because of it."),
     SETTINGS_END,
 };
 
@@ -125,6 +134,7 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 	j->stats = stats;
 	j->lock_fd = j->fd = j->wake_fd = -1;
 	j->next = j->next_number = 1;
+	j->held_from = UINT64_MAX;
 	j->generation = random_generation();
 	pthread_mutex_init(&j->lock, NULL);
 	snprintf(j->pulse.name, sizeof(j->pulse.name), "journal");
@@ -134,7 +144,7 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 	else if (asprintf(&j->dir, "%s", dir) < 0 || asprintf(&j->cursor_dir, "%s/cursors", dir) < 0 ||
 	         (j->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0)
 		err = why_set(why, GW_NOMEM, "journal: out of memory or file descriptors");
-	else if (settings->type == JOURNAL_DISK)
+	else if (journal_has_disk(j))
 		err = open_on_disk(j, why);
 	if (err) {
 		journal_close(j);
@@ -157,7 +167,7 @@ enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_no
 		return why_set(why, GW_CONFIG, "journal: at most %u sinks", CURSORS_MAX);
 	struct cursor *c = &j->cursors[j->cursor_count];
 	bool existed;
-	enum gw_err err = cursor_open(c, j->settings->type == JOURNAL_DISK ? j->disk : NULL, j->cursor_dir, name,
+	enum gw_err err = cursor_open(c, journal_has_disk(j) ? j->disk : NULL, j->cursor_dir, name,
 	                              from_now ? j->next - 1 : oldest(j) - 1, &existed, why);
 	if (err)
 		return err;
@@ -165,9 +175,9 @@ enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_no
 	if (cursor_get(c) >= j->next) {
 		/* The sink has more than the journal: its tail was lost. Its numbers must not be given out a second
 		 * time. */
-		log_event(LOG_ERROR, "journal", "ends before what a sink already has; it goes on behind that",
-		          LOG_S("sink.name", name), LOG_N("sluice.journal.last", j->next - 1),
-		          LOG_N("sluice.journal.cursor", cursor_get(c)));
+		log_event(j->settings->type == JOURNAL_SPILL ? LOG_INFO : LOG_ERROR, "journal",
+		          "ends before what a sink already has; it goes on behind that", LOG_S("sink.name", name),
+		          LOG_N("sluice.journal.last", j->next - 1), LOG_N("sluice.journal.cursor", cursor_get(c)));
 		j->next = cursor_get(c) + 1;
 		if (j->current)
 			j->offset = j->segments[j->segment_count - 1].size; /* a fresh segment, whose header says so */
@@ -215,7 +225,7 @@ static void look_at_cursor(void *context, const char *name)
 enum gw_err journal_check_cursors(struct journal *j, struct why *why)
 {
 	struct strangers s = {.journal = j};
-	if (j->settings->type != JOURNAL_DISK)
+	if (!journal_has_disk(j))
 		return GW_OK;
 	j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &s);
 	if (!s.refused)
@@ -232,7 +242,8 @@ enum gw_err journal_add_lane(struct journal *j, struct lane *lane, uint64_t deli
 	if (j->lane_count == LANES_MAX)
 		return GW_TOOBIG;
 	struct journal_lane *l = &j->lanes[j->lane_count];
-	if (delivered_to && !(l->deliveries = calloc(DELIVERIES, sizeof(*l->deliveries))))
+	if ((delivered_to && !(l->delivered.items = calloc(DELIVERIES, sizeof(*l->delivered.items)))) ||
+	    (j->settings->type == JOURNAL_SPILL && !(l->held.items = calloc(DELIVERIES, sizeof(*l->held.items)))))
 		return GW_NOMEM;
 	l->lane = lane;
 	l->delivered_to = delivered_to;
@@ -288,7 +299,7 @@ static bool gather_lane(struct journal *j, struct journal_lane *l, size_t room)
 	return true;
 }
 
-static bool need_block(struct journal *j, size_t body)
+bool journal_room(struct journal *j, size_t body)
 {
 	size_t room = block_size(body);
 	if (j->block && j->block->room >= room)
@@ -302,7 +313,7 @@ static bool need_block(struct journal *j, size_t body)
 static bool gather(struct journal *j)
 {
 	size_t most = j->most_body;
-	if (!need_block(j, most))
+	if (!journal_room(j, most))
 		return false;
 	struct block *b = j->block;
 	b->body = b->count = 0;
@@ -317,7 +328,7 @@ static bool gather(struct journal *j)
 		     i++) { /* an entry larger than a whole block gets a larger block */
 			const uint8_t *run;
 			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
-			if (lane_peek(l->lane, &run) == 0 || !need_block(j, record_size(run)))
+			if (lane_peek(l->lane, &run) == 0 || !journal_room(j, record_size(run)))
 				continue;
 			j->block->body = j->block->count = 0;
 			gather_lane(j, l, record_size(run));
@@ -333,25 +344,26 @@ static bool gather(struct journal *j)
 
 /* -- writing -- */
 
-static void seal(struct journal *j)
+static void seal(struct journal *j, uint64_t first)
 {
 	struct block *b = j->block;
-	b->first = j->next;
+	b->first = first;
 	b->time_us = (uint64_t)clock_wall_us();
+	b->sealed_us = clock_mono_us();
 	struct block_header h = {
 	    .generation = j->generation, .first = b->first, .time_us = b->time_us, .body = b->body, .count = b->count};
 	block_header_write(&h, b->bytes);
 }
 
-static int write_block(struct journal *j)
+static int write_block(struct journal *j, uint64_t first)
 {
 	size_t size = block_size(j->block->body);
 	int err;
 	if (!j->current || j->offset > j->segments[j->segment_count - 1].size ||
 	    size > j->segments[j->segment_count - 1].size - j->offset)
-		if ((err = space_roll(j, j->next)))
+		if ((err = space_roll(j, first)))
 			return err;
-	seal(j);
+	seal(j, first);
 	if ((err = j->disk->write(j->disk, j->fd, j->block->bytes, size, j->offset)) ||
 	    (err = j->disk->sync(j->disk, j->fd)))
 		return err;
@@ -360,7 +372,7 @@ static int write_block(struct journal *j)
 	return 0;
 }
 
-static void note_trouble(struct journal *j, int err)
+void journal_note_trouble(struct journal *j, int err)
 {
 	pthread_mutex_lock(&j->lock);
 	snprintf(j->trouble, sizeof(j->trouble), "%s", err ? strerror(-err) : "");
@@ -372,30 +384,26 @@ static void note_trouble(struct journal *j, int err)
 	if (faulty)
 		log_event(LOG_ERROR, "journal",
 		          "the disk failed: nothing is acknowledged until a fresh segment takes the block",
-		          LOG_S("error.message", strerror(-err)), LOG_N("sluice.journal.records", j->block->count));
+		          LOG_S("error.message", strerror(-err)),
+		          LOG_N("sluice.journal.records", j->block ? j->block->count : 0));
 	else
 		log_say(LOG_INFO, "journal", "the disk works again");
 }
 
-/* Writes the gathered block until it is safe. False: stopped before that. */
-static bool commit(struct journal *j)
+bool journal_write(struct journal *j, uint64_t first)
 {
-	if (j->settings->type == JOURNAL_MEMORY) {
-		seal(j);
-		return true;
-	}
 	for (;;) {
 		pulse_outside(&j->pulse, true);
-		int err = write_block(j);
+		int err = write_block(j, first);
 		pulse_outside(&j->pulse, false);
 		if (!err) {
-			note_trouble(j, 0);
+			journal_note_trouble(j, 0);
 			j->retry_us = 0;
 			return true;
 		}
 		stat_add(&j->stats->failures, 1);
-		note_trouble(j, err);
-		space_abandon(j);
+		journal_note_trouble(j, err);
+		space_abandon(j, first);
 		j->retry_us = j->retry_us ? j->retry_us * 2 : RETRY_FIRST_US;
 		if (j->retry_us > RETRY_MOST_US)
 			j->retry_us = RETRY_MOST_US;
@@ -408,50 +416,16 @@ static bool commit(struct journal *j)
 	}
 }
 
+/* Makes the gathered block safe, or (in memory) ready to be read. False: stopped before that. */
+static bool commit(struct journal *j)
+{
+	if (!journal_holds(j))
+		return journal_write(j, j->next);
+	seal(j, j->next);
+	return true;
+}
+
 /* -- settling -- */
-
-static void note_delivery(struct journal *j, struct journal_lane *l, uint64_t last)
-{
-	struct delivery *newest = l->count ? &l->deliveries[(l->first + l->count - 1) % DELIVERIES] : NULL;
-	if (newest && newest->position == l->gathered)
-		return; /* nothing of this lane was in the block */
-	if (l->count == DELIVERIES) {
-		stat_add(&j->stats->delivered_coalesced, 1);
-		newest->sequence = last;
-		newest->position = l->gathered;
-		return;
-	}
-	l->deliveries[(l->first + l->count++) % DELIVERIES] =
-	    (struct delivery){.sequence = last, .position = l->gathered};
-}
-
-/* Moves the delivered position of every lane that waits for sinks. True when one moved. */
-static bool settle_delivered(struct journal *j)
-{
-	bool moved = false;
-	for (size_t i = 0; i < j->lane_count; i++) {
-		struct journal_lane *l = &j->lanes[i];
-		uint64_t passed = UINT64_MAX, position = 0;
-		if (!l->count)
-			continue;
-		for (size_t c = 0; c < j->cursor_count; c++)
-			if (l->delivered_to >> c & 1) {
-				uint64_t s = cursor_get(&j->cursors[c]);
-				passed = s < passed ? s : passed;
-			}
-		while (l->count && l->deliveries[l->first].sequence <= passed) {
-			position = l->deliveries[l->first].position;
-			l->first = (l->first + 1) % DELIVERIES;
-			l->count--;
-		}
-		if (position) {
-			lane_settle_delivered(l->lane, position);
-			lane_wake(l->lane);
-			moved = true;
-		}
-	}
-	return moved;
-}
 
 static void wake_readers(struct journal *j)
 {
@@ -487,9 +461,12 @@ static void settle(struct journal *j)
 	histogram_add(&j->stats->commit, (uint64_t)(clock_mono_us() - j->commit_started_us), 1);
 	for (size_t i = 0; i < j->lane_count; i++) {
 		struct journal_lane *l = &j->lanes[i];
-		lane_settle_durable(l->lane, l->gathered);
-		if (l->deliveries)
-			note_delivery(j, l, last);
+		if (l->held.items && journal_holds(j))
+			settle_note(j, l, &l->held, last);
+		else
+			lane_settle_durable(l->lane, l->gathered);
+		if (l->delivered.items)
+			settle_note(j, l, &l->delivered, last);
 		lane_wake(l->lane);
 	}
 	publish(j);
@@ -498,7 +475,7 @@ static void settle(struct journal *j)
 	stat_set(&j->stats->last_sequence, last);
 	wake_readers(j);
 	j->usual = j->usual - j->usual / 16 + count;
-	if (j->settings->type == JOURNAL_DISK)
+	if (journal_has_disk(j))
 		tail_drop(j);
 }
 
@@ -561,13 +538,17 @@ static void *journal_run(void *arg)
 			space_keep(j);
 		} else if (atomic_load(&j->stopping)) {
 			settle_delivered(j);
+			spill_turn(j);
 			break;
 		} else {
-			sleep_until_woken(j, 1000);
+			sleep_until_woken(j, spill_wait_ms(j));
 			j->usual -= j->usual / 16;
 			space_keep(j);
 		}
 		settle_delivered(j);
+		spill_budget(j);
+		if (!spill_turn(j))
+			break;
 	}
 	pulse_end(&j->pulse);
 	return NULL;
@@ -578,7 +559,7 @@ enum gw_err journal_start(struct journal *j, struct why *why)
 	uint64_t lanes = 0, segment = j->settings->segment - SEGMENT_HEADER; /* a block never leaves its segment */
 	for (size_t i = 0; i < j->lane_count; i++) {
 		size_t size = j->lanes[i].lane->size, largest = size / 4 < RECORD_MAX ? size / 4 : RECORD_MAX;
-		if (j->settings->type == JOURNAL_DISK && block_size(largest) > segment)
+		if (journal_has_disk(j) && block_size(largest) > segment)
 			return why_set(why, GW_CONFIG,
 			               "journal.segment: %llu KiB are too small for the listeners' lanes: a record may "
 			               "have %llu KiB. Raise it, or lower "
@@ -588,10 +569,12 @@ enum gw_err journal_start(struct journal *j, struct why *why)
 		lanes += size;
 	}
 	uint64_t block = j->settings->block;
-	if (j->settings->type == JOURNAL_DISK && block > segment)
+	if (journal_has_disk(j) && block > segment)
 		block = segment;
 	j->most_body = block - BLOCK_HEADER;
 	j->promised = 2 * lanes + 2 * block_size(j->most_body) + (64 << 10);
+	if (j->settings->type == JOURNAL_SPILL) /* and what is held in memory beside the lanes */
+		j->promised += 2 * j->settings->tail_memory;
 	enum gw_err err = space_prepare(j, why);
 	if (err)
 		return err;
@@ -624,8 +607,10 @@ void journal_close(struct journal *j)
 		cursor_save(&j->cursors[i]);
 		cursor_close(&j->cursors[i]);
 	}
-	for (size_t i = 0; i < j->lane_count; i++)
-		free(j->lanes[i].deliveries);
+	for (size_t i = 0; i < j->lane_count; i++) {
+		free(j->lanes[i].delivered.items);
+		free(j->lanes[i].held.items);
+	}
 	for (size_t i = 0; i < j->tail_count; i++)
 		block_release(j->tail[(j->tail_first + i) % j->tail_room]);
 	block_release(j->block);
@@ -685,8 +670,15 @@ struct pulse *journal_pulse(struct journal *j)
 bool journal_wants_delivered(const struct journal *j, const struct cursor *c)
 {
 	size_t i = (size_t)(c - j->cursors);
+	if (j->settings->type == JOURNAL_SPILL)
+		return true;
 	for (size_t l = 0; l < j->lane_count; l++)
 		if (j->lanes[l].delivered_to >> i & 1)
 			return true;
 	return false;
+}
+
+bool journal_rests(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->rests, memory_order_relaxed);
 }

@@ -11,7 +11,12 @@
  * takes nothing. A block that cannot be written or synced is never acknowledged and goes to a fresh segment, again and
  * again with a back-off, until the disk works again; meanwhile the journal is `faulty`.
  *
- * Sequences count records: 1, 2, 3 ... across restarts. */
+ * With `type: memory` blocks are never written: a record is gone with the process unless the sinks have it. With `type:
+ * spill` (journal_spill.c) they are written only while the sinks do not keep up, and a record is `durable` when every
+ * sink has it or it is on disk, whichever is first.
+ *
+ * Sequences count records: 1, 2, 3 ... across restarts (spill: those that were never on disk may be given out again
+ * after a crash). */
 #ifndef SLUICE_GATEWAY_JOURNAL_H
 #define SLUICE_GATEWAY_JOURNAL_H
 
@@ -27,18 +32,20 @@
 #include "gateway/settings.h"
 #include "gateway/stats.h"
 
-enum journal_type { JOURNAL_DISK, JOURNAL_MEMORY };
+enum journal_type { JOURNAL_DISK, JOURNAL_MEMORY, JOURNAL_SPILL };
 
 struct journal_settings {
-	int type;             /* enum journal_type */
-	uint64_t max_bytes;   /* of all segments, or of all blocks in memory */
-	double max_share;     /* percent of the file system */
-	double keep_free;     /* percent of the file system that is left free */
-	uint64_t segment;     /* bytes of a segment */
-	int64_t preallocate;  /* segments kept ready beyond what is promised */
-	uint64_t block;       /* most bytes of one block */
-	uint64_t gather;      /* us */
-	uint64_t tail_memory; /* bytes of blocks kept in memory for pumps */
+	int type;              /* enum journal_type */
+	uint64_t max_bytes;    /* of all segments, or of all blocks in memory */
+	double max_share;      /* percent of the file system */
+	double keep_free;      /* percent of the file system that is left free */
+	uint64_t segment;      /* bytes of a segment */
+	int64_t preallocate;   /* segments kept ready beyond what is promised */
+	uint64_t block;        /* most bytes of one block */
+	uint64_t gather;       /* us */
+	uint64_t tail_memory;  /* bytes of blocks kept in memory for pumps; spill: held before they go to disk */
+	uint64_t spill_after;  /* us: spill: a record that no sink took for so long goes to disk */
+	uint64_t write_budget; /* bytes a day that may be written before it is warned of; 0: no budget */
 };
 extern const struct setting journal_settings[];
 
@@ -87,6 +94,9 @@ uint64_t journal_last(const struct journal *j); /* sequence of the last durable 
 struct pulse *journal_pulse(struct journal *j);
 bool journal_wants_delivered(const struct journal *j,
                              const struct cursor *c); /* a listener acknowledges only when this cursor has passed */
+/* journal_rests is true while nothing is on disk that a sink does not have (spill mode): then no cursor need be stored,
+ * and nothing is to be written. relaxed: the journal stores the cursors itself before it writes again. */
+bool journal_rests(const struct journal *j);
 
 /* -- reading; one reader per pump, its thread -- */
 struct journal_reader;

@@ -1,5 +1,6 @@
-/* The inside of the journal, shared by its files alone: journal.c (the thread), journal_space.c (segments, spares,
- * room), journal_recover.c (what is there at start) and journal_read.c (what pumps read). */
+/* The inside of the journal, shared by its files alone: journal.c (the thread), journal_settle.c (who waits for
+ * what), journal_spill.c (memory first, disk when sinks fall behind), journal_space.c (segments, spares, room),
+ * journal_recover.c (what is there at start) and journal_read.c (what pumps read). */
 #ifndef SLUICE_GATEWAY_JOURNAL_PARTS_H
 #define SLUICE_GATEWAY_JOURNAL_PARTS_H
 
@@ -23,12 +24,17 @@ struct delivery {
 	uint64_t sequence, position;
 };
 
+struct deliveries {
+	struct delivery *items; /* owned; DELIVERIES of them, a ring; NULL: not kept */
+	size_t first, count;
+};
+
 struct journal_lane {
 	struct lane *lane;
 	uint64_t delivered_to;
 	uint64_t gathered;           /* position behind what is in the block being written */
-	struct delivery *deliveries; /* owned; DELIVERIES of them, a ring; NULL without delivered_to */
-	size_t first, count;
+	struct deliveries delivered; /* for `ack: delivered`; kept with delivered_to */
+	struct deliveries held;      /* what is in memory alone (spill): durable when every cursor has passed it */
 };
 
 struct journal {
@@ -58,6 +64,7 @@ struct journal {
 	/* any thread reads; the journal's thread writes */
 	_Alignas(64) _Atomic uint64_t last; /* release: the block is in the tail or on disk before */
 	_Atomic bool full, faulty;
+	_Atomic bool rests;                 /* journal_rests */
 	_Alignas(64) _Atomic bool sleeping; /* lane.h tells the protocol */
 	_Atomic bool stopping;              /* main sets it */
 	_Atomic int64_t stop_by_us;         /* main sets it before stopping */
@@ -69,6 +76,8 @@ struct journal {
 	struct block **tail; /* owned; a ring of the newest blocks */
 	size_t tail_first, tail_count, tail_room;
 	uint64_t tail_bytes;
+	uint64_t
+	    held_from; /* spill: from this sequence on records are in the tail alone; UINT64_MAX: all are on disk */
 	char trouble[256];
 
 	/* the journal's thread only (main before and after) */
@@ -87,7 +96,52 @@ struct journal {
 	size_t turn;      /* lane that is drained first */
 	int64_t retry_us; /* after a failure: wait that long */
 	bool was_full;
+	int64_t spill_next_us; /* spill: not tried again before that, after a failure */
+	int64_t calm_us;       /* spill: since when the sinks have kept up; 0: they have not */
+	uint64_t budget_bytes; /* written when the day of the budget began ... */
+	int64_t budget_us;     /* ... which was then */
+	bool over_budget;
 };
+
+/* Whether there is a disk behind it, whatever of it is used. */
+static inline bool journal_has_disk(const struct journal *j)
+{
+	return j->settings->type != JOURNAL_MEMORY;
+}
+/* Whether the next block stays in memory. The journal's thread. */
+static inline bool journal_holds(const struct journal *j)
+{
+	return j->settings->type == JOURNAL_MEMORY || j->held_from != UINT64_MAX;
+}
+
+/* journal.c */
+/* journal_write makes j->block, its first record numbered `first`, safe on disk, however often that takes; everything
+ * below first is safe. False: stopped before that. */
+bool journal_write(struct journal *j, uint64_t first);
+/* journal_note_trouble shows that the disk fails with err, a negative errno, or (0) works again. */
+void journal_note_trouble(struct journal *j, int err);
+/* journal_room makes j->block an empty one with room for body bytes of entries; false: no memory. */
+bool journal_room(struct journal *j, size_t body);
+
+/* journal_settle.c: the journal's thread */
+/* settle_note: once sequence `last` is passed, everything of the lane that was gathered until now is. */
+void settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last);
+/* settle_pass takes out what ends at or below `passed`; the position reached, 0: none. */
+uint64_t settle_pass(struct deliveries *d, uint64_t passed);
+/* settle_delivered moves the delivered position of every lane that waits for sinks, and the durable one of what is held
+ * in memory. True when one moved. */
+bool settle_delivered(struct journal *j);
+/* settle_least is the sequence that every cursor has passed. */
+uint64_t settle_least(const struct journal *j);
+
+/* journal_spill.c: the journal's thread */
+/* spill_turn goes to disk when the sinks have fallen behind, and back to memory when they have caught up. False: stopped
+ * before what it had to write was safe. */
+bool spill_turn(struct journal *j);
+/* spill_wait_ms: how long the thread may sleep before spill_turn has something to do. */
+int spill_wait_ms(const struct journal *j);
+/* spill_budget looks whether more was written in a day than allowed. */
+void spill_budget(struct journal *j);
 
 /* journal_space.c: the journal's thread (main before the start) */
 void space_path(const struct journal *j, uint32_t number, char *out, size_t size);
@@ -104,8 +158,9 @@ void space_keep(struct journal *j);
 /* space_roll makes a spare the current segment, for records from `first` on. 0 or negative errno (-ENOSPC: there is
  * none). */
 int space_roll(struct journal *j, uint64_t first);
-/* space_abandon closes the current segment after a failure; it is never written again. */
-void space_abandon(struct journal *j);
+/* space_abandon closes the current segment after a failure; it is never written again. Of what it holds nothing is
+ * acknowledged from sequence `failed` on. */
+void space_abandon(struct journal *j, uint64_t failed);
 void space_remove(struct journal *j, uint32_t number); /* removes a segment's file */
 bool space_add_segment(struct journal *j, const struct segment *s);
 bool space_add_spare(struct journal *j, uint32_t number);

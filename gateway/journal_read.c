@@ -47,14 +47,14 @@ void tail_add(struct journal *j, struct block *b)
 
 static bool tail_may_drop(const struct journal *j, const struct block *b, uint64_t least)
 {
-	if (j->settings->type == JOURNAL_MEMORY)
+	if (j->settings->type == JOURNAL_MEMORY || block_last(b) >= j->held_from)
 		return block_last(b) <= least;
 	return j->tail_bytes > j->settings->tail_memory;
 }
 
 void tail_drop(struct journal *j)
 {
-	uint64_t least = journal_least_cursor(j);
+	uint64_t least = settle_least(j);
 	for (;;) {
 		struct block *b = NULL;
 		pthread_mutex_lock(&j->lock);
@@ -75,7 +75,7 @@ void tail_drop(struct journal *j)
  * lock. */
 static struct block *tail_find(const struct journal *j, uint64_t sequence)
 {
-	if (j->tail_count == 0 || (j->settings->type == JOURNAL_DISK && sequence < tail_at(j, 0)->first))
+	if (j->tail_count == 0 || (journal_has_disk(j) && sequence < tail_at(j, 0)->first && sequence < j->held_from))
 		return NULL;
 	size_t low = 0, high = j->tail_count;
 	while (low < high) {

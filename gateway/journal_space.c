@@ -87,7 +87,7 @@ enum gw_err space_prepare(struct journal *j, struct why *why)
 {
 	const struct journal_settings *s = j->settings;
 	j->limit = s->max_bytes;
-	if (s->type == JOURNAL_DISK) {
+	if (journal_has_disk(j)) {
 		uint64_t free_bytes, total;
 		int err = j->disk->space(j->disk, j->dir, &free_bytes, &total);
 		if (err)
@@ -102,14 +102,15 @@ enum gw_err space_prepare(struct journal *j, struct why *why)
 	 * up would stay so for ever. */
 	uint64_t spares =
 	    (j->promised + s->segment / 2 + s->segment - SEGMENT_HEADER - 1) / (s->segment - SEGMENT_HEADER);
-	uint64_t least = s->type == JOURNAL_DISK ? (spares + 1) * s->segment : j->promised + s->segment;
+	uint64_t least = journal_has_disk(j) ? (spares + 1) * s->segment : j->promised + s->segment;
 	if (j->limit >= least)
 		return GW_OK;
 	return why_set(why, GW_CONFIG,
 	               "journal: %llu MiB are allowed (max_bytes %llu MiB, max_share %g%% of the file system), but the "
-	               "listeners' lanes need at least %llu MiB: "
+	               "listeners' lanes%s need at least %llu MiB: "
 	               "raise journal.max_bytes or journal.max_share, or lower `lane` or `threads` of the listeners",
 	               (unsigned long long)(j->limit >> 20), (unsigned long long)(s->max_bytes >> 20), s->max_share,
+	               s->type == JOURNAL_SPILL ? " and journal.tail_memory" : "",
 	               (unsigned long long)(least >> 20) + 1);
 }
 
@@ -267,7 +268,7 @@ int space_roll(struct journal *j, uint64_t first)
 	return 0;
 }
 
-void space_abandon(struct journal *j)
+void space_abandon(struct journal *j, uint64_t failed)
 {
 	if (!j->current)
 		return;
@@ -275,7 +276,7 @@ void space_abandon(struct journal *j)
 	j->current = false;
 	struct segment *s = &j->segments[j->segment_count - 1];
 	uint32_t number = s->number;
-	bool acknowledged = s->first < j->next;
+	bool acknowledged = s->first < failed;
 	pthread_mutex_lock(&j->lock);
 	s->bad = true;
 	if (!acknowledged)

@@ -555,7 +555,8 @@ static void show(struct pump *p, int64_t now)
 	                                                                   : 0;
 	stat_set(&p->stats.lag_since_us, last > cursor ? since : 0);
 	if (now - p->saved_us >= SAVE_US) {
-		save_cursor(p, now);
+		if (!journal_rests(p->journal))
+			save_cursor(p, now);
 		if (journal_full(p->journal))
 			journal_wake(p->journal);
 	}

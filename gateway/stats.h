@@ -76,6 +76,8 @@ struct journal_stats {
 	stat_t used_bytes, capacity_bytes;  /* gauges */
 	stat_t last_sequence;               /* gauge */
 	stat_t full, faulty;                /* gauges: 1 while so */
+	stat_t spilled, over_budget;        /* the same */
+	stat_t spills;                      /* times that records in memory had to go to disk */
 	stat_t times_full;                  /* times the journal became full */
 	stat_t recovered, cut_bytes;        /* at start: records found, bytes of torn tail cut */
 	stat_t damaged_blocks;      /* at start or when read: quarantined ranges; shared: pumps find them, too */

@@ -98,11 +98,14 @@ static const struct setting kafka_table[] = {
     SETTINGS_END,
 };
 
+static const char *const journal_types[] = {"disk", "memory", NULL};
 struct journal {
+	int type;
 	char *path;
 	uint64_t size;
 };
 static const struct setting journal_table[] = {
+    SETTING_CHOICES(struct journal, type, "disk", journal_types, "Kind."),
     SETTING(struct journal, path, SETTING_STRING, "data/journal", 0, 0, "Directory."),
     SETTING(struct journal, size, SETTING_BYTES, "1GiB", 1 << 20, 1.1e12, "Room."),
     SETTINGS_END,

@@ -97,6 +97,19 @@ static void groups_are_read_in_groups(void **state)
 	outcome_free(&o);
 }
 
+/* `journal: spill` is short for `journal: {type: spill}`. */
+static void group_with_a_type_can_be_given_by_it_alone(void **state)
+{
+	(void)state;
+	struct outcome o = read_good("journal: memory");
+	const struct gateway *g = o.config->settings;
+	assert_int_equal(g->journal.type, 1);
+	assert_string_equal(g->journal.path, "data/journal");
+	outcome_free(&o);
+	expect_words("journal: tape", "journal: \"tape\" is not one of the choices; allowed: disk or memory");
+	expect_words("listeners: {mqtt: {tls: yes}}", "listeners.mqtt.tls: is a single value");
+}
+
 static void dotted_member_is_known_by_its_last_part(void **state)
 {
 	(void)state;
@@ -126,7 +139,7 @@ static void unknown_key_without_neighbour_lists_what_there_is(void **state)
 {
 	(void)state;
 	expect_errors("journal:\n  fluffiness: 3\n",
-	              "s.yaml:2:3: journal.fluffiness: unknown key; known here: path, size\n");
+	              "s.yaml:2:3: journal.fluffiness: unknown key; known here: type, path, size\n");
 	expect_errors("fluffiness: 3\n",
 	              "s.yaml:1:1: fluffiness: unknown key; known here: name, journal, listeners, sinks\n");
 	expect_words(
@@ -209,8 +222,8 @@ static void wrong_shapes_are_named(void **state)
 	expect_words("listeners: {mqtt: [1]}\n",
 	             "listeners.mqtt: is a list; allowed: a mapping of settings, or nothing for all defaults");
 	expect_words("listeners: {mqtt: yes}\n", "listeners.mqtt: is a single value; allowed");
-	expect_words("journal: big\n",
-	             "s.yaml:1:10: journal: is a single value; allowed: a mapping with the keys path, size\n");
+	expect_words("journal: [big]\n",
+	             "s.yaml:1:10: journal: is a list; allowed: a mapping with the keys type, path, size\n");
 	expect_words("name: [a]\n", "s.yaml:1:7: name: is a list; allowed: text (default sluice)\n");
 	expect_words("name: {a: b}\n", "name: is a mapping; allowed: text");
 }
@@ -487,6 +500,7 @@ int main(void)
 	    cmocka_unit_test(entries_keep_the_order_of_the_file),
 	    cmocka_unit_test(entry_named_like_a_kind_may_be_of_another),
 	    cmocka_unit_test(groups_are_read_in_groups),
+	    cmocka_unit_test(group_with_a_type_can_be_given_by_it_alone),
 	    cmocka_unit_test(dotted_member_is_known_by_its_last_part),
 	    cmocka_unit_test(misspelt_key_is_told_its_neighbour),
 	    cmocka_unit_test(unknown_key_without_neighbour_lists_what_there_is),

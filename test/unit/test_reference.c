@@ -23,7 +23,8 @@ static void help_tells_every_setting(void **state)
 	(void)state;
 	char *text = made(config_help);
 	expect_part(text,
-	            "\njournal:\n    The journal on disk.\n  path: text; default data/journal\n      Directory.\n");
+	            "\njournal:\n    The journal on disk.\n  type: choice; disk or memory; default disk\n      Kind.\n"
+	            "  path: text; default data/journal\n      Directory.\n");
 	expect_part(text, "\nlisteners:\n    What devices speak to.\n  NAME:\n    protocol: mqtt | tcp\n");
 	expect_part(text, "\n    listen: address; default 127.0.0.1:1883\n");
 	expect_part(text, "\n    max_packet: size; 16B to 256MiB; default 256KiB\n        Largest packet.\n");

@@ -1,0 +1,211 @@
+/* Spill mode (`journal: spill`): memory first, disk only while the sinks do not keep up. For flash that wears.
+ *
+ * Held: blocks are sealed and stay in the tail, from which every pump reads; nothing is written. A record is settled
+ * (`durable`) when every cursor has passed it. The cursors are not stored either: once they have all passed what is on
+ * disk they are stored a last time, and then the journal `rests`.
+ * Spilled: as with `type: disk`.
+ *
+ * To disk, when what is held grows over tail_memory, when the oldest held record has waited spill_after, or at the
+ * stop: the cursors are stored, so that what was delivered out of memory is no gap to a later recovery; then all that is
+ * held and not passed by every cursor is written, in order, into a fresh segment, and settled as it becomes safe; new
+ * records come behind it. Nothing held was acknowledged before unless every sink has it, so a crash meanwhile loses
+ * nothing that was promised.
+ * Back to memory, when the sinks have kept up for twice spill_after: all that they lack is in the tail, and little. What is on disk
+ * stays there until they have it. */
+#include "gateway/journal_parts.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "gateway/log.h"
+
+#define RETRY_US 100000
+#define DAY_US INT64_C(86400000000)
+
+static struct block *held_block(struct journal *j, size_t i)
+{
+	return j->tail[(j->tail_first + i) % j->tail_room];
+}
+
+/* The oldest block that is in memory alone and that a sink still lacks; NULL: there is none. The tail is changed by
+ * this thread only, so looking needs no lock. */
+static struct block *oldest_held(struct journal *j, uint64_t passed, size_t *index)
+{
+	for (size_t i = 0; i < j->tail_count; i++) {
+		struct block *b = held_block(j, i);
+		if (b->first >= j->held_from && block_last(b) > passed) {
+			*index = i;
+			return b;
+		}
+	}
+	return NULL;
+}
+
+static void set_held_from(struct journal *j, uint64_t sequence)
+{
+	pthread_mutex_lock(&j->lock);
+	j->held_from = sequence;
+	pthread_mutex_unlock(&j->lock);
+	stat_set(&j->stats->spilled, sequence == UINT64_MAX);
+}
+
+static bool store_cursors(struct journal *j)
+{
+	bool stored = true;
+	for (size_t i = 0; i < j->cursor_count; i++)
+		stored &= cursor_save(&j->cursors[i]) == GW_OK;
+	return stored;
+}
+
+/* Gathers held blocks from the index-th on into j->block, as many as fit, and makes them safe. *index moves behind them. */
+static bool write_some(struct journal *j, size_t *index)
+{
+	uint64_t first = held_block(j, *index)->first, last = first;
+	size_t body = held_block(j, *index)->body;
+	if (!journal_room(j, body > j->most_body ? body : j->most_body))
+		return false;
+	j->block->body = j->block->count = 0;
+	while (*index < j->tail_count) {
+		struct block *b = held_block(j, *index);
+		if (j->block->body + b->body > j->block->room - BLOCK_HEADER)
+			break;
+		memcpy(j->block->bytes + BLOCK_HEADER + j->block->body, block_entries(b), b->body);
+		j->block->body += b->body;
+		j->block->count += b->count;
+		last = block_last(b);
+		(*index)++;
+	}
+	if (!journal_write(j, first))
+		return false;
+	j->block->body = j->block->count = 0;
+	set_held_from(j, last + 1);
+	for (size_t i = 0; i < j->lane_count; i++) {
+		struct journal_lane *l = &j->lanes[i];
+		uint64_t position = settle_pass(&l->held, last);
+		if (position) {
+			lane_settle_durable(l->lane, position);
+			lane_wake(l->lane);
+		}
+	}
+	return true;
+}
+
+static bool go_to_disk(struct journal *j, const char *why)
+{
+	size_t index = 0;
+	atomic_store_explicit(&j->rests, false, memory_order_relaxed);
+	/* Without its cursors what was delivered out of memory would look like a gap: then everything stays in memory, and
+	 * unacknowledged, until they can be stored. */
+	if (clock_mono_us() < j->spill_next_us)
+		return true;
+	if (!store_cursors(j)) {
+		journal_note_trouble(j, -EIO);
+		j->spill_next_us = clock_mono_us() + RETRY_US;
+		return !atomic_load(&j->stopping);
+	}
+	uint64_t passed = settle_least(j), from = j->held_from;
+	if (oldest_held(j, passed, &index))
+		while (index < j->tail_count)
+			if (!write_some(j, &index))
+				return false;
+	log_event(LOG_INFO, "journal", "goes to disk", LOG_S("sluice.reason", why),
+	          LOG_N("sluice.journal.records", j->next - (from > passed ? from : passed + 1)));
+	stat_add(&j->stats->spills, 1);
+	set_held_from(j, UINT64_MAX);
+	j->calm_us = 0;
+	return true;
+}
+
+/* The next block on disk comes behind a gap, so it must begin a segment. */
+static void go_to_memory(struct journal *j)
+{
+	if (j->current)
+		j->offset = j->segments[j->segment_count - 1].size;
+	set_held_from(j, j->next);
+	log_say(LOG_INFO, "journal", "the sinks keep up: records are held in memory");
+}
+
+/* Bytes of what the sinks lack, when all of it is in memory, too; UINT64_MAX: some is on disk alone. */
+static uint64_t lacking(struct journal *j)
+{
+	uint64_t passed = settle_least(j), bytes = 0;
+	if (passed + 1 >= j->next)
+		return 0;
+	if (j->tail_count == 0 || held_block(j, 0)->first > passed + 1)
+		return UINT64_MAX;
+	for (size_t i = j->tail_count; i-- > 0 && block_last(held_block(j, i)) > passed;)
+		bytes += held_block(j, i)->room;
+	return bytes;
+}
+
+static bool sinks_keep_up(struct journal *j)
+{
+	if (lacking(j) > j->settings->tail_memory / 4 || journal_faulty(j)) {
+		j->calm_us = 0;
+		return false;
+	}
+	int64_t now = clock_mono_us();
+	if (j->calm_us == 0)
+		j->calm_us = now;
+	return now - j->calm_us >= 2 * (int64_t)j->settings->spill_after;
+}
+
+static bool waited_too_long(const struct journal *j, const struct block *b)
+{
+	return b && clock_mono_us() - b->sealed_us >= (int64_t)j->settings->spill_after;
+}
+
+bool spill_turn(struct journal *j)
+{
+	size_t index;
+	if (j->settings->type != JOURNAL_SPILL)
+		return true;
+	if (j->held_from == UINT64_MAX) {
+		if (!atomic_load(&j->stopping) && sinks_keep_up(j))
+			go_to_memory(j);
+		return true;
+	}
+	tail_drop(j);
+	uint64_t passed = settle_least(j);
+	struct block *oldest = oldest_held(j, passed, &index);
+	if (oldest && atomic_load(&j->stopping))
+		return go_to_disk(j, "stop");
+	if (j->tail_bytes > j->settings->tail_memory)
+		return go_to_disk(j, "tail_memory is used up");
+	if (waited_too_long(j, oldest))
+		return go_to_disk(j, "a sink lags by spill_after");
+	if (!atomic_load_explicit(&j->rests, memory_order_relaxed) && passed + 1 >= j->held_from && store_cursors(j))
+		atomic_store_explicit(&j->rests, true, memory_order_relaxed);
+	return true;
+}
+
+int spill_wait_ms(const struct journal *j)
+{
+	int wait = 1000;
+	if (j->settings->type != JOURNAL_SPILL)
+		return wait;
+	if (j->held_from == UINT64_MAX ? j->calm_us == 0 : j->tail_count == 0)
+		return wait; /* nothing to wait for but news, which wake it */
+	uint64_t quarter = j->settings->spill_after / 4000;
+	return quarter < 1000 ? (int)quarter + 1 : wait;
+}
+
+void spill_budget(struct journal *j)
+{
+	uint64_t written = stat_get(&j->stats->written_bytes);
+	int64_t now = clock_mono_us();
+	if (j->settings->write_budget == 0)
+		return;
+	if (j->budget_us == 0 || now - j->budget_us >= DAY_US) {
+		j->budget_us = now;
+		j->budget_bytes = written;
+	}
+	bool over = written - j->budget_bytes > j->settings->write_budget;
+	if (over && !j->over_budget)
+		log_event(LOG_WARN, "journal",
+		          "more was written in a day than journal.write_budget allows; service goes on",
+		          LOG_N("sluice.journal.write_budget", j->settings->write_budget),
+		          LOG_N("sluice.journal.written", written - j->budget_bytes));
+	j->over_budget = over;
+	stat_set(&j->stats->over_budget, over);
+}
