@@ -21,6 +21,7 @@
 #include <stdio.h>
 
 #include "gateway/error.h"
+#include "gateway/siphash.h"
 
 struct ledger_range {
 	uint64_t first, last; /* both in it */
@@ -43,6 +44,9 @@ struct ledger {
 	bool complete;                 /* the run ended by itself or by ^C, not by a kill of the tool */
 	struct ledger_device *devices; /* owned */
 	size_t device_count, device_room;
+	size_t *table; /* owned; index + 1 by keyed hash of the name, open addressing; 0: empty */
+	size_t table_room;
+	struct siphash_key key;
 };
 
 /* ledger_ranges_add takes a number in; constant time for the next number and near the end. GW_OK | GW_NOMEM. */
@@ -56,6 +60,8 @@ void ledger_free(struct ledger *l);                             /* l may be NULL
 /* ledger_device adds a device, or finds it; NULL: out of memory. The pointer moves with the next one added: keep the
  * index (device - ledger->devices). Found by a keyed hash, so that a million devices are no trouble. */
 struct ledger_device *ledger_device(struct ledger *l, const char *name, const char *protocol, int qos);
+/* ledger_find finds a device by the len bytes of its name; NULL: it is not there. */
+struct ledger_device *ledger_find(const struct ledger *l, const char *name, size_t len);
 /* ledger_write writes path.new, syncs it and renames it to path. ledger_read reads one; ledger_merge adds another's
  * devices (another machine, another protocol). GW_OK | GW_IO | GW_INVALID | GW_NOMEM, with why. */
 enum gw_err ledger_write(const struct ledger *l, const char *path, struct why *why);
