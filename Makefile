@@ -60,7 +60,16 @@ $(OUT)/test/unit/%: $(OUT)/obj/test/unit/%.o $(OUT)/libload.a $(OUT)/libsluice.a
 
 $(OUT)/test/bench/%: $(OUT)/obj/test/bench/%.o $(OUT)/libsluice.a
 	@mkdir -p $(@D)
-	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS) $(BENCH_LIBS)
+	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(BENCH_LIBS)
+
+# simdjson is C++: its one file goes into the one program that uses it.
+$(OUT)/obj/test/bench/%.o: test/bench/%.cpp Makefile
+	@mkdir -p $(@D)
+	@echo "  c++  $<"
+	@$(CXX) -std=c++17 $(WARN) $(flavour_cflags_$(FLAVOUR)) -MMD -MP -c -o $@ $<
+
+$(OUT)/test/bench/bench_validator: $(OUT)/obj/test/bench/simdjson_parse.o
+$(OUT)/test/bench/bench_validator: BENCH_LIBS := -lsimdjson -lstdc++
 
 $(OUT)/test/bench/malloc_count.so: test/bench/malloc_count.c Makefile
 	@mkdir -p $(@D)
@@ -144,7 +153,10 @@ image: ## build the container image without a Docker daemon and try it (as root)
 	@deploy/install-deps.sh image
 	@test/image.sh
 
-bench: all $(BENCHES:%=$(BUILD)/test/bench/%) $(BUILD)/test/bench/malloc_count.so ## print the figures of docs/benchmarks.md, measured here
+bench-deps:
+	@deploy/install-deps.sh bench
+
+bench: bench-deps all $(BENCHES:%=$(BUILD)/test/bench/%) $(BUILD)/test/bench/malloc_count.so ## print the figures of docs/benchmarks.md, measured here
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/bench/bench.py
 
@@ -179,5 +191,5 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system image bench lint direction \
+.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system image bench bench-deps lint direction \
     format format-check tidy docs docs-check clean help

@@ -6,7 +6,7 @@
  * been met value_end     closes what ends here, then steps over one comma, and in an object over the next key
  *
  * The position travels by value through inlined steps and so stays in a register; NULL says that check_fail was called.
- * This is the hottest code of the gateway: test/bench/bench_json.c measures it. Look-ups and escapes: json_find.c,
+ * This is the hottest code of the gateway: test/bench/bench_validator.c measures it. Look-ups and escapes: json_find.c,
  * times: json_time.c. */
 #include "gateway/json.h"
 

@@ -1,8 +1,8 @@
 """What parts of the gateway cost by themselves: lane, JSON check, one commit; and what is allocated per message."""
 
-import re
 import statistics
 import struct
+from json import loads
 
 from figure import Figure
 from machine import sync_times
@@ -20,14 +20,12 @@ def lane(shop):
         what = f"256-byte records through a lane, two threads, published {batch} at a time; by the clock"
         figures[batch] = Figure(f"lane, by {batch}", what, "ns/record", 25 if batch >= 16 else None, 1)
     for run in range(shop.runs):
-        text, told = shop.run("bench_lane"), []
-        for batch, figure in figures.items():
-            match = re.search(rf"^batch {batch}: ([\d.]+|-) ns, (\d+) rounds, (\d+) disturbed", text, re.M)
-            if not match:
-                raise Failed(f"bench_lane said: {text.strip()[:300]}")
-            if match.group(1) != "-":
-                figure.add(float(match.group(1)))
-            told.append(f"{match.group(1)} ns by {batch} ({match.group(3)} disturbed)")
+        told = []
+        for row in _rows(shop, "bench_lane", by="sluice", bytes=256):
+            figure = figures.get(row["batch"])
+            if figure and row["value"] is not None:
+                figure.add(row["value"])
+            told.append(f"{row['value']} ns by {row['batch']} ({row['disturbed']} disturbed)")
         shop.say("lane", run, ", ".join(told))
     for figure in figures.values():
         if not figure.values:
@@ -36,14 +34,21 @@ def lane(shop):
 
 
 def json(shop):
-    """bench_json itself takes the median of 5 runs of each row."""
+    """bench_validator itself takes the median of its runs."""
     figure = Figure("json check", "strict check of a JSON document, a different one each time", "ns/document", digits=0)
-    match = re.search(r"^json_check, mixed documents +\d+ +([\d.]+)", shop.run("bench_json"), re.M)
-    if not match:
-        raise Failed("bench_json has no row json_check, mixed documents")
-    figure.add(float(match.group(1)))
+    for row in _rows(shop, "bench_validator", name="validator_us", by="sluice", shape="telemetry"):
+        figure.add(row["value"] * 1000)
     shop.say(figure.name, 0, f"{figure.values[0]:.0f} ns")
     return [figure]
+
+
+def _rows(shop, program, **labels):
+    """The figures that a small benchmark prints, one JSON object a line, of those that have these labels."""
+    rows = [loads(line) for line in shop.run(program).splitlines()]
+    found = [row for row in rows if all(row.get(key) == value for key, value in labels.items())]
+    if not found:
+        raise Failed(f"{program} has no figure with {labels}")
+    return found
 
 
 def commit(shop):
