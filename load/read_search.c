@@ -1,0 +1,149 @@
+/* Reading back an index, alias or data stream of Elasticsearch or OpenSearch: refreshed first, then walked with the scroll
+ * API, which both have. Of the documents only what is called "load" is asked for. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#include "gateway/json.h"
+#include "load/readback.h"
+
+#define PAGE "5000"
+#define TIMEOUT_S 60L
+
+struct answer {
+	char *text; /* owned, terminated */
+	size_t len, room;
+};
+
+struct search {
+	CURL *curl;
+	struct curl_slist *headers;
+	struct answer answer;
+	char base[512], index[512]; /* "http://host:9200", "telemetry-*" */
+};
+
+static size_t gather(char *data, size_t size, size_t count, void *context)
+{
+	struct answer *a = context;
+	size_t len = size * count;
+	if (a->len + len + 1 > a->room) {
+		size_t room = 2 * (a->len + len + 1);
+		char *more = realloc(a->text, room);
+		if (!more)
+			return 0;
+		a->text = more;
+		a->room = room;
+	}
+	memcpy(a->text + a->len, data, len);
+	a->len += len;
+	a->text[a->len] = '\0';
+	return len;
+}
+
+/* One request; the answer is in s->answer. */
+static enum gw_err ask(struct search *s, const char *path, const char *body, struct why *why)
+{
+	char url[1200], text[CURL_ERROR_SIZE] = "";
+	long status = 0;
+	snprintf(url, sizeof(url), "%s/%s", s->base, path);
+	s->answer.len = 0;
+	curl_easy_setopt(s->curl, CURLOPT_URL, url);
+	curl_easy_setopt(s->curl, CURLOPT_POSTFIELDS, body);
+	curl_easy_setopt(s->curl, CURLOPT_ERRORBUFFER, text);
+	CURLcode code = curl_easy_perform(s->curl);
+	curl_easy_setopt(s->curl, CURLOPT_ERRORBUFFER, NULL);
+	if (code != CURLE_OK)
+		return why_set(why, GW_IO, "%s: %s", url, *text ? text : curl_easy_strerror(code));
+	curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (status != 200)
+		return why_set(why, status == 404 ? GW_CONFIG : GW_IO, "%s: status %ld: %.300s", url, status,
+		               s->answer.text ? s->answer.text : "");
+	return GW_OK;
+}
+
+/* Hands over each document; returns how many there were. */
+static size_t take_documents(const struct answer *a, readback_take *take, void *context)
+{
+	static const char key[] = "\"_source\":";
+	const char *end = a->text + a->len, *at = memmem(a->text, a->len, key, sizeof(key) - 1);
+	size_t count = 0;
+	while (at) {
+		const char *start = at + sizeof(key) - 1;
+		at = memmem(start, (size_t)(end - start), key, sizeof(key) - 1);
+		take(context, start, (size_t)((at ? at : end) - start));
+		count++;
+	}
+	return count;
+}
+
+static bool scroll_id(const struct answer *a, char *out, size_t size)
+{
+	struct json_pointer p;
+	if (!json_check(a->text, a->len, 100).type || !json_pointer_init(&p, "/_scroll_id"))
+		return false;
+	struct json_value v = json_find(a->text, a->len, &p);
+	json_pointer_fini(&p);
+	if (v.type != JSON_STRING || v.len - 2 >= size)
+		return false;
+	snprintf(out, size, "%.*s", (int)(v.len - 2), v.text + 1);
+	return true;
+}
+
+static enum gw_err walk(struct search *s, readback_take *take, void *context, struct why *why)
+{
+	char path[1024], id[8192] = "", body[8400];
+	snprintf(path, sizeof(path), "%s/_refresh", s->index);
+	enum gw_err err = ask(s, path, "", why);
+	snprintf(path, sizeof(path), "%s/_search?scroll=2m", s->index);
+	if (!err)
+		err = ask(s, path, "{\"size\":" PAGE ",\"sort\":[\"_doc\"],\"_source\":[\"load\",\"*.load\"]}", why);
+	while (!err && take_documents(&s->answer, take, context) > 0) {
+		if (!scroll_id(&s->answer, id, sizeof(id)))
+			return why_set(why, GW_IO, "%s: an answer without _scroll_id", s->base);
+		snprintf(body, sizeof(body), "{\"scroll\":\"2m\",\"scroll_id\":\"%s\"}", id);
+		err = ask(s, "_search/scroll", body, why);
+	}
+	if (*id) {
+		struct why ignored;
+		curl_easy_setopt(s->curl, CURLOPT_CUSTOMREQUEST, "DELETE");
+		snprintf(body, sizeof(body), "{\"scroll_id\":\"%s\"}", id);
+		ask(s, "_search/scroll", body, &ignored);
+	}
+	return err;
+}
+
+static enum gw_err read_source(const char *source, readback_take *take, void *context, struct why *why)
+{
+	struct search s = {0};
+	const char *host = strstr(source, "://") + 3, *slash = strchr(host, '/');
+	if (!slash || !slash[1] || (size_t)(slash - source) >= sizeof(s.base) || strlen(slash) >= sizeof(s.index))
+		return why_set(why, GW_CONFIG, "%s: must be %s", source, readback_search.form);
+	snprintf(s.base, sizeof(s.base), "%.*s", (int)(slash - source), source);
+	snprintf(s.index, sizeof(s.index), "%s", slash + 1);
+	s.curl = curl_easy_init();
+	s.headers = curl_slist_append(NULL, "Content-Type: application/json");
+	if (!s.curl || !s.headers)
+		return why_set(why, GW_NOMEM, "%s: out of memory", source);
+	curl_easy_setopt(s.curl, CURLOPT_HTTPHEADER, s.headers);
+	curl_easy_setopt(s.curl, CURLOPT_WRITEFUNCTION, gather);
+	curl_easy_setopt(s.curl, CURLOPT_WRITEDATA, &s.answer);
+	curl_easy_setopt(s.curl, CURLOPT_TIMEOUT, TIMEOUT_S);
+	curl_easy_setopt(s.curl, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(s.curl, CURLOPT_NOSIGNAL, 1L);
+	enum gw_err err = walk(&s, take, context, why);
+	curl_easy_cleanup(s.curl);
+	curl_slist_free_all(s.headers);
+	free(s.answer.text);
+	return err;
+}
+
+static bool mine(const char *source)
+{
+	return strncmp(source, "http://", strlen("http://")) == 0 ||
+	       strncmp(source, "https://", strlen("https://")) == 0;
+}
+
+const struct readback readback_search = {
+    .form = "http[s]://[USER:PASSWORD@]HOST:PORT/INDEX", .ordered = false, .mine = mine, .read = read_source};

@@ -1,0 +1,244 @@
+/* `sluice-load verify`: reads back what arrived, and says what became of everything that was sent. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "load/command.h"
+#include "load/options.h"
+#include "load/readback.h"
+#include "load/verdict.h"
+
+static const struct readback *const readback_list[] = {&readback_file, &readback_kafka, &readback_search, NULL};
+
+#define NAMES_MAX 64
+
+struct names {
+	const char *items[NAMES_MAX];
+	size_t count;
+};
+
+struct verify {
+	struct names ledgers, dead, sources;
+	const char *json;
+	bool once, quiet, help;
+};
+
+static enum gw_err add_name(struct names *n, const char *text, struct why *why)
+{
+	if (n->count == NAMES_MAX)
+		return why_set(why, GW_CONFIG, "%s: at most %d", text, NAMES_MAX);
+	n->items[n->count++] = text;
+	return GW_OK;
+}
+
+static enum gw_err read_ledger(void *into, const char *text, struct why *why)
+{
+	return add_name(&((struct verify *)into)->ledgers, text, why);
+}
+
+static enum gw_err read_dead(void *into, const char *text, struct why *why)
+{
+	return add_name(&((struct verify *)into)->dead, text, why);
+}
+
+static enum gw_err take_source(void *context, const char *text, struct why *why)
+{
+	return add_name(&((struct verify *)context)->sources, text, why);
+}
+
+static const struct load_option rows[] = {
+    {.name = "ledger",
+     .letter = 'l',
+     .type = OPTION_READ,
+     .value = "FILE",
+     .help =
+         "What was sent and acknowledged, as written by a run with --ledger. Again for another one of the same run.",
+     .read = read_ledger},
+    {.name = "dead",
+     .type = OPTION_READ,
+     .value = "FILE",
+     .help = "Dead letters (NDJSON): what is in them is accounted for. May be given again.",
+     .read = read_dead},
+    {.name = "once",
+     .type = OPTION_FLAG,
+     .offset = offsetof(struct verify, once),
+     .help = "What was sent once and is there twice is a failure, too."},
+    {.name = "json",
+     .type = OPTION_TEXT,
+     .offset = offsetof(struct verify, json),
+     .value = "FILE",
+     .help = "Write the verdicts as JSON: a list, one object per source."},
+    {.name = "quiet",
+     .letter = 'q',
+     .type = OPTION_FLAG,
+     .offset = offsetof(struct verify, quiet),
+     .help = "No progress."},
+    {.name = "help", .letter = 'h', .type = OPTION_FLAG, .offset = offsetof(struct verify, help), .help = "This text."},
+    {0},
+};
+
+static void usage(FILE *out, const struct load_options *set)
+{
+	fputs("sluice-load verify --ledger FILE SOURCE...\n\n"
+	      "Reads back what arrived and compares it with what was acknowledged. SOURCE is one of:\n",
+	      out);
+	for (const struct readback *const *r = readback_list; *r; r++)
+		fprintf(out, "  %s\n", (*r)->form);
+	fputs("A file is read together with what a file sink rotated away from it.\n\n", out);
+	load_options_help(out, set, 1);
+	fputs(
+	    "\nExit status: 0 all that was acknowledged is there (or among the dead letters), in every source; 1 "
+	    "something\n"
+	    "is missing (or, with --once, was sent once and is there twice); 2 the command line or a source is "
+	    "wrong.\n\n"
+	    "Example:\n"
+	    "  sluice-load tcp://127.0.0.1:5170 --count 100000 --ledger run.ledger\n"
+	    "  sluice-load verify --ledger run.ledger data/telemetry.ndjson kafka://127.0.0.1:9092/sluice.telemetry\n",
+	    out);
+}
+
+static enum gw_err read_ledgers(const struct names *n, struct ledger **out, struct why *why)
+{
+	struct ledger *all = NULL;
+	enum gw_err err = n->count ? GW_OK : why_set(why, GW_CONFIG, "--ledger FILE is missing");
+	for (size_t i = 0; i < n->count && !err; i++) {
+		struct ledger *one = NULL;
+		if ((err = ledger_read(&one, n->items[i], why)))
+			break;
+		if (!all) {
+			all = one;
+			continue;
+		}
+		err = ledger_merge(all, one, why);
+		ledger_free(one);
+	}
+	if (err)
+		ledger_free(all);
+	else
+		*out = all;
+	return err;
+}
+
+/* -- one source -- */
+
+struct reading {
+	struct verdict *verdict;
+	const char *name;
+	bool dead, tell;
+	time_t told;
+};
+
+static void tell(struct reading *r, bool last)
+{
+	time_t now = time(NULL);
+	if (!r->tell || (!last && now == r->told))
+		return;
+	r->told = now;
+	fprintf(stderr, "\rverify: %s: %llu records%s", r->name, (unsigned long long)r->verdict->records,
+	        last ? "\n" : "");
+	fflush(stderr);
+}
+
+static void take_record(void *context, const char *text, size_t len)
+{
+	struct reading *r = context;
+	if (r->dead) {
+		verdict_dead(r->verdict, text, len);
+		return;
+	}
+	verdict_arrived(r->verdict, text, len);
+	if (r->verdict->records % 4096 == 0)
+		tell(r, false);
+}
+
+static const struct readback *find_readback(const char *source)
+{
+	for (const struct readback *const *r = readback_list; *r; r++)
+		if ((*r)->mine(source))
+			return *r;
+	return NULL;
+}
+
+static enum gw_err judge(const struct verify *v, const struct ledger *ledger, const char *source,
+                         struct verdict *verdict, struct why *why)
+{
+	const struct readback *from = find_readback(source);
+	if (!from)
+		return why_set(why, GW_CONFIG, "%s: neither a file, nor kafka://, http:// or https://", source);
+	enum gw_err err = verdict_open(verdict, ledger, from->ordered);
+	if (err)
+		return why_set(why, err, "%s: out of memory", source);
+	struct reading r = {
+	    .verdict = verdict, .name = source, .dead = true, .tell = !v->quiet && isatty(STDERR_FILENO)};
+	for (size_t i = 0; i < v->dead.count && !err; i++)
+		err = readback_file.read(v->dead.items[i], take_record, &r, why);
+	r.dead = false;
+	if (!err)
+		err = from->read(source, take_record, &r, why);
+	tell(&r, true);
+	verdict_close(verdict);
+	return err;
+}
+
+static int verify_all(const struct verify *v, const struct ledger *ledger, FILE *json)
+{
+	int code = LOAD_EXIT_WELL;
+	fputs(json ? "[" : "", json ? json : stdout);
+	for (size_t i = 0; i < v->sources.count; i++) {
+		struct verdict verdict = {0};
+		struct why why = {{0}};
+		if (judge(v, ledger, v->sources.items[i], &verdict, &why)) {
+			fprintf(stderr, "sluice-load verify: %s\n", why.text);
+			verdict_free(&verdict);
+			return LOAD_EXIT_USAGE;
+		}
+		verdict_print(&verdict, v->sources.items[i], stdout);
+		if (json) {
+			fputs(i ? ",\n" : "\n", json);
+			verdict_json(&verdict, v->sources.items[i], json);
+		}
+		if (verdict.total.missing > 0 || (v->once && verdict.total.twice > 0))
+			code = LOAD_EXIT_FAILED;
+		verdict_free(&verdict);
+	}
+	if (json)
+		fputs("\n]\n", json);
+	puts(code ? "verify: FAILED" : "verify: well: everything that was acknowledged is there");
+	return code;
+}
+
+static int run_verify(int argc, char **argv)
+{
+	struct verify v = {0};
+	struct why why = {{0}};
+	struct load_options set = {.rows = rows, .into = &v};
+	struct ledger *ledger = NULL;
+	enum gw_err err = load_options_read(&set, 1, argc, argv, take_source, &v, &why);
+	if (!err && v.help) {
+		usage(stdout, &set);
+		return LOAD_EXIT_WELL;
+	}
+	if (!err && v.sources.count == 0)
+		err = why_set(&why, GW_CONFIG, "nothing to read back: give a file, a topic or an index");
+	if (!err)
+		err = read_ledgers(&v.ledgers, &ledger, &why);
+	FILE *json = NULL;
+	if (!err && v.json && !(json = fopen(v.json, "w")))
+		err = why_set(&why, GW_CONFIG, "--json: cannot write %s", v.json);
+	if (err) {
+		fprintf(stderr, "sluice-load verify: %s (see --help)\n", why.text);
+		ledger_free(ledger);
+		return LOAD_EXIT_USAGE;
+	}
+	int code = verify_all(&v, ledger, json);
+	if (json && fclose(json) != 0) {
+		fprintf(stderr, "sluice-load verify: --json: cannot write %s\n", v.json);
+		code = LOAD_EXIT_USAGE;
+	}
+	ledger_free(ledger);
+	return code;
+}
+
+const struct load_command load_command_verify = {
+    .name = "verify", .run = run_verify, .help = "read back what arrived: what is missing, doubled, out of order"};
