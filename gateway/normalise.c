@@ -292,7 +292,7 @@ static enum gw_err plan_payload(struct normaliser *n, const struct message *m, s
 		p->form = forms[check.type];
 		p->payload = (const char *)m->payload + check.start;
 		p->payload_len = check.end - check.start;
-		p->newline = json_has_newline(p->payload, p->payload_len);
+		p->newline = check.newline;
 		return GW_OK;
 	}
 	if (kind == PAYLOAD_JSON && n->settings->on_invalid == INVALID_REFUSE)
