@@ -9,7 +9,7 @@ WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 CFLAGS ?= -O2 -g
 STD    := -std=c17 -D_GNU_SOURCE -I. -DSLUICE_VERSION='"$(VERSION)"'
-LIBS   := -lmicrohttpd -lcoap-3-openssl -lrdkafka -lcjson -lcrypto -lyaml -levent_core -lcurl -lz -lpthread -lm
+LIBS   := -lmicrohttpd -lcoap-3-openssl -lrdkafka -lcjson -lssl -lcrypto -lyaml -levent_core -lcurl -lz -lpthread -lm
 LINK   := -pie -Wl,-z,relro,-z,now
 
 SOURCES := $(wildcard gateway/*.c protocols/*.c sinks/*.c config/*.c)

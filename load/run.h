@@ -26,7 +26,7 @@ enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct loa
 void load_stop(void);
 bool load_stopped(void);
 void load_unstop(void);
-/* load_make_run makes up an identifier: 13 characters, time and chance. */
+/* load_make_run makes up an identifier: 8 characters, time and chance. */
 void load_make_run(char run[32]);
 
 #endif

@@ -1,0 +1,103 @@
+/* `sluice-load run`: carries out plans, shows how it goes, writes what came out. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "load/command.h"
+#include "load/options.h"
+#include "load/run.h"
+
+#define RUNS_MAX 32
+
+static void help(void)
+{
+	fputs("sluice-load run TARGET [TARGET...] [OPTION...]\n\n"
+	      "Sends messages to a server and tells how many it acknowledged, how fast, and what went wrong. TARGETs "
+	      "are\n"
+	      "mqtt:// mqtts:// coap:// tcp:// tls:// http:// https:// with HOST[:PORT][/PATH]; several are loaded at "
+	      "the\n"
+	      "same time. Options behind # hold for that one target: 'mqtt://127.0.0.1#qos=2,window=20'. `run` may be "
+	      "left out.\n"
+	      "^C ends it early, with a report. Exit status: 0; 1 if a --fail-if holds or nothing could be sent; 2 if "
+	      "the command\n"
+	      "line is wrong or this machine cannot do it.\n\n"
+	      "  sluice-load mqtt://127.0.0.1 -c 100 -t 30s                     as fast as it is acknowledged\n"
+	      "  sluice-load mqtt://127.0.0.1 -c 100 -r 20k -t 60s --warmup 5s  20,000 a second, latency from the "
+	      "intended time\n"
+	      "  sluice-load http://127.0.0.1:8080 -c 64 -b 100 -n 1M           a million in batches of 100\n"
+	      "  sluice-load coap://127.0.0.1 -c 1000 -e 10s --jitter 20% -t 5m a thousand devices, each every ten "
+	      "seconds\n"
+	      "  sluice-load mqtt://127.0.0.1 --storm 10k                       how long until 10,000 connections are "
+	      "in\n"
+	      "  sluice-load mqtt://127.0.0.1 tcp://127.0.0.1 -t 1m --ledger sent.ndjson --fail-if 'errors>0'\n",
+	      stdout);
+	load_line_help(stdout, NULL, 0);
+}
+
+static void interrupted(int number)
+{
+	(void)number;
+	load_stop();
+}
+
+static void catch_signals(void)
+{
+	struct sigaction act = {.sa_handler = interrupted};
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+}
+
+static int report(const struct load_line *line, struct load_result *const *results, size_t count)
+{
+	struct why why = {0};
+	int exit_code = LOAD_EXIT_WELL;
+	for (size_t i = 0; i < count; i++) {
+		if (results[i]->sent == 0 && results[i]->connects == 0)
+			exit_code = LOAD_EXIT_FAILED;
+		FILE *f = line->outputs.json ? fopen(line->outputs.json, "w") : NULL;
+		if (f) {
+			load_result_write(results[i], f, &why);
+			fclose(f);
+		}
+	}
+	return exit_code;
+}
+
+static int carry_out(struct load_line *line)
+{
+	struct load_result *results[RUNS_MAX] = {NULL};
+	struct why why = {0};
+	enum gw_err err = load_run_all(line->plans, line->plan_count, results, NULL, &why);
+	if (err) {
+		fprintf(stderr, "sluice-load: %s\n", why.text);
+		return err == GW_CONFIG ? LOAD_EXIT_USAGE : LOAD_EXIT_FAILED;
+	}
+	int exit_code = report(line, results, line->plan_count);
+	for (size_t i = 0; i < line->plan_count; i++)
+		load_result_free(results[i]);
+	return exit_code;
+}
+
+static int run(int argc, char **argv)
+{
+	struct load_line line;
+	struct why why = {0};
+	enum gw_err err = load_line_read(&line, argc, argv, NULL, 0, &why);
+	int exit_code = LOAD_EXIT_USAGE;
+	if (err) {
+		fprintf(stderr, "sluice-load: %s\n", why.text);
+	} else if (line.help) {
+		help();
+		exit_code = LOAD_EXIT_WELL;
+	} else {
+		catch_signals();
+		exit_code = carry_out(&line);
+	}
+	load_line_free(&line);
+	return exit_code;
+}
+
+const struct load_command load_command_run = {"run", run, "loads a server (may be left out)"};
