@@ -37,6 +37,7 @@ struct batch {
 	struct pump *pump;
 	struct batch *next;
 	void *blocks;
+	size_t entry_bytes; /* of the items' entries */
 	int64_t submitted_us;
 	uint64_t last_sequence;
 	bool waiting, finished; /* for another try; settled wholly */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/crc32c.h"
 #include "gateway/disk.h"
 #include "gateway/segment.h"
 
@@ -18,6 +19,9 @@ _Static_assert(BLOCK_HEADER == 64, "block_entries knows it");
 #else
 #define SPARE_BYTES (128u << 10) /* below this the C library keeps memory itself */
 #endif
+
+/* Entries are summed when so many have come, while the processor's first cache still has them. */
+#define SUM_BYTES (8u << 10)
 
 static _Atomic(struct block *) spares[SPARES];
 
@@ -69,7 +73,7 @@ struct block *block_new(size_t room)
 		b->bytes = bytes;
 		b->room = room;
 	}
-	b->body = b->count = 0;
+	block_clear(b);
 	atomic_init(&b->holders, 1);
 	return b;
 }
@@ -97,6 +101,26 @@ struct block *block_copy(const struct block *from, const uint8_t *bytes)
 	b->time_us = from->time_us;
 	b->sealed_us = from->sealed_us;
 	return b;
+}
+
+void block_clear(struct block *b)
+{
+	b->body = b->count = b->sum = b->summed = 0;
+}
+
+void block_fill(struct block *b, const uint8_t *bytes, size_t len)
+{
+	memcpy(b->bytes + BLOCK_HEADER + b->body, bytes, len);
+}
+
+void block_grow(struct block *b, size_t len, uint32_t count)
+{
+	b->body += (uint32_t)len;
+	b->count += count;
+	if (b->body - b->summed < SUM_BYTES)
+		return;
+	b->sum = crc32c(b->sum, b->bytes + BLOCK_HEADER + b->summed, b->body - b->summed);
+	b->summed = b->body;
 }
 
 void block_hold(struct block *b)

@@ -12,6 +12,7 @@ struct block {
 	_Atomic unsigned holders; /* block_release: acq_rel, so that the last sees what the others did */
 	uint64_t first;           /* sequence of the first entry */
 	uint32_t count, body;     /* entries; their bytes */
+	uint32_t sum, summed;     /* CRC-32C of the first `summed` bytes of the entries */
 	uint64_t time_us;         /* of the commit, wall clock */
 	int64_t sealed_us;        /* the same, monotonic; of blocks read back from disk 0 */
 	uint8_t *bytes;           /* owned; aligned for direct I/O; the block as it is on disk, header first */
@@ -25,6 +26,12 @@ struct block *block_new(size_t room);
  * from) in no more memory than they need; not for writing. NULL: out of memory. Any thread. bytes  BLOCK_HEADER +
  * from->body of them */
 struct block *block_copy(const struct block *from, const uint8_t *bytes);
+/* block_clear empties it. The writer. */
+void block_clear(struct block *b);
+/* block_fill copies len bytes behind its entries: there is room. block_grow makes entries of the first len of them,
+ * count whole ones. The writer. */
+void block_fill(struct block *b, const uint8_t *bytes, size_t len);
+void block_grow(struct block *b, size_t len, uint32_t count);
 void block_hold(struct block *b);
 void block_release(struct block *b); /* b may be NULL */
 

@@ -9,6 +9,9 @@
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len);
 
+/* crc32c_join is the sum of a followed by b, from the sums of both and the length of b in bytes. */
+uint32_t crc32c_join(uint32_t a, uint32_t b, size_t b_len);
+
 /* The table version, for comparing in tests and benchmarks. */
 uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len);
 

@@ -21,6 +21,7 @@ void identity_init(struct identity *id, uint32_t start, uint8_t lane)
 	memset(id, 0, sizeof(*id));
 	id->start = start;
 	id->lane = lane;
+	id->shown = UINT64_MAX;
 	/* start and lane are the upper 40 of the 80 bits behind the time: exactly digits 10 to 17. */
 	uint64_t upper = (uint64_t)start << 8 | lane;
 	for (int i = 0; i < 8; i++)
@@ -35,9 +36,14 @@ void identity_next(struct identity *id, uint64_t now_ms, char out[26])
 		write_time(id);
 	}
 	uint64_t counter = id->counter++ & ((UINT64_C(1) << 40) - 1);
-	for (int i = 7; i >= 0; i--, counter >>= 5)
-		id->text[18 + i] = digits[counter & 31];
-	memcpy(out, id->text, 26);
+	unsigned last = counter & 31;
+	if (id->shown != counter >> 5) {
+		id->shown = counter >>= 5;
+		for (int i = 6; i >= 0; i--, counter >>= 5)
+			id->text[18 + i] = digits[counter & 31];
+	}
+	memcpy(out, id->text, 25); /* text was not written just now: the copy need not wait for single bytes */
+	out[25] = digits[last];
 }
 
 uint32_t identity_random(void)

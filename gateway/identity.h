@@ -15,7 +15,8 @@ struct identity {
 	uint32_t start; /* of the process */
 	uint8_t lane;
 	uint64_t counter;
-	char text[26]; /* the last identifier: only what changed is written anew */
+	uint64_t shown; /* counter / 32 as it stands in text */
+	char text[26];  /* of the last identifier, all but its last digit: only what changed is written anew */
 };
 
 void identity_init(struct identity *id, uint32_t start, uint8_t lane);

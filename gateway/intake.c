@@ -190,7 +190,7 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	}
 	size_t size = normalise_write(&in->normaliser, &in->plan, in->wall_us, entry);
 	*position = lane_commit(&in->lane, size);
-	memcpy(in->last_id, record_id(entry), RECORD_ID_LEN);
+	in->last = entry;
 	stat_add(&in->stats.received, 1);
 	stat_add(&in->stats.received_bytes, m->payload_len);
 	stat_add(&in->stats.accepted, 1);
@@ -206,7 +206,7 @@ void intake_refuse(struct intake *in, enum refusal_reason reason)
 
 const char *intake_last_id(const struct intake *in)
 {
-	return in->last_id;
+	return record_id(in->last);
 }
 
 bool intake_full(const struct intake *in)

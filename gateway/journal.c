@@ -20,8 +20,9 @@
 
 #define RETRY_FIRST_US 50000
 #define RETRY_MOST_US 1000000
-#define CHECK_US 1000000 /* how often room is looked at when nothing happens */
-#define BUSY (8 * 16)    /* records per commit (times 16) from which on it is worth to gather */
+#define CHECK_US 1000000        /* how often room is looked at when nothing happens */
+#define GATHER_STEP (16u << 10) /* bytes walked, copied and summed at a time: they stay in the first cache meanwhile */
+#define BUSY (8 * 16)           /* records per commit (times 16) from which on it is worth to gather */
 
 static const char *const types[] = {"disk", "memory", "spill", NULL};
 
@@ -262,37 +263,43 @@ enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic bool *sle
 
 /* -- gathering -- */
 
-/* How many whole entries of a run fit into room bytes; *bytes is set to their size. */
-static uint32_t fitting(const uint8_t *run, size_t len, size_t room, size_t *bytes)
+/* Copies whole entries of a run behind those in the block, at most room bytes and not many more than GATHER_STEP; their
+ * size. The bytes are copied before they are looked at: going from head to head through what another processor wrote
+ * would wait for memory at each, where a copy streams. What was copied of an entry that does not fit is copied over. */
+static size_t gather_run(struct block *b, const uint8_t *run, size_t len, size_t room)
 {
-	size_t at = 0;
+	const uint8_t *to = b->bytes + BLOCK_HEADER + b->body;
+	size_t most = len < room ? len : room, step = most < GATHER_STEP ? most : GATHER_STEP, at = 0;
 	uint32_t count = 0;
-	while (at < len) {
+	block_fill(b, run, step);
+	while (at + RECORD_HEADER <= step) {
 		/* Published together, so a pad can stand behind the last entry of a run: lane_peek skips it next time.
 		 */
-		uint32_t size = record_size(run + at);
-		if (at + size > room || record_kind(run + at) == RECORD_PAD)
+		uint32_t size = record_size(to + at);
+		if (record_kind(to + at) == RECORD_PAD)
+			break;
+		if (at + size > step && count == 0 && size <= most) {
+			step = size;
+			block_fill(b, run, step);
+		}
+		if (at + size > step)
 			break;
 		at += size;
 		count++;
 	}
-	*bytes = at;
-	return count;
+	block_grow(b, at, count);
+	return at;
 }
 
 /* Takes entries of one lane into the block, at most room bytes; false: its next entry does not fit. */
 static bool gather_lane(struct journal *j, struct journal_lane *l, size_t room)
 {
-	struct block *b = j->block;
 	const uint8_t *run;
-	size_t len, bytes;
+	size_t len;
 	while ((len = lane_peek(l->lane, &run)) > 0) {
-		uint32_t count = fitting(run, len, room, &bytes);
-		if (count == 0)
+		size_t bytes = gather_run(j->block, run, len, room);
+		if (bytes == 0)
 			return false;
-		memcpy(b->bytes + BLOCK_HEADER + b->body, run, bytes);
-		b->body += (uint32_t)bytes;
-		b->count += count;
 		room -= bytes;
 		lane_advance(l->lane, bytes);
 	}
@@ -316,7 +323,7 @@ static bool gather(struct journal *j)
 	if (!journal_room(j, most))
 		return false;
 	struct block *b = j->block;
-	b->body = b->count = 0;
+	block_clear(b);
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < j->lane_count; i++) {
 			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
@@ -330,7 +337,7 @@ static bool gather(struct journal *j)
 			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
 			if (lane_peek(l->lane, &run) == 0 || !journal_room(j, record_size(run)))
 				continue;
-			j->block->body = j->block->count = 0;
+			block_clear(j->block);
 			gather_lane(j, l, record_size(run));
 			break;
 		}
@@ -350,8 +357,13 @@ static void seal(struct journal *j, uint64_t first)
 	b->first = first;
 	b->time_us = (uint64_t)clock_wall_us();
 	b->sealed_us = clock_mono_us();
-	struct block_header h = {
-	    .generation = j->generation, .first = b->first, .time_us = b->time_us, .body = b->body, .count = b->count};
+	struct block_header h = {.generation = j->generation,
+	                         .first = b->first,
+	                         .time_us = b->time_us,
+	                         .body = b->body,
+	                         .count = b->count,
+	                         .sum = b->sum,
+	                         .summed = b->summed};
 	block_header_write(&h, b->bytes);
 }
 

@@ -64,20 +64,19 @@ static bool write_some(struct journal *j, size_t *index)
 	size_t body = held_block(j, *index)->body;
 	if (!journal_room(j, body > j->most_body ? body : j->most_body))
 		return false;
-	j->block->body = j->block->count = 0;
+	block_clear(j->block);
 	while (*index < j->tail_count) {
 		struct block *b = held_block(j, *index);
 		if (j->block->body + b->body > j->block->room - BLOCK_HEADER)
 			break;
-		memcpy(j->block->bytes + BLOCK_HEADER + j->block->body, block_entries(b), b->body);
-		j->block->body += b->body;
-		j->block->count += b->count;
+		block_fill(j->block, block_entries(b), b->body);
+		block_grow(j->block, b->body, b->count);
 		last = block_last(b);
 		(*index)++;
 	}
 	if (!journal_write(j, first))
 		return false;
-	j->block->body = j->block->count = 0;
+	block_clear(j->block);
 	set_held_from(j, last + 1);
 	for (size_t i = 0; i < j->lane_count; i++) {
 		struct journal_lane *l = &j->lanes[i];

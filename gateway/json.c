@@ -2,14 +2,19 @@
  *
  * A value is either a scalar, which is checked whole, or opens a container. Which kind the open containers are is one
  * bit each, so that the deepest document costs 128 bytes of stack. The loop in check_document alternates between two
- * steps: value_begin   opens containers (and reads a key in each object) until one scalar or one empty container has
- * been met value_end     closes what ends here, then steps over one comma, and in an object over the next key
+ * steps:
+ *
+ *	value_begin  opens containers (and reads a key in each object) until one scalar or one empty container has been met
+ *	value_end    closes what ends here, then steps over one comma, and in an object over the next key
  *
  * The position travels by value through inlined steps and so stays in a register; NULL says that check_fail was called.
- * This is the hottest code of the gateway: test/bench/bench_validator.c measures it. Look-ups and escapes: json_find.c,
- * times: json_time.c. */
+ *
+ * This is the version that says what is valid and where it stops being so. Where the processor has vector instructions,
+ * valid documents are passed by json_vector.h, twice to six times as fast, and come here only if that has doubts.
+ * test/bench/bench_validator.c measures them all. Look-ups and escapes: json_find.c, times: json_time.c. */
 #include "gateway/json.h"
 
+#include "gateway/json_parts.h"
 #include "gateway/scan.h"
 
 #define JSON_DEPTH_MAX 1024 /* what max_depth is cut down to */
@@ -89,15 +94,9 @@ static const uint8_t *check_unicode(struct check *c, const uint8_t *p)
 	return !p || (unit >= 0xdc00 && unit <= 0xdfff) ? p : check_fail(c, escape, "lone surrogate");
 }
 
-/* p: at a byte of SCAN_SPECIAL that is not the closing quote. */
-static __attribute__((noinline)) const uint8_t *check_special(struct check *c, const uint8_t *p)
+/* p: at the backslash. */
+static const uint8_t *check_escape(struct check *c, const uint8_t *p)
 {
-	if (*p < 0x20)
-		return check_fail(c, p, "control character in string");
-	if (*p >= 0x80) {
-		size_t len = scan_utf8(p, c->end);
-		return len > 0 ? p + len : check_fail(c, p, "invalid UTF-8");
-	}
 	if (++p == c->end)
 		return check_fail(c, p, NULL);
 	switch (*p) {
@@ -112,6 +111,23 @@ static __attribute__((noinline)) const uint8_t *check_special(struct check *c, c
 	case 'u': return check_unicode(c, p + 1);
 	default: return check_fail(c, p, "invalid escape");
 	}
+}
+
+/* p: at a byte of SCAN_SPECIAL that is not the closing quote. */
+static __attribute__((noinline)) const uint8_t *check_special(struct check *c, const uint8_t *p)
+{
+	if (*p < 0x20)
+		return check_fail(c, p, "control character in string");
+	if (*p < 0x80)
+		return check_escape(c, p);
+	size_t len = scan_utf8(p, c->end);
+	return len > 0 ? p + len : check_fail(c, p, "invalid UTF-8");
+}
+
+const uint8_t *json_escape_end(const uint8_t *p, const uint8_t *end)
+{
+	struct check c = {.end = end};
+	return check_escape(&c, p);
 }
 
 /* p: after the opening quote. */
@@ -281,7 +297,7 @@ static const uint8_t *check_document(struct check *c, const uint8_t *p, unsigned
 	return p;
 }
 
-struct json_result json_check(const char *text, size_t len, unsigned max_depth)
+struct json_result json_check_scalar(const char *text, size_t len, unsigned max_depth)
 {
 	const uint8_t *bytes = (const uint8_t *)text;
 	if (len == 0)
@@ -298,8 +314,45 @@ struct json_result json_check(const char *text, size_t len, unsigned max_depth)
 	}
 	if (!stop)
 		return (struct json_result){.offset = (size_t)(c.at - bytes), .reason = c.reason};
-	return (struct json_result){
-	    .type = scan_type(*start), .start = (size_t)(start - bytes), .end = (size_t)(stop - bytes)};
+	return (struct json_result){.type = scan_type(*start),
+	                            .start = (size_t)(start - bytes),
+	                            .end = (size_t)(stop - bytes),
+	                            .newline = json_has_newline((const char *)start, (size_t)(stop - start))};
+}
+
+size_t json_versions(struct json_version out[JSON_VERSIONS_MAX])
+{
+	size_t count = 0;
+	out[count++] = (struct json_version){"scalar", json_check_scalar};
+#if defined(__x86_64__)
+	__builtin_cpu_init();
+	bool product = __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("popcnt");
+	if (product && __builtin_cpu_supports("sse4.2"))
+		out[count++] = (struct json_version){"sse4.2", json_check_sse42};
+	if (product && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+	    __builtin_cpu_supports("bmi2"))
+		out[count++] = (struct json_version){"avx2", json_check_avx2};
+	if (product && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("bmi") &&
+	    __builtin_cpu_supports("bmi2"))
+		out[count++] = (struct json_version){"avx512", json_check_avx512};
+#elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	out[count++] = (struct json_version){"neon", json_check_neon};
+#endif
+	return count;
+}
+
+/* Set before main and never again: read without ordering by every thread. */
+static struct json_result (*chosen)(const char *text, size_t len, unsigned max_depth) = json_check_scalar;
+
+__attribute__((constructor)) static void json_init(void)
+{
+	struct json_version versions[JSON_VERSIONS_MAX];
+	chosen = versions[json_versions(versions) - 1].check;
+}
+
+struct json_result json_check(const char *text, size_t len, unsigned max_depth)
+{
+	return chosen(text, len, max_depth);
 }
 
 bool json_has_newline(const char *text, size_t len)

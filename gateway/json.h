@@ -24,14 +24,26 @@ struct json_result {
 	size_t offset;       /* byte at which the document stopped being valid */
 	const char *reason;  /* static text, e.g. "control character in string"; NULL when valid */
 	size_t start, end;   /* the value without the white space around it */
+	bool newline;        /* the value contains CR or LF (valid only outside strings) */
 };
 
 /* json_check validates one document strictly: exactly one value, surrounded by at most white space, no byte order mark,
  * valid UTF-8, no lone surrogate escapes, numbers by the grammar, at most max_depth nested arrays and objects (deeper
  * is invalid, reason "nested too deeply"). An embedded newline is allowed white space here (callers that need one line:
  * see json_copy_line).
- *   text  len bytes, not necessarily terminated; any len, 0 is invalid ("empty") */
+ *   text  len bytes, not necessarily terminated; any len, 0 is invalid ("empty")
+ * There are versions for several kinds of vector instructions; which one this machine runs is chosen before main. All
+ * give the same result. */
 struct json_result json_check(const char *text, size_t len, unsigned max_depth);
+
+/* One version of json_check, for tests and benchmarks. json_versions writes those that this machine can run, the best
+ * last, and returns their number; the first is the scalar one. */
+#define JSON_VERSIONS_MAX 4
+struct json_version {
+	const char *name; /* static: scalar, sse4.2, avx2, avx512, neon */
+	struct json_result (*check)(const char *text, size_t len, unsigned max_depth);
+};
+size_t json_versions(struct json_version out[JSON_VERSIONS_MAX]);
 
 /* json_has_newline tells whether a valid document contains CR or LF (only possible outside strings). */
 bool json_has_newline(const char *text, size_t len);

@@ -48,7 +48,7 @@ struct intake {
 	struct normalise_plan plan;
 	int64_t now_us, wall_us; /* of this turn */
 	int64_t answered_us;     /* clock of the answers given in this turn */
-	char last_id[RECORD_ID_LEN];
+	const uint8_t *last;     /* the newest entry: in the lane, and nobody else writes there; NULL: none yet */
 	bool late;
 	uint64_t watched;               /* position asked for by intake_watch; 0: none */
 	size_t starved;                 /* room that a message of this turn did not find; 0: all found it */

@@ -15,8 +15,12 @@
 #define ENVELOPE 640u
 #define ID_AT 59u /* {"@timestamp":"<27>","event":{"id":" */
 
-static const char head_text[] = "{\"@timestamp\":\"";
-static const char id_text[] = "\",\"event\":{\"id\":\"";
+static const char front_text[] = "{\"@timestamp\":\"---------------------------\",\"event\":{\"id\":"
+                                 "\"--------------------------\"},\"device\":{\"id\":\"";
+#define TIME_AT 15u
+#define BEHIND_ID (ID_AT + RECORD_ID_LEN + 1u) /* behind its quote */
+#define DEVICE_AT (sizeof(front_text) - 1)
+_Static_assert(sizeof(front_text) == sizeof(((struct normaliser *)0)->front), "one is copied to the other");
 
 enum { KEEP_VERSION, KEEP_ID, KEEP_TIME, KEEP_DEVICE, KEEP_PAYLOAD, KEEPS };
 static const char *const keep_pointers[KEEPS] = {"/sluice/v", "/event/id", "/@timestamp", "/device/id", "/payload"};
@@ -78,16 +82,20 @@ void time_write(char out[TIME_LEN], int64_t us)
 	out[26] = 'Z';
 }
 
-/* The time of receipt: within one second only the fraction changes. */
-static const char *receipt_time(struct normaliser *n, int64_t now_us)
+/* A record's beginning up to its device, with the time of receipt: the same for all that is read in one turn, and within
+ * one second only the fraction changes. */
+static const char *front(struct normaliser *n, int64_t now_us)
 {
+	if (now_us == n->wrote)
+		return n->front;
 	int64_t second = now_us / 1000000;
 	if (second != n->second) {
-		time_write(n->clock, now_us);
+		time_write(n->front + TIME_AT, now_us);
 		n->second = second;
 	}
-	micros_write(n->clock + 20, (unsigned)(now_us % 1000000));
-	return n->clock;
+	micros_write(n->front + TIME_AT + 20, (unsigned)(now_us % 1000000));
+	n->wrote = now_us;
+	return n->front;
 }
 
 /* -- setting up -- */
@@ -105,7 +113,8 @@ enum gw_err normaliser_init(struct normaliser *n, const char *protocol, const ch
 {
 	memset(n, 0, sizeof(*n));
 	n->settings = settings;
-	n->second = INT64_MIN;
+	n->second = n->wrote = INT64_MIN;
+	memcpy(n->front, front_text, sizeof(n->front));
 	identity_init(&n->identity, start, lane);
 	n->include_source = included(settings, "source");
 	n->include_content_type = included(settings, "content_type");
@@ -292,7 +301,7 @@ static enum gw_err plan_payload(struct normaliser *n, const struct message *m, s
 		p->form = forms[check.type];
 		p->payload = (const char *)m->payload + check.start;
 		p->payload_len = check.end - check.start;
-		p->newline = json_has_newline(p->payload, p->payload_len);
+		p->newline = check.newline;
 		return GW_OK;
 	}
 	if (kind == PAYLOAD_JSON && n->settings->on_invalid == INVALID_REFUSE)
@@ -489,21 +498,17 @@ size_t normalise_write(struct normaliser *n, const struct normalise_plan *p, int
 		return write_kept(p, now_us, entry);
 	char *json = (char *)entry + RECORD_HEADER, *at = json;
 	bool escaped = false;
-	at = PUT(at, head_text);
-	if (p->has_time)
-		time_write(at, p->time_us);
-	else
-		memcpy(at, receipt_time(n, now_us), TIME_LEN);
-	at = PUT(at + TIME_LEN, id_text);
-	assert(at - json == ID_AT);
-	identity_next(&n->identity, (uint64_t)now_us / 1000, at);
-	at = PUT(at + RECORD_ID_LEN, "\"");
+	const char *begin = front(n, now_us);
+	memcpy(json, begin, DEVICE_AT);
+	identity_next(&n->identity, (uint64_t)now_us / 1000, json + ID_AT);
+	at += DEVICE_AT;
 	if (p->has_time) {
-		at = PUT(at, ",\"created\":\"");
-		at = put(at, receipt_time(n, now_us), TIME_LEN);
+		time_write(json + TIME_AT, p->time_us);
+		at = PUT(json + BEHIND_ID, ",\"created\":\"");
+		at = put(at, begin + TIME_AT, TIME_LEN);
 		at = PUT(at, "\"");
+		at = put(at, begin + BEHIND_ID, DEVICE_AT - BEHIND_ID);
 	}
-	at = PUT(at, "},\"device\":{\"id\":\"");
 	size_t device_at = (size_t)(at - json);
 	at = put_text(at, p->device, p->device_len, &escaped);
 	size_t device_len = (size_t)(at - json) - device_at;

@@ -23,8 +23,9 @@ struct normaliser {
 	bool has_time, include_source, include_content_type;
 	char middle[256]; /* from behind the device to the listener's name: constant for a listener */
 	size_t middle_len;
-	int64_t second; /* the second whose text stands in clock */
-	char clock[27];
+	int64_t second;  /* the second whose text stands in clock */
+	int64_t wrote;   /* microseconds of the time in front */
+	char front[105]; /* how a record begins whose time is that of its receipt, up to its device; but for the id */
 };
 
 enum payload_form {

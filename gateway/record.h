@@ -53,6 +53,10 @@ static inline enum record_kind record_kind(const uint8_t *entry)
 {
 	return (enum record_kind)entry[4];
 }
+static inline uint32_t record_json_len(const uint8_t *entry)
+{
+	return record_size(entry + 16);
+}
 static inline const char *record_json(const uint8_t *entry)
 {
 	return (const char *)entry + RECORD_HEADER;

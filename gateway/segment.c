@@ -59,7 +59,11 @@ void block_header_write(const struct block_header *h, uint8_t *block)
 	put(block + 32, h->time_us, 8);
 	size_t end = BLOCK_HEADER + (size_t)h->body;
 	memset(block + end, 0, block_size(h->body) - end);
-	put(block + 4, crc32c(0, block + 8, end - 8), 4);
+	uint32_t head = crc32c(0, block + 8, BLOCK_HEADER - 8);
+	if (h->summed > 0)
+		head = crc32c_join(head, h->sum, h->summed);
+	size_t known = BLOCK_HEADER + (size_t)h->summed;
+	put(block + 4, crc32c(head, block + known, end - known), 4);
 }
 
 bool block_header_read(struct block_header *h, const uint8_t *block, uint64_t generation, size_t room)

@@ -50,6 +50,7 @@ struct segment_header {
 struct block_header {
 	uint64_t generation, first, time_us;
 	uint32_t body, count;
+	uint32_t sum, summed; /* for writing: CRC-32C of the first `summed` bytes of entries, if it is known; else 0 */
 };
 
 void segment_header_write(const struct segment_header *h, uint8_t out[SEGMENT_HEADER]);

@@ -2,7 +2,8 @@
  * delete) and simdjson (DOM parser) beside them. Prints, per shape and contender (see bench_micro.h):
  *
  *	name   validator_us
- *	by     sluice (json_check as the gateway calls it) | cjson | simdjson
+ *	by     sluice (json_check as the gateway calls it) | sluice scalar, sluice avx2, ... (its versions) | cjson |
+ *	       simdjson
  *	shape  telemetry (170 to 190 bytes) | flags (words and short numbers) | nested | numbers (arrays of them) |
  *	       text (escapes and UTF-8) | pretty (10 kB with indentation)
  *	bytes  of a document, in the mean
@@ -173,6 +174,22 @@ static void by_sluice(void *self, size_t n)
 	}
 }
 
+struct version {
+	struct json_version json;
+	const struct shape *shape;
+	char name[32];
+};
+
+static void by_version(void *self, size_t n)
+{
+	const struct version *v = self;
+	const struct shape *s = v->shape;
+	for (size_t i = 0; i < n; i++) {
+		size_t at = i & (s->count - 1);
+		must(v->json.check(s->text[at], s->len[at], DEPTH).type != JSON_INVALID, v->name);
+	}
+}
+
 static void by_cjson(void *self, size_t n)
 {
 	const struct shape *s = self;
@@ -236,10 +253,17 @@ static void print(const char *name, const struct shape *s, struct contender *c)
 
 static void measure(struct shape *s, double run_seconds)
 {
-	struct contender c[] = {{.by = "sluice", .work = by_sluice, .self = s},
-	                        {.by = "simdjson", .work = by_simdjson, .self = s},
-	                        {.by = "cjson", .work = by_cjson, .self = s}};
-	size_t count = sizeof(c) / sizeof(c[0]);
+	struct contender c[3 + JSON_VERSIONS_MAX] = {{.by = "sluice", .work = by_sluice, .self = s},
+	                                             {.by = "simdjson", .work = by_simdjson, .self = s},
+	                                             {.by = "cjson", .work = by_cjson, .self = s}};
+	struct json_version versions[JSON_VERSIONS_MAX];
+	struct version v[JSON_VERSIONS_MAX];
+	size_t count = 3, more = json_versions(versions);
+	for (size_t i = 0; i < more; i++) {
+		v[i] = (struct version){.json = versions[i], .shape = s};
+		snprintf(v[i].name, sizeof(v[i].name), "sluice %s", versions[i].name);
+		c[count++] = (struct contender){.by = v[i].name, .work = by_version, .self = &v[i]};
+	}
 	contenders_measure(c, count, run_seconds);
 	for (size_t i = 0; i < count; i++)
 		print("validator_us", s, &c[i]);

@@ -71,10 +71,10 @@ static void every_length_agrees_with_the_definition(void **unused)
 static void every_alignment_agrees_with_the_definition(void **unused)
 {
 	(void)unused;
-	static uint8_t data[1100];
+	static uint8_t data[2100];
 	fill(data, sizeof(data));
 	for (size_t from = 0; from < 64; from++)
-		check_both(data + from, 1000, by_bits(0, data + from, 1000));
+		check_both(data + from, 2000, by_bits(0, data + from, 2000));
 }
 
 static void sum_continues_over_any_cut(void **unused)
@@ -86,6 +86,18 @@ static void sum_continues_over_any_cut(void **unused)
 	for (size_t cut = 0; cut <= sizeof(data); cut++) {
 		assert_int_equal(crc32c(crc32c(0, data, cut), data + cut, sizeof(data) - cut), whole);
 		assert_int_equal(crc32c_portable(crc32c(0, data, cut), data + cut, sizeof(data) - cut), whole);
+	}
+}
+
+static void sums_of_two_parts_join(void **unused)
+{
+	(void)unused;
+	static uint8_t data[5000];
+	fill(data, sizeof(data));
+	uint32_t whole = by_bits(0, data, sizeof(data));
+	for (size_t cut = 0; cut <= sizeof(data); cut++) {
+		uint32_t a = crc32c(0, data, cut), b = crc32c(0, data + cut, sizeof(data) - cut);
+		assert_int_equal(crc32c_join(a, b, sizeof(data) - cut), whole);
 	}
 }
 
@@ -109,6 +121,7 @@ int main(void)
 	    cmocka_unit_test(every_length_agrees_with_the_definition),
 	    cmocka_unit_test(every_alignment_agrees_with_the_definition),
 	    cmocka_unit_test(sum_continues_over_any_cut),
+	    cmocka_unit_test(sums_of_two_parts_join),
 	    cmocka_unit_test(one_flipped_bit_changes_the_sum),
 	};
 	return cmocka_run_group_tests_name("crc32c", tests, NULL, NULL);
