@@ -49,7 +49,9 @@ struct walk {
 	uint64_t colon_due, end_due, value_due, element_due; /* carries: next of keys, values, comma or colon, '[' */
 	uint64_t scalar, word, behind_word, digit, minus, dot, zero, fraction; /* carries, see numbers() */
 	uint64_t exponent, exponent_sign, power;                               /* carries, see exponents() */
-	uint64_t lead[3], limited[4];                                          /* words of the last block, see utf8() */
+	uint64_t exponent_due;                                                 /* not 0: one of them is set */
+	uint64_t sequence_due;        /* not 0: a UTF-8 sequence reaches over, or a carry of utf8() is set */
+	uint64_t lead[3], limited[4]; /* leads of the last block; carries */
 };
 
 VECTOR uint64_t after(uint64_t bits, uint64_t *carry)
@@ -90,6 +92,7 @@ VECTOR uint64_t utf8(struct walk *w, const struct block *b, uint64_t high)
 	w->lead[0] = all;
 	w->lead[1] = three;
 	w->lead[2] = four;
+	w->sequence_due = all >> 63 | (three | four) >> 62 | four >> 61;
 	/* Overlong forms, surrogates, and what lies above U+10FFFF. */
 	uint64_t to_9f = block_range(b, 0x80, 0x9f), to_8f = block_range(b, 0x80, 0x8f);
 	wrong |= after(block_equal(b, 0xe0), &w->limited[0]) & to_9f;
@@ -172,6 +175,7 @@ VECTOR uint64_t exponents(struct walk *w, const struct block *b, uint64_t number
 	/* the digits of an exponent end the number */
 	uint64_t power = past((after_e & digit) | (*signs << 1), digit, &w->power);
 	w->power |= *signs >> 63;
+	w->exponent_due = w->exponent | w->exponent_sign | w->power;
 	return wrong | (power & (dot | *e));
 }
 
@@ -183,11 +187,10 @@ VECTOR uint64_t numbers(struct walk *w, const struct block *b, uint64_t number, 
 	minus &= number;
 	uint64_t dot = block_equal(b, '.') & number, zero = block_equal(b, '0') & number;
 	uint64_t wrong = begin & ~(digit | minus), e = 0, signs = 0;
-	if (__builtin_expect((number & ~(digit | (minus & begin) | dot)) != 0 ||
-	                         (w->exponent | w->exponent_sign | w->power) != 0,
-	                     0))
+	uint64_t odd = number & ~(digit | (minus & begin) | dot);
+	if (__builtin_expect((odd | w->exponent_due) != 0, 0))
 		wrong |= exponents(w, b, number, begin, digit, dot, &e, &signs);
-	wrong |= number & ~(digit | (minus & begin) | dot | e | signs);
+	wrong |= odd & ~(e | signs);
 	uint64_t after_minus = after(minus & begin, &w->minus);
 	uint64_t fraction = past(dot * 2, digit, &w->fraction); /* behind the digits of a fraction */
 	w->fraction |= dot >> 63;
@@ -197,14 +200,13 @@ VECTOR uint64_t numbers(struct walk *w, const struct block *b, uint64_t number, 
 	return wrong | (fraction & dot);
 }
 
-/* Visits the brackets. Returns what is wrong. *object: bytes whose innermost open bracket is '{'; *beyond: those behind
- * the last bracket. */
+/* Visits the brackets. Returns what is wrong. *object: bytes whose innermost open bracket is '{'. Behind the last bracket
+ * there must be nothing of `tokens`. */
 VECTOR uint64_t brackets(struct walk *w, const uint8_t *at, const struct block *b, uint64_t open, uint64_t close,
-                         uint64_t *object, uint64_t *beyond)
+                         uint64_t tokens, uint64_t *object)
 {
 	uint64_t left = open | close, wrong = 0, stack = w->stack, last = 0, change = 0;
 	*object = -(stack & 1);
-	*beyond = w->done;
 	if (left == 0)
 		return 0;
 	uint64_t curly = block_curly(b);
@@ -225,7 +227,7 @@ VECTOR uint64_t brackets(struct walk *w, const uint8_t *at, const struct block *
 		unsigned bit = (unsigned)__builtin_ctzll(last);
 		w->stop = at + bit + 1;
 		w->done = ~UINT64_C(0);
-		*beyond |= bit < 63 ? ~UINT64_C(0) << (bit + 1) : 0;
+		wrong |= bit < 63 ? tokens >> (bit + 1) : 0;
 	}
 	return wrong;
 }
@@ -258,9 +260,9 @@ VECTOR bool step(struct walk *w, const uint8_t *at, const struct block *b, uint6
 		return false;
 	uint64_t inside = prefix_xor(quote) ^ w->inside; /* from the opening quote to before the closing one */
 	w->inside = -(inside >> 63);
-	uint64_t control = block_range(b, 0, 0x1f), wrong = control & inside;
+	uint64_t control = block_range(b, 0, 0x1f), wrong = 0;
 	uint64_t high = block_high(b);
-	if (__builtin_expect((high | (w->lead[0] >> 63) | (w->lead[1] | w->lead[2]) >> 62 | w->lead[2] >> 61) != 0, 0))
+	if (__builtin_expect((high | w->sequence_due) != 0, 0))
 		wrong |= utf8(w, b, high) | (high & ~inside);
 
 	uint64_t outside = ~(inside | quote);
@@ -268,22 +270,31 @@ VECTOR bool step(struct walk *w, const uint8_t *at, const struct block *b, uint6
 	         colon = block_equal(b, ':') & outside, open = block_folded(b, '{') & outside,
 	         close = block_folded(b, '}') & outside;
 	uint64_t scalar = outside & ~(space | comma | colon | open | close);
+	if (control) {
+		wrong |= control & inside;
+		w->controls |= control & space;
+	}
 
 	/* scalars: words and numbers */
-	uint64_t behind_scalar = after(scalar, &w->scalar), begin = scalar & ~behind_scalar;
-	uint64_t word = w->word, digit = block_range(b, '0', '9'), minus = block_equal(b, '-'),
-	         letter = begin & ~(digit | minus);
-	w->word = 0;
-	if (letter && !words(w, at, letter, &word))
-		return false;
-	uint64_t number = scalar & ~word;
-	wrong |= (word & ~scalar) | (after(word, &w->behind_word) & number);
-	wrong |= numbers(w, b, number, begin & ~word, digit, minus);
+	uint64_t behind_scalar = after(scalar, &w->scalar), begins = scalar & ~behind_scalar, begin = begins;
+	uint64_t digit = block_range(b, '0', '9'), minus = block_equal(b, '-'), letter = begin & ~(digit | minus);
+	uint64_t number = scalar;
+	if (letter | w->word | w->behind_word) {
+		uint64_t word = w->word;
+		w->word = 0;
+		if (!words(w, at, letter, &word))
+			return false;
+		number &= ~word;
+		begin &= ~word;
+		wrong |= (word & ~scalar) | (after(word, &w->behind_word) & number);
+	}
+	wrong |= numbers(w, b, number, begin, digit, minus);
 
 	/* brackets, and what stands in which */
-	uint64_t object, beyond;
-	wrong |= brackets(w, at, b, open, close, &object, &beyond);
-	wrong |= beyond & ~space;
+	uint64_t object;
+	if (__builtin_expect(w->done != 0, 0))
+		wrong |= ~space;
+	wrong |= brackets(w, at, b, open, close, ~space, &object);
 
 	struct tokens t = {.opening = quote & inside,
 	                   .closing = quote & ~inside,
@@ -294,11 +305,10 @@ VECTOR bool step(struct walk *w, const uint8_t *at, const struct block *b, uint6
 	                   .colon = colon,
 	                   .comma = comma,
 	                   .member_comma = comma & object,
-	                   .value = (quote & inside) | open | begin,
+	                   .value = (quote & inside) | open | begins,
 	                   .behind_scalar = behind_scalar & ~scalar};
 	/* Documents without white space are the rule: there, next() is a shift. */
 	wrong |= space == 0 ? order(w, &t, 0) : order(w, &t, space);
-	w->controls |= space & control;
 	return wrong == 0;
 }
 
