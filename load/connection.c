@@ -790,7 +790,7 @@ void connection_look(struct connection *c)
 
 /* -- what stands in a message -- */
 
-void connection_facts(struct connection *c, uint64_t number, bool again, struct payload_facts *f, char time[32])
+void connection_facts(struct connection *c, uint64_t number, bool again, struct payload_facts *f, char time[64])
 {
 	struct worker *w = c->worker;
 	const struct job *j = w->job;
@@ -805,7 +805,7 @@ void connection_facts(struct connection *c, uint64_t number, bool again, struct 
 		f->time_len = worker_time(w, connection_slot(c, number)->first_us, time);
 	}
 	if (!c->name || c->name_of != device) {
-		if (!c->name && !(c->name = malloc(j->name_max)))
+		if (!c->name && !(c->name = calloc(1, j->name_max + PAYLOAD_SLACK)))
 			abort(); /* a few bytes */
 		c->name_len = payload_put(j->name, f, (uint8_t *)c->name);
 		c->name_of = device;
@@ -817,7 +817,7 @@ void connection_facts(struct connection *c, uint64_t number, bool again, struct 
 size_t connection_text(struct connection *c, const struct payload *text, uint64_t number, uint8_t *out)
 {
 	struct payload_facts f;
-	char time[32];
+	char time[64];
 	connection_facts(c, number, false, &f, time);
 	return payload_put(text, &f, out);
 }

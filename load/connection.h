@@ -99,7 +99,7 @@ void connection_finished(struct connection *c);
 /* Everything from base on is sent again, not before a time. */
 void connection_repeat(struct connection *c, uint64_t hold_us);
 /* The facts of a message; again: with the time of its first sending. time: room for text that f->time may point to. */
-void connection_facts(struct connection *c, uint64_t number, bool again, struct payload_facts *f, char time[32]);
+void connection_facts(struct connection *c, uint64_t number, bool again, struct payload_facts *f, char time[64]);
 /* Writes a text of the job (topic, client identifier ...) for a message, or for the connection's first device. */
 size_t connection_text(struct connection *c, const struct payload *text, uint64_t number, uint8_t *out);
 static inline struct slot *connection_slot(struct connection *c, uint64_t number)

@@ -177,7 +177,7 @@ static enum gw_err resolve(struct job *j, struct why *why)
 
 static enum gw_err enter_devices(struct job *j, struct why *why)
 {
-	char name[256];
+	char name[400];
 	struct ledger *l = j->ledger;
 	if (!l)
 		return GW_OK;

@@ -195,7 +195,7 @@ static bool make_variants(struct payload *p, struct part *part, struct wander *w
 	while (part->variants > 16 && part->variants * most > POOL_MAX)
 		part->variants /= 2;
 	part->kind = PART_VARIED;
-	part->pool = malloc(part->variants * most);
+	part->pool = calloc(1, part->variants * most + PAYLOAD_SLACK);
 	part->starts = malloc((part->variants + 1) * sizeof(*part->starts));
 	if (!part->pool || !part->starts)
 		return false;
@@ -325,7 +325,8 @@ static void put_run(char *text, size_t *len, const char *run)
 static enum gw_err sample(const char *text, size_t len, char **out, size_t *out_len, struct why *why)
 {
 	struct payload p = {0};
-	struct payload_facts f = {.device = "x", .device_len = 1, .time = "t", .time_len = 1};
+	static const char x[PAYLOAD_SLACK + 1] = "x";
+	struct payload_facts f = {.device = x, .device_len = 1, .time = x, .time_len = 1};
 	enum gw_err err = compile(&p, text, len, why);
 	*out = NULL;
 	if (!err && (*out = malloc(payload_max(&p, 1))))
@@ -351,7 +352,7 @@ static bool has_device(const char *json, size_t len)
 static char *identify(const char *text, size_t *len, const char *run, bool device_too, bool empty)
 {
 	size_t brace = (size_t)((const char *)memchr(text, '{', *len) - text) + 1;
-	char *out = malloc(*len + 160), *at = out;
+	char *out = calloc(1, *len + 160 + PAYLOAD_SLACK), *at = out;
 	if (!out)
 		return NULL;
 	memcpy(at, text, brace);
@@ -369,7 +370,7 @@ static enum gw_err prepare(struct payload *p, const struct payload_plan *plan, s
 	size_t seen_len = 0;
 	const char *run = plan->run ? plan->run : "";
 	*len = plan->len;
-	p->text = malloc(plan->len * (strlen(run) + 1) + 1);
+	p->text = calloc(1, plan->len * (strlen(run) + 1) + PAYLOAD_SLACK);
 	if (!p->text)
 		return why_set(why, GW_NOMEM, "payload: out of memory");
 	memcpy(p->text, plan->text, plan->len);
@@ -469,7 +470,7 @@ size_t payload_digits(uint8_t *out, uint64_t v)
 	static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
 	                            "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
 	                            "8081828384858687888990919293949596979899";
-	uint8_t digits[20], *at = digits + sizeof(digits);
+	uint8_t digits[40] = {0}, *at = digits + 20;
 	while (v >= 100) {
 		at -= 2;
 		memcpy(at, pairs + v % 100 * 2, 2);
@@ -481,8 +482,8 @@ size_t payload_digits(uint8_t *out, uint64_t v)
 	} else {
 		*--at = (uint8_t)('0' + v);
 	}
-	size_t len = (size_t)(digits + sizeof(digits) - at);
-	memcpy(out, at, len);
+	size_t len = (size_t)(digits + 20 - at);
+	memcpy(out, at, 20); /* more than there are, in one piece */
 	return len;
 }
 
@@ -519,32 +520,30 @@ static uint8_t *put_padding(const struct payload *p, const struct payload_facts 
 	return out;
 }
 
+/* Copies len bytes, and up to PAYLOAD_SLACK - 1 more. */
+static inline uint8_t *put_bytes(uint8_t *out, const void *from, size_t len)
+{
+	const uint8_t *bytes = from;
+	for (size_t at = 0; at < len; at += PAYLOAD_SLACK)
+		memcpy(out + at, bytes + at, PAYLOAD_SLACK);
+	return out + len;
+}
+
 size_t payload_put(const struct payload *p, const struct payload_facts *f, uint8_t *out)
 {
 	uint8_t *start = out;
 	for (const struct part *part = p->parts, *end = part + p->part_count; part < end; part++)
 		switch (part->kind) {
-		case PART_PLAIN:
-			memcpy(out, part->bytes, part->len);
-			out += part->len;
-			break;
+		case PART_PLAIN: out = put_bytes(out, part->bytes, part->len); break;
 		case PART_VARIED: {
 			/* forth and back, so that one step never leads from the end of a walk to its beginning */
 			uint32_t v = (uint32_t)(f->n * 97 + f->seq) & (2 * part->variants - 1);
 			v = v < part->variants ? v : 2 * part->variants - 1 - v;
-			uint32_t len = part->starts[v + 1] - part->starts[v];
-			memcpy(out, part->pool + part->starts[v], len);
-			out += len;
+			out = put_bytes(out, part->pool + part->starts[v], part->starts[v + 1] - part->starts[v]);
 			break;
 		}
-		case PART_DEVICE:
-			memcpy(out, f->device, f->device_len);
-			out += f->device_len;
-			break;
-		case PART_TIME:
-			memcpy(out, f->time, f->time_len);
-			out += f->time_len;
-			break;
+		case PART_DEVICE: out = put_bytes(out, f->device, f->device_len); break;
+		case PART_TIME: out = put_bytes(out, f->time, f->time_len); break;
 		case PART_SEQ: out += payload_digits(out, f->seq); break;
 		case PART_CONNECTION: out += payload_digits(out, f->connection); break;
 		case PART_N: out = put_n(out, f->n); break;
@@ -556,7 +555,7 @@ size_t payload_put(const struct payload *p, const struct payload_facts *f, uint8
 
 size_t payload_max(const struct payload *p, size_t device_max)
 {
-	size_t most = p->longest + 32, pad = 0;
+	size_t most = p->longest + 32 + PAYLOAD_SLACK, pad = 0;
 	for (unsigned i = 0; i < p->part_count; i++)
 		most += p->parts[i].kind == PART_DEVICE ? device_max : p->parts[i].kind == PART_TIME ? 32 : 20;
 	for (unsigned i = 0; i < p->size_count; i++)

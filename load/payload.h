@@ -20,7 +20,11 @@
 
 struct payload;
 
-/* What fills the holes; texts are borrowed for the call. */
+/* What fills the holes; texts are borrowed for the call. PAYLOAD_SLACK bytes behind device and time must be readable, and
+ * as many behind what payload_put writes writable: everything is copied in whole pieces of that size, since most of a
+ * message is a dozen short texts. */
+#define PAYLOAD_SLACK 32u
+
 struct payload_facts {
 	const char *device, *run, *time;
 	size_t device_len, run_len, time_len;
@@ -44,11 +48,11 @@ struct payload_plan {
 /* payload_open compiles. GW_OK | GW_CONFIG (why says at which byte) | GW_NOMEM. */
 enum gw_err payload_open(struct payload **out, const struct payload_plan *plan, struct why *why);
 void payload_close(struct payload *p);                          /* p may be NULL */
-size_t payload_max(const struct payload *p, size_t device_max); /* bytes that payload_put may write */
+size_t payload_max(const struct payload *p, size_t device_max); /* bytes that payload_put may write, slack included */
 size_t payload_put(const struct payload *p, const struct payload_facts *f, uint8_t *out); /* returns their number */
 bool payload_is_json(const struct payload *p);
 
-/* payload_digits writes v in decimal; returns the number of digits (20 at most). */
+/* payload_digits writes v in decimal; returns the number of digits (20 at most); it may write to out all of 20 bytes. */
 size_t payload_digits(uint8_t *out, uint64_t v);
 
 #endif

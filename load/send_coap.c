@@ -50,8 +50,8 @@ static size_t render(struct connection *c, uint64_t number, bool again, uint8_t 
 {
 	const struct job *j = c->worker->job;
 	struct payload_facts f;
-	char time[32];
-	uint8_t path[1024], format = 50, *at; /* application/json; empty: 0, text/plain */
+	char time[64];
+	uint8_t path[1200], format = 50, *at; /* application/json; empty: 0, text/plain */
 	connection_facts(c, number, again, &f, time);
 	at = put_header(out, j->plan->qos == 0 ? NON : CON, 4, 0x02, connection_slot(c, number)->id);
 	for (int i = 3; i >= 0; i--)
@@ -192,10 +192,12 @@ static void take_response(struct connection *c, uint64_t number, uint8_t code, c
                           const uint8_t *end)
 {
 	char words[60];
-	snprintf(words, sizeof(words), "CoAP %u.%02u", code >> 5, code & 31u);
 	if (code >> 5 == 2) {
 		connection_acked(c, number, number + 1);
-	} else if (code >> 5 == 5 && code != 0xa5 && code != 0xa1) {
+		return;
+	}
+	snprintf(words, sizeof(words), "CoAP %u.%02u", code >> 5, code & 31u);
+	if (code >> 5 == 5 && code != 0xa5 && code != 0xa1) {
 		uint64_t pause = code == 0xa3 ? max_age(options, end) * 1000000 : 1000000;
 		worker_error(c->worker, code == 0xa4 ? LOAD_TIMEOUT : LOAD_BUSY, "%s", words);
 		postpone(c, number, pause < PAUSE_MOST_US ? pause : PAUSE_MOST_US);

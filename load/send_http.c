@@ -25,7 +25,7 @@ static uint8_t *put_plain(uint8_t *out, const char *text, size_t len)
 static uint8_t *put_credentials(struct connection *c, uint64_t number, uint8_t *out)
 {
 	const struct job *j = c->worker->job;
-	uint8_t plain[300];
+	uint8_t plain[400];
 	size_t len = connection_text(c, j->user, number, plain);
 	plain[len++] = ':';
 	if (j->password)
@@ -39,8 +39,8 @@ static size_t put(struct connection *c, uint64_t number, uint64_t count, bool ag
 {
 	const struct job *j = c->worker->job;
 	struct payload_facts f;
-	char time[32];
-	uint8_t digits[20], *at = put_plain(out, "POST ", 5);
+	char time[64];
+	uint8_t digits[24], *at = put_plain(out, "POST ", 5);
 	connection_facts(c, number, again, &f, time);
 	at += payload_put(j->path, &f, at);
 	at = put_plain(at, j->head, j->head_len);
@@ -194,16 +194,18 @@ static void take_report(struct connection *c, const struct answer *a)
 static void take_answer(struct connection *c, const struct answer *a)
 {
 	char words[160];
-	const char *after = header(a, "Retry-After");
-	uint64_t pause = after ? strtoul(after, NULL, 10) : 1;
-	int words_len = (int)(a->body_len < 100 ? a->body_len : 100);
-	snprintf(words, sizeof(words), "HTTP %u %.*s", a->status, words_len, a->body);
 	if (a->status / 100 == 2) {
 		if (c->worker->job->batch > 1)
 			take_report(c, a);
 		else
 			connection_acked(c, c->base, c->next);
-	} else if (a->status == 429 || a->status == 408 || a->status >= 500) {
+		return;
+	}
+	const char *after = header(a, "Retry-After");
+	uint64_t pause = after ? strtoul(after, NULL, 10) : 1;
+	snprintf(words, sizeof(words), "HTTP %u %.*s", a->status, (int)(a->body_len < 100 ? a->body_len : 100),
+	         a->body);
+	if (a->status == 429 || a->status == 408 || a->status >= 500) {
 		worker_error(c->worker, a->status == 408 || a->status == 504 ? LOAD_TIMEOUT : LOAD_BUSY, "%s", words);
 		connection_repeat(c, (pause < PAUSE_MOST_S ? pause : PAUSE_MOST_S) * 1000000);
 	} else {

@@ -85,7 +85,7 @@ static size_t put(struct connection *c, uint64_t number, uint64_t count, bool ag
 {
 	const struct job *j = c->worker->job;
 	struct payload_facts f;
-	char time[32];
+	char time[64];
 	(void)count;
 	if (again && connection_slot(c, number)->state == SLOT_COUNTED)
 		return put_ack(out, 0x62, id_of(number)); /* PUBREL */

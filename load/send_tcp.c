@@ -11,7 +11,7 @@ static size_t put(struct connection *c, uint64_t number, uint64_t count, bool ag
 {
 	const struct job *j = c->worker->job;
 	struct payload_facts f;
-	char time[32];
+	char time[64];
 	(void)count;
 	connection_facts(c, number, again, &f, time);
 	size_t len = payload_put(j->payload, &f, out);

@@ -35,7 +35,7 @@ static uint64_t wall_clock(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-size_t worker_time(const struct worker *w, uint64_t at_us, char out[32])
+size_t worker_time(const struct worker *w, uint64_t at_us, char out[64])
 {
 	uint64_t ms = (at_us + w->wall_offset_us) / 1000;
 	time_t s = (time_t)(ms / 1000);

@@ -34,7 +34,7 @@ struct worker {
 	size_t scratch_size;
 	uint8_t *in; /* owned; what was just read, behind what was left over before */
 	size_t in_size;
-	char time[32]; /* now, in text */
+	char time[64]; /* now, in text; with slack, payload.h */
 	size_t time_len;
 	uint64_t time_ms, wall_offset_us;
 	struct connection *ready_first, *ready_last; /* those that may have something to send */
@@ -73,7 +73,7 @@ void worker_close(struct worker *w);
 /* For connections. */
 uint64_t worker_clock(void); /* monotonic, us */
 /* worker_time writes a moment of that clock as RFC 3339 with milliseconds; returns its length (24). */
-size_t worker_time(const struct worker *w, uint64_t at_us, char out[32]);
+size_t worker_time(const struct worker *w, uint64_t at_us, char out[64]);
 void worker_tell(struct worker *w);
 void worker_wake_at(struct worker *w, struct connection *c, uint64_t when_us);
 /* worker_error counts one, and keeps the words of the first of its kind. */
