@@ -349,8 +349,11 @@ static void note_sent(struct connection *c, uint64_t from, uint64_t count, bool 
 static void note_acked(struct connection *c, uint64_t number)
 {
 	struct ledger *l = c->worker->job->ledger;
-	uint64_t seq = 0;
-	if (l && ledger_ranges_add(&l->devices[ledger_of(c, number, &seq)].acked, seq))
+	uint64_t seq;
+	if (!l)
+		return;
+	uint64_t at = ledger_of(c, number, &seq);
+	if (ledger_ranges_add(&l->devices[at].acked, seq))
 		worker_error(c->worker, LOAD_RESOURCES, "out of memory for the ledger");
 }
 

@@ -43,7 +43,7 @@ struct payload_plan {
 
 #define PAYLOAD_TELEMETRY                                                                                              \
 	"{\"time\":\"{time}\",\"temperature\":{walk:-20.00:45.00},\"humidity\":{walk:20.0:95.0},"                      \
-	"\"battery\":{walk:2.80:4.20}}"
+	"\"battery\":{walk:2.80:4.20},\"status\":\"{random:ok|ok|ok|fault}\"}"
 
 /* payload_open compiles. GW_OK | GW_CONFIG (why says at which byte) | GW_NOMEM. */
 enum gw_err payload_open(struct payload **out, const struct payload_plan *plan, struct why *why);

@@ -139,15 +139,12 @@ static char *copy(const char *text)
 	return strdup(text ? text : "");
 }
 
-static enum gw_err prepare(struct run *r, const struct load_plan *plan, const char *run, unsigned number,
-                           struct ledger *ledger, struct why *why)
+static enum gw_err prepare(struct run *r, struct why *why)
 {
+	const struct load_plan *plan = r->plan;
 	struct load_result *result;
 	struct timespec t;
-	r->plan = plan;
-	enum gw_err err = job_open(&r->job, plan, run, number, ledger, why);
-	if (err)
-		return err;
+	enum gw_err err;
 	r->result = result = load_result_new();
 	r->second = hdr_new();
 	r->late = hdr_new();
@@ -159,7 +156,7 @@ static enum gw_err prepare(struct run *r, const struct load_plan *plan, const ch
 	result->target = copy(plan->target);
 	if (!result->command || !result->target)
 		return why_set(why, GW_NOMEM, "out of memory");
-	snprintf(result->run, sizeof(result->run), "%s", run);
+	snprintf(result->run, sizeof(result->run), "%s", r->job.run);
 	snprintf(result->protocol, sizeof(result->protocol), "%s", plan->protocol->name);
 	snprintf(result->tool, sizeof(result->tool), "sluice-load %s", SLUICE_VERSION);
 	gethostname(result->host, sizeof(result->host) - 1);
@@ -608,14 +605,14 @@ enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct loa
 		if (!(k.ledger = ledger_new(run, plans[0].target)))
 			err = why_set(why, GW_NOMEM, "out of memory");
 	}
-	for (; !err && prepared < count; prepared++)
-		if ((err =
-		         prepare(&runs[prepared], &plans[prepared], run, number_of(plans, prepared), k.ledger, why))) {
-			prepared++;
-			break;
-		}
-	if (!err && find_limits(runs, count, why))
+	for (; !err && prepared < count; prepared++) {
+		runs[prepared].plan = &plans[prepared];
+		err = job_open(&runs[prepared].job, &plans[prepared], run, number_of(plans, prepared), k.ledger, why);
+	}
+	if (!err && find_limits(runs, count, why)) /* before memory is taken for what cannot be */
 		err = GW_CONFIG;
+	for (size_t i = 0; !err && i < count; i++)
+		err = prepare(&runs[i], why);
 	if (!err && k.path)
 		err = ledger_write(k.ledger, k.path, why); /* better now than after an hour */
 	if (!err)
