@@ -205,7 +205,10 @@ static enum gw_err plan_device(const struct message *m, bool json, struct normal
 			              "no device identifier where the listener looks for it");
 		usable = m->device_len <= DEVICE_MAX && utf8_check(m->device, m->device_len) == m->device_len;
 	}
-	if (!usable || p->device_len == 0 || has_control(p->device, p->device_len))
+	/* A string of the payload that needed no decoding has no controls but DEL, or json_check had refused it. */
+	p->device_plain = found && p->device != p->device_buffer;
+	if (!usable || p->device_len == 0 ||
+	    (p->device_plain ? memchr(p->device, 0x7f, p->device_len) != NULL : has_control(p->device, p->device_len)))
 		return refuse(r, GW_INVALID, REFUSED_DEVICE, 0,
 		              "the device identifier must be 1 to 256 bytes of UTF-8 without control characters");
 	return GW_OK;
@@ -223,6 +226,7 @@ static enum gw_err plan_channel(const struct message *m, bool json, struct norma
 		usable = p->channel_len <= CHANNEL_MAX &&
 		         (p->channel_len == 0 || utf8_check(m->channel, m->channel_len) == m->channel_len);
 	}
+	p->channel_plain = found && p->channel != p->channel_buffer;
 	if (!usable)
 		return refuse(r, GW_INVALID, REFUSED_CHANNEL, 0, "the channel must be at most 1024 bytes of UTF-8");
 	return GW_OK;
@@ -414,7 +418,8 @@ static char *put_details(struct normaliser *n, const struct normalise_plan *p, c
 	const struct message *m = p->message;
 	if (p->channel_len > 0) {
 		at = PUT(at, ",\"channel\":\"");
-		at = put_text(at, p->channel, p->channel_len, NULL);
+		at = p->channel_plain ? put(at, p->channel, p->channel_len)
+		                      : put_text(at, p->channel, p->channel_len, NULL);
 		at = PUT(at, "\"");
 	}
 	if (m->qos >= 0) {
@@ -510,7 +515,7 @@ size_t normalise_write(struct normaliser *n, const struct normalise_plan *p, int
 		at = put(at, begin + BEHIND_ID, DEVICE_AT - BEHIND_ID);
 	}
 	size_t device_at = (size_t)(at - json);
-	at = put_text(at, p->device, p->device_len, &escaped);
+	at = p->device_plain ? put(at, p->device, p->device_len) : put_text(at, p->device, p->device_len, &escaped);
 	size_t device_len = (size_t)(at - json) - device_at;
 	at = put(at, n->middle, n->middle_len);
 	at = put_details(n, p, at);

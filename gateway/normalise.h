@@ -49,6 +49,7 @@ struct normalise_plan {
 	bool newline; /* it holds CR or LF that must become spaces */
 	const char *device, *channel;
 	size_t device_len, channel_len;
+	bool device_plain, channel_plain; /* it stands in the payload, and needs no escapes */
 	bool has_time;
 	int64_t time_us;
 	const char *error; /* RECORD_DEAD: what was wrong */

@@ -71,6 +71,7 @@ SCAN_INLINE uint64_t scan_swar_hits(uint64_t v, enum scan_set set)
 
 SCAN_INLINE const uint8_t *scan_swar(const uint8_t *p, const uint8_t *end, enum scan_set set)
 {
+	const uint8_t *start = p;
 	for (; end - p >= 8; p += 8) {
 		uint64_t v;
 		memcpy(&v, p, 8);
@@ -83,6 +84,14 @@ SCAN_INLINE const uint8_t *scan_swar(const uint8_t *p, const uint8_t *end, enum 
 		break;
 #endif
 	}
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	if (p < end && end - start >= 8) { /* the last eight once more as a whole, rather than byte by byte */
+		uint64_t v;
+		memcpy(&v, end - 8, 8);
+		uint64_t hits = scan_swar_hits(v, set);
+		return hits ? end - 8 + (__builtin_ctzll(hits) >> 3) : end;
+	}
+#endif
 	return scan_bytes(p, end, set);
 }
 
@@ -112,12 +121,17 @@ SCAN_INLINE unsigned scan_sse2_hits(__m128i v, enum scan_set set)
 
 SCAN_INLINE const uint8_t *scan_sse2(const uint8_t *p, const uint8_t *end, enum scan_set set)
 {
+	const uint8_t *start = p;
 	for (; end - p >= 16; p += 16) {
 		unsigned hits = scan_sse2_hits(_mm_loadu_si128((const __m128i *)(const void *)p), set);
 		if (hits != 0)
 			return p + __builtin_ctz(hits);
 	}
-	return scan_swar(p, end, set);
+	if (end - start < 16)
+		return scan_swar(p, end, set);
+	/* The last sixteen once more as a whole: those before p are not in the set. */
+	unsigned hits = scan_sse2_hits(_mm_loadu_si128((const __m128i *)(const void *)(end - 16)), set);
+	return hits ? end - 16 + __builtin_ctz(hits) : end;
 }
 #endif
 

@@ -290,6 +290,14 @@ static void bad_names_are_refused(void **unused)
 		assert_int_equal(normalise(&s, m)->err, GW_INVALID);
 		assert_int_equal(result.refusal.reason, REFUSED_DEVICE);
 	}
+	static const char *const bad_payloads[] = {"{\"id\":\"\"}", "{\"id\":\"a\x7f\"}", "{\"id\":\"a\\u007f\"}",
+	                                           "{\"id\":\"\\n\"}"};
+	for (size_t i = 0; i < sizeof(bad_payloads) / sizeof(bad_payloads[0]); i++) {
+		struct message in_payload = text_message(bad_payloads[i]);
+		in_payload.device_pointer = &pointer;
+		assert_int_equal(normalise(&s, in_payload)->err, GW_INVALID);
+		assert_int_equal(result.refusal.reason, REFUSED_DEVICE);
+	}
 	struct message m = text_message("1");
 	m.device = longest;
 	m.device_len = DEVICE_MAX;
