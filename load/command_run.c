@@ -10,7 +10,7 @@
 #include "load/options.h"
 #include "load/run.h"
 
-#define RUNS_MAX 32
+#define RUNS_MAX LOAD_TARGETS_MAX
 
 static void help(void)
 {

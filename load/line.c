@@ -6,7 +6,7 @@
 #include "config/units.h"
 #include "load/options.h"
 
-#define TARGETS_MAX 32
+#define TARGETS_MAX LOAD_TARGETS_MAX
 
 static enum gw_err read_shape_rate(void *into, const char *text, struct why *why)
 {
@@ -78,11 +78,9 @@ static enum gw_err read_bind(void *into, const char *text, struct why *why)
 	struct load_plan *p = into;
 	while (*text) {
 		size_t len = strcspn(text, ",");
-		if (p->bind_count == LOAD_BIND_MAX || len == 0)
+		if (p->bind_count == LOAD_BIND_MAX || len == 0 || len >= sizeof(p->bind[0]))
 			return why_set(why, GW_CONFIG, "%s: 1 to %d addresses, divided by commas", text, LOAD_BIND_MAX);
-		if (!(p->bind[p->bind_count] = strndup(text, len))) /* lives as long as the program */
-			return why_set(why, GW_NOMEM, "out of memory");
-		p->bind_count++;
+		snprintf(p->bind[p->bind_count++], sizeof(p->bind[0]), "%.*s", (int)len, text);
 		text += len + (text[len] == ',');
 	}
 	return GW_OK;
@@ -214,28 +212,26 @@ static enum gw_err take_target(void *context, const char *text, struct why *why)
 	return GW_OK;
 }
 
-/* TARGET#name=value,name=value: as if --name=value had been given for it. */
-static enum gw_err read_own(struct load_plan *p, const char *own, struct why *why)
+/* TARGET#name=value,name=value: as if --name=value had been given for it. The plan points into *words. */
+static enum gw_err read_own(struct load_plan *p, const char *own, char **words, struct why *why)
 {
 	struct load_options set = {plan_rows, p};
-	while (*own) {
-		size_t len = strcspn(own, ",");
-		char *word = malloc(len + 3); /* plans point into it: it lives as long as the program */
-		if (!word)
-			return why_set(why, GW_NOMEM, "out of memory");
-		memcpy(word, "--", 2);
-		memcpy(word + 2, own, len);
-		word[len + 2] = 0;
-		char *argv[] = {"", word, NULL};
-		enum gw_err err = load_options_read(&set, 1, 2, argv, take_target, NULL, why);
-		if (err)
-			return err;
+	char *at = *words = calloc(1, 4 * strlen(own) + 4);
+	enum gw_err err = GW_OK;
+	if (!at)
+		return why_set(why, GW_NOMEM, "out of memory");
+	while (*own && !err) {
+		int len = (int)strcspn(own, ",");
+		char *argv[] = {"", at, NULL};
+		at += sprintf(at, "--%.*s", len, own) + 1;
+		err = load_options_read(&set, 1, 2, argv, take_target, NULL, why);
 		own += len + (own[len] == ',');
 	}
-	return GW_OK;
+	return err;
 }
 
-static enum gw_err make_plan(struct load_plan *p, const struct load_plan *base, const char *target, struct why *why)
+static enum gw_err make_plan(struct load_plan *p, const struct load_plan *base, const char *target, char **words,
+                             struct why *why)
 {
 	const char *own = strchr(target, '#');
 	char url[512];
@@ -248,7 +244,7 @@ static enum gw_err make_plan(struct load_plan *p, const struct load_plan *base, 
 	*p = *base;
 	if ((err = load_plan_target(p, url, why)))
 		return err;
-	if (own && (err = read_own(p, own + 1, why)))
+	if (own && (err = read_own(p, own + 1, words, why)))
 		return why_add(why, err, "%s", target);
 	return load_plan_check(p, why);
 }
@@ -295,7 +291,8 @@ enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const 
 		return why_set(why, GW_NOMEM, "out of memory");
 	base.command = line->command;
 	for (; line->plan_count < targets.count; line->plan_count++)
-		if ((err = make_plan(&line->plans[line->plan_count], &base, targets.items[line->plan_count], why)))
+		if ((err = make_plan(&line->plans[line->plan_count], &base, targets.items[line->plan_count],
+		                     &line->own[line->plan_count], why)))
 			return err;
 	return GW_OK;
 }
@@ -310,6 +307,10 @@ void load_line_help(FILE *out, const struct load_options *more, size_t more_coun
 
 void load_line_free(struct load_line *line)
 {
+	for (size_t i = 0; i < LOAD_TARGETS_MAX; i++) {
+		free(line->own[i]);
+		line->own[i] = NULL;
+	}
 	free(line->plans);
 	line->plans = NULL;
 }

@@ -45,12 +45,14 @@ void load_options_help(FILE *out, const struct load_options *sets, size_t count)
 
 /* The options of a run: `more` are sets of a command's own, up to 3 (find: what it looks for). Owned texts inside plans
  * point into argv. help: --help was among them, nothing else was read. */
+#define LOAD_TARGETS_MAX 32
 struct load_line {
 	struct load_plan *plans; /* owned; at least one, all checked, unless help */
 	size_t plan_count;
 	struct load_outputs outputs;
 	char command[1024]; /* the whole line, without passwords */
 	bool help;
+	char *own[LOAD_TARGETS_MAX]; /* owned: what stood behind # of each target */
 };
 enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const struct load_options *more,
                            size_t more_count, struct why *why);

@@ -26,11 +26,11 @@ struct load_plan {
 	char host[128], port[8], path[256];
 	const struct load_protocol *protocol;
 	bool tls;
-	bool insecure;                   /* do not check the server's certificate */
-	const char *ca, *cert, *key;     /* files; cert and key may hold {device} and {connection} */
-	const char *user, *password;     /* templates ({device}, {connection}, {run}); NULL: none */
-	const char *client_id, *topic;   /* templates; NULL: the protocol's default */
-	const char *bind[LOAD_BIND_MAX]; /* addresses to send from, taken in turn */
+	bool insecure;                 /* do not check the server's certificate */
+	const char *ca, *cert, *key;   /* files; cert and key may hold {device} and {connection} */
+	const char *user, *password;   /* templates ({device}, {connection}, {run}); NULL: none */
+	const char *client_id, *topic; /* templates; NULL: the protocol's default */
+	char bind[LOAD_BIND_MAX][46];  /* addresses to send from, taken in turn */
 	unsigned bind_count;
 
 	/* who sends */
