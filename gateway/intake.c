@@ -81,6 +81,7 @@ enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j
 	                           why)))
 		return why_add(why, err, "listeners.%s", l->name);
 	in->state = calloc(1, l->protocol->size);
+	in->keeps_state = journal_keeps_state(j);
 	if (!in->state || journal_add_lane(j, &in->lane, delivered_to))
 		return why_set(why, GW_NOMEM, "listener %s: out of memory, or too many listener threads", l->name);
 	return GW_OK;
@@ -169,6 +170,13 @@ int64_t intake_now_ms(const struct intake *in)
 	return in->now_us / 1000;
 }
 
+static struct state_change in_scope(const struct intake *in, const struct state_change *c)
+{
+	struct state_change change = *c;
+	change.scope = (struct state_text){in->listener->name, strlen(in->listener->name)};
+	return change;
+}
+
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
 {
 	/* Checked before any work is done on the message: it will be offered again. */
@@ -183,13 +191,24 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 		stat_add(&in->stats.refused[why->reason], 1);
 		return err;
 	}
-	uint8_t *entry = lane_reserve(&in->lane, in->plan.room);
+	struct state_change change;
+	size_t room = in->plan.room;
+	bool stateful = m->state && in->keeps_state;
+	if (stateful) {
+		change = in_scope(in, m->state);
+		room += state_size(&change);
+	}
+	uint8_t *entry = lane_reserve(&in->lane, room);
 	if (!entry) {
-		in->starved = in->plan.room;
+		in->starved = room;
 		return GW_FULL;
 	}
 	size_t size = normalise_write(&in->normaliser, &in->plan, in->wall_us, entry);
+	if (stateful)
+		size = record_attach(entry, &change);
 	*position = lane_commit(&in->lane, size);
+	if (stateful)
+		lane_mark_state(&in->lane);
 	in->last = entry;
 	stat_add(&in->stats.received, 1);
 	stat_add(&in->stats.received_bytes, m->payload_len);
@@ -197,6 +216,34 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	if (in->plan.kind == RECORD_DEAD)
 		stat_add(&in->stats.dead, 1);
 	return GW_OK;
+}
+
+bool intake_keeps_state(const struct intake *in)
+{
+	return in->keeps_state;
+}
+
+enum gw_err intake_note(struct intake *in, const struct state_change *c, uint64_t *position)
+{
+	*position = in->lane.tail;
+	if (!in->keeps_state)
+		return GW_OK;
+	struct state_change change = in_scope(in, c);
+	size_t size = RECORD_HEADER + state_size(&change);
+	uint8_t *entry = journal_full(in->journal) ? NULL : lane_reserve(&in->lane, size);
+	if (!entry) {
+		in->starved = size;
+		return GW_FULL;
+	}
+	record_write_state(entry, &change);
+	*position = lane_commit(&in->lane, size);
+	lane_mark_state(&in->lane);
+	return GW_OK;
+}
+
+void intake_recall(struct intake *in, void (*each)(void *context, const struct state_change *change), void *context)
+{
+	journal_recall(in->journal, in->listener->name, each, context);
 }
 
 void intake_refuse(struct intake *in, enum refusal_reason reason)

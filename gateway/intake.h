@@ -25,6 +25,7 @@
 #include "gateway/error.h"
 #include "gateway/message.h"
 #include "gateway/settings.h"
+#include "gateway/state.h"
 #include "gateway/stats.h"
 
 enum ack_level {
@@ -92,6 +93,18 @@ int64_t intake_now_ms(const struct intake *in); /* monotonic, of this turn */
  * intake_held/intake_dropped, not here) | GW_INVALID (refuse: *why) | GW_TOOBIG (refuse: the record would be over
  * max_payload or the lane's limit). */
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why);
+/* -- state that must outlive its records (state.h); the scope is the listener, whatever the change says -- */
+/* intake_keeps_state: changes of state survive the process. False with `journal.type` memory and spill: then they are
+ * not written anywhere, and a listener has only its own memory. */
+bool intake_keeps_state(const struct intake *in);
+/* intake_note sends a change alone; it is settled like a message. GW_OK, with position | GW_FULL. Where state is not
+ * kept GW_OK, and position is that of the last message. */
+enum gw_err intake_note(struct intake *in, const struct state_change *change, uint64_t *position);
+/* intake_recall hands over what the listener has left behind, the oldest first, each as the change that sets it, valid
+ * for the call. A listener that keeps state calls it once, in the open of its thread 0: what nobody recalls is
+ * forgotten. Main thread. */
+void intake_recall(struct intake *in, void (*each)(void *context, const struct state_change *change), void *context);
+
 /* intake_refuse counts a message or connection that the protocol itself refused. */
 void intake_refuse(struct intake *in, enum refusal_reason reason);
 /* intake_last_id points to the 26 characters of the id given to the last message put with GW_OK; valid until the next

@@ -54,6 +54,11 @@ const struct setting journal_settings[] = {
     SETTING(
         struct journal_settings, spill_after, SETTING_DURATION, "1s", 1e3, 3.6e9,
         "With `type: spill`: a record that a sink has not taken for so long goes to disk, and everything behind it."),
+    SETTING(
+        struct journal_settings, max_state, SETTING_BYTES, "2MiB", 4096, 1 << 28,
+        "Most bytes of what must be remembered across a crash (open MQTT QoS 2 identifiers, HTTP idempotency keys); "
+        "at most an eighth of `segment`, since each segment begins with it. When it is more, the oldest is "
+        "forgotten and sluice_journal_state_forgotten_total counts it."),
     SETTING(struct journal_settings, write_budget, SETTING_BYTES, "0", 0, 1e15,
             "Bytes that may be written in 24 hours before a warning and sluice_journal_over_budget tell of it (the "
             "endurance of flash); 0: no budget. Nothing is refused because of it."),
@@ -137,6 +142,8 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 	j->next = j->next_number = 1;
 	j->held_from = UINT64_MAX;
 	j->generation = random_generation();
+	j->state_generation = UINT64_MAX;
+	state_table_init(&j->state, SIZE_MAX);
 	pthread_mutex_init(&j->lock, NULL);
 	snprintf(j->pulse.name, sizeof(j->pulse.name), "journal");
 	enum gw_err err = GW_OK;
@@ -324,6 +331,7 @@ static bool gather(struct journal *j)
 		return false;
 	struct block *b = j->block;
 	block_clear(b);
+	j->has_state = false;
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < j->lane_count; i++) {
 			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
@@ -343,6 +351,8 @@ static bool gather(struct journal *j)
 		}
 	j->turn++;
 	for (size_t i = 0; i < j->lane_count; i++) {
+		if (lane_state_since(j->lanes[i].lane, j->lanes[i].gathered))
+			j->has_state = journal_keeps_state(j);
 		lane_release(j->lanes[i].lane);
 		j->lanes[i].gathered = j->lanes[i].lane->next;
 	}
@@ -380,6 +390,8 @@ static int write_block(struct journal *j, uint64_t first)
 	    (err = j->disk->sync(j->disk, j->fd)))
 		return err;
 	j->offset += size;
+	if (j->checkpoint_room > 0) /* only now is it certain that this segment stays */
+		j->state_generation = j->generation;
 	stat_add(&j->stats->written_bytes, size);
 	return 0;
 }
@@ -467,6 +479,8 @@ static void settle(struct journal *j)
 	uint64_t last = b->first + b->count - 1;
 	uint32_t count = b->count;
 	j->next = last + 1;
+	if (j->has_state)
+		state_take(j, block_entries(b), b->count, false);
 	stat_add(&j->stats->commits, 1);
 	stat_add(&j->stats->records, count);
 	stat_add(&j->stats->bytes, b->body);
@@ -568,7 +582,9 @@ static void *journal_run(void *arg)
 
 enum gw_err journal_start(struct journal *j, struct why *why)
 {
-	uint64_t lanes = 0, segment = j->settings->segment - SEGMENT_HEADER; /* a block never leaves its segment */
+	uint64_t lanes = 0, segment;
+	state_begin(j);
+	segment = j->settings->segment - SEGMENT_HEADER - j->checkpoint_room; /* a block never leaves its segment */
 	for (size_t i = 0; i < j->lane_count; i++) {
 		size_t size = j->lanes[i].lane->size, largest = size / 4 < RECORD_MAX ? size / 4 : RECORD_MAX;
 		if (journal_has_disk(j) && block_size(largest) > segment)
@@ -591,6 +607,8 @@ enum gw_err journal_start(struct journal *j, struct why *why)
 	if (err)
 		return err;
 	space_keep(j);
+	if ((err = state_give_up(j, why)))
+		return err;
 	if (pthread_create(&j->thread, NULL, journal_run, j))
 		return why_set(why, GW_FATAL, "journal: cannot start its thread");
 	j->running = true;
@@ -633,6 +651,7 @@ void journal_close(struct journal *j)
 	if (j->wake_fd >= 0)
 		close(j->wake_fd);
 	pthread_mutex_destroy(&j->lock);
+	state_table_fini(&j->state);
 	free(j->tail);
 	free(j->segments);
 	free(j->spares);

@@ -30,6 +30,7 @@
 #include "gateway/lane.h"
 #include "gateway/pulse.h"
 #include "gateway/settings.h"
+#include "gateway/state.h"
 #include "gateway/stats.h"
 
 enum journal_type { JOURNAL_DISK, JOURNAL_MEMORY, JOURNAL_SPILL };
@@ -45,6 +46,7 @@ struct journal_settings {
 	uint64_t gather;       /* us */
 	uint64_t tail_memory;  /* bytes of blocks kept in memory for pumps; spill: held before they go to disk */
 	uint64_t spill_after;  /* us: spill: a record that no sink took for so long goes to disk */
+	uint64_t max_state;    /* bytes of a checkpoint */
 	uint64_t write_budget; /* bytes a day that may be written before it is warned of; 0: no budget */
 };
 extern const struct setting journal_settings[];
@@ -74,6 +76,13 @@ enum gw_err journal_check_cursors(struct journal *j, struct why *why);
 enum gw_err journal_add_lane(struct journal *j, struct lane *lane, uint64_t delivered_to);
 /* journal_add_reader registers the eventfd of a pump, written after a commit while *sleeping is set. */
 enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic bool *sleeping);
+
+/* journal_keeps_state: changes of state (state.h) in entries survive the process. False with `type` memory and spill. */
+bool journal_keeps_state(const struct journal *j);
+/* journal_recall gives the state of a scope, the oldest first, and keeps it from now on; other scopes are dropped at
+ * journal_start. scope is borrowed as long as the journal. */
+void journal_recall(struct journal *j, const char *scope,
+                    void (*each)(void *context, const struct state_change *change), void *context);
 
 enum gw_err journal_start(struct journal *j,
                           struct why *why); /* GW_OK | GW_CONFIG (too small for its lanes) | GW_FATAL */

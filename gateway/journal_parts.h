@@ -54,8 +54,11 @@ struct journal {
 		_Atomic bool *sleeping;
 	} readers[CURSORS_MAX];
 	size_t reader_count;
-	size_t most_body;  /* bytes of entries in a block, but for a single larger entry */
-	uint64_t promised; /* bytes that must be free for what the lanes may hold */
+	const char *scopes[LANES_MAX]; /* borrowed: whose state is kept */
+	size_t scope_count;
+	uint64_t checkpoint_room; /* bytes of a segment that a checkpoint may take; 0: no state is kept */
+	size_t most_body;         /* bytes of entries in a block, but for a single larger entry */
+	uint64_t promised;        /* bytes that must be free for what the lanes may hold */
 	int wake_fd;
 	pthread_t thread;
 	bool running;
@@ -88,9 +91,14 @@ struct journal {
 	uint64_t next;       /* sequence of the next record */
 	bool current;        /* the last segment is open for writing: */
 	int fd;
-	uint64_t offset;     /* where its next block goes */
-	struct block *block; /* being gathered or written; count 0: empty */
-	uint64_t limit;      /* bytes that all segments may have: max_bytes and max_share */
+	uint64_t offset;           /* where its next block goes */
+	struct block *block;       /* being gathered or written; count 0: empty */
+	struct state_table state;  /* as of the last settled record */
+	bool stale_state;          /* it was not empty, and is not kept any more */
+	bool has_state;            /* the block being gathered may have changes of it */
+	uint64_t state_generation; /* of the segment from which it can be made again: that one and later ones stay.
+	                              UINT64_MAX: there is none */
+	uint64_t limit;            /* bytes that all segments may have: max_bytes and max_share */
 	int64_t commit_started_us, trimmed_us;
 	uint64_t usual;   /* records per commit, a moving average, times 16 */
 	size_t turn;      /* lane that is drained first */
@@ -142,6 +150,17 @@ bool spill_turn(struct journal *j);
 int spill_wait_ms(const struct journal *j);
 /* spill_budget looks whether more was written in a day than allowed. */
 void spill_budget(struct journal *j);
+
+/* journal_state.c: the journal's thread (main before the start) */
+/* state_take applies the changes in the entries of a block to the table; a checkpoint begins it anew. */
+void state_take(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint);
+/* state_begin decides what is kept and how large a checkpoint may be, before the start. */
+void state_begin(struct journal *j);
+/* state_checkpoint writes the table at the head of the new current segment and syncs it. 0 or negative errno. */
+int state_checkpoint(struct journal *j, uint64_t first);
+
+/* state_give_up makes state that is no longer kept be gone for good (spill). GW_OK | GW_IO, with why. */
+enum gw_err state_give_up(struct journal *j, struct why *why);
 
 /* journal_space.c: the journal's thread (main before the start) */
 void space_path(const struct journal *j, uint32_t number, char *out, size_t size);

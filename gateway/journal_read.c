@@ -273,8 +273,10 @@ static enum gw_err reader_walk(struct journal_reader *r, uint64_t sequence, uint
 		}
 		if (h.first >= end)
 			return GW_OK; /* superseded by the next segment */
-		uint64_t last = h.first + h.count - 1;
 		r->offset += block_size(h.body);
+		if (h.checkpoint)
+			continue;
+		uint64_t last = h.first + h.count - 1;
 		r->expected = last + 1;
 		if (last >= sequence)
 			return (*out = take_block(bytes, &h)) ? GW_OK : GW_NOMEM;

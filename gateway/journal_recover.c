@@ -182,6 +182,11 @@ static void walk_newest(struct journal *j, struct scan *s, const struct segment 
 			stat_add_shared(&stats->lost_sequences, h.first - expected);
 			at = next;
 		}
+		state_take(j, scan_bytes(s, at, block_size(h.body)) + BLOCK_HEADER, h.count, h.checkpoint);
+		if (h.checkpoint) {
+			at += block_size(h.body);
+			continue;
+		}
 		stat_add(&stats->recovered, h.count);
 		expected = h.first + h.count;
 		at += block_size(h.body);
@@ -197,6 +202,65 @@ static void walk_newest(struct journal *j, struct scan *s, const struct segment 
 	}
 }
 
+/* -- state: the last checkpoint and what follows it -- */
+
+/* Whether the state can be made again from this segment on: its checkpoint is there, or it begins with a record and had
+ * none (version 1, or nobody kept state), since a record is written only when the checkpoint before it is safe. */
+static bool begins_whole(struct journal *j, const struct segment *segment, bool *failed)
+{
+	struct scan scan;
+	struct block_header h;
+	bool whole = false;
+	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) == GW_OK)
+		whole = scan_block(&scan, SEGMENT_HEADER, segment->generation, &h) != NULL;
+	*failed |= scan.failed || scan.fd < 0;
+	scan_close(&scan);
+	return whole;
+}
+
+/* Applies what a segment before the newest has; end: where the next begins. */
+static void replay_state(struct journal *j, const struct segment *segment, uint64_t end, bool *failed)
+{
+	struct scan scan;
+	struct block_header h;
+	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) != GW_OK) {
+		*failed = true;
+		return;
+	}
+	uint64_t at = SEGMENT_HEADER, expected = segment->first;
+	for (;;) {
+		const uint8_t *bytes = scan_block(&scan, at, segment->generation, &h);
+		if (!bytes || h.first < expected) {
+			at = scan_next(&scan, at + BLOCK_ALIGN, segment->generation, expected, &h);
+			if (at == UINT64_MAX)
+				break;
+			continue;
+		}
+		if (h.first >= end)
+			break;
+		state_take(j, bytes + BLOCK_HEADER, h.count, h.checkpoint);
+		if (!h.checkpoint)
+			expected = h.first + h.count;
+		at += block_size(h.body);
+	}
+	*failed |= scan.failed;
+	scan_close(&scan);
+}
+
+/* Makes the state again up to the newest segment, which is walked anyway. True: the newest has to be followed by a
+ * fresh one with a checkpoint. */
+static bool recall_older(struct journal *j, bool *failed)
+{
+	size_t newest = j->segment_count - 1, from = newest;
+	while (from > 0 && !begins_whole(j, &j->segments[from], failed) && !*failed)
+		from--;
+	for (size_t i = from; i < newest && !*failed; i++)
+		replay_state(j, &j->segments[i], j->segments[i + 1].first, failed);
+	if (journal_keeps_state(j))
+		j->state_generation = j->segments[from].generation;
+	return from < newest;
+}
+
 /* Takes the newest segment up again. What is read back now may never have been synced: it must be before anybody sees
  * it. */
 static enum gw_err take_up(struct journal *j, struct why *why)
@@ -205,8 +269,14 @@ static enum gw_err take_up(struct journal *j, struct why *why)
 	struct scan scan;
 	if (scan_open(&scan, j, newest->number, newest->size, DISK_WRITE))
 		return why_set(why, GW_IO, "journal: segment %08u cannot be opened for writing", newest->number);
+	bool failed = false, fresh = recall_older(j, &failed);
+	const uint8_t *bytes = scan_bytes(&scan, 0, SEGMENT_HEADER);
+	struct segment_header header;
+	fresh |= bytes && segment_header_read(&header, bytes) == 1 && header.version < SEGMENT_VERSION;
 	walk_newest(j, &scan, newest);
-	if (scan.failed || j->disk->sync(j->disk, scan.fd)) {
+	if (fresh)
+		j->offset = newest->size;
+	if (failed || scan.failed || j->disk->sync(j->disk, scan.fd)) {
 		scan_close(&scan);
 		return why_set(why, GW_IO, "journal: segment %08u: the disk failed while it was read", newest->number);
 	}

@@ -3,8 +3,8 @@
  *
  * `promised` bytes must be free in the current segment and the spares, or else the journal is full: then nothing more
  * is taken in, and what is in the lanes already still fits. It is twice the lanes (entries cannot be split over blocks
- * nor blocks over segments, so up to half of a block or of a segment's end may be wasted), two blocks, and the place of
- * a checkpoint. */
+ * nor blocks over segments, so up to half of a block or of a segment's end may be wasted) and two blocks. The place of a
+ * checkpoint does not count as free in any spare. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +83,12 @@ uint64_t journal_least_cursor(const struct journal *j)
 
 /* -- limits -- */
 
+/* Bytes of a spare that records can have. */
+static uint64_t segment_worth(const struct journal *j)
+{
+	return j->settings->segment - SEGMENT_HEADER - j->checkpoint_room;
+}
+
 enum gw_err space_prepare(struct journal *j, struct why *why)
 {
 	const struct journal_settings *s = j->settings;
@@ -100,8 +106,7 @@ enum gw_err space_prepare(struct journal *j, struct why *why)
 	/* One segment is being written; the others alone must be able to hold what is promised, and the slack after
 	 * which `full` ends again (space_keep), or a journal that became full when its current segment was nearly used
 	 * up would stay so for ever. */
-	uint64_t spares =
-	    (j->promised + s->segment / 2 + s->segment - SEGMENT_HEADER - 1) / (s->segment - SEGMENT_HEADER);
+	uint64_t worth = segment_worth(j), spares = (j->promised + s->segment / 2 + worth - 1) / worth;
 	uint64_t least = journal_has_disk(j) ? (spares + 1) * s->segment : j->promised + s->segment;
 	if (j->limit >= least)
 		return GW_OK;
@@ -148,7 +153,8 @@ static bool make_spare(struct journal *j)
 
 void space_free_passed(struct journal *j, uint64_t least)
 {
-	while (j->segment_count > 1 && j->segments[1].first - 1 <= least) {
+	while (j->segment_count > 1 && j->segments[1].first - 1 <= least &&
+	       j->segments[0].generation < j->state_generation) {
 		struct segment s = j->segments[0];
 		pthread_mutex_lock(&j->lock);
 		memmove(j->segments, j->segments + 1, --j->segment_count * sizeof(*j->segments));
@@ -160,7 +166,7 @@ void space_free_passed(struct journal *j, uint64_t least)
 
 static uint64_t room_now(const struct journal *j)
 {
-	uint64_t room = j->spare_count * (j->settings->segment - SEGMENT_HEADER);
+	uint64_t room = j->spare_count * segment_worth(j);
 	if (j->current)
 		room += j->segments[j->segment_count - 1].size - j->offset;
 	return room;
@@ -265,7 +271,7 @@ int space_roll(struct journal *j, uint64_t first)
 	j->fd = fd;
 	j->offset = SEGMENT_HEADER;
 	j->current = true;
-	return 0;
+	return j->checkpoint_room > 0 ? state_checkpoint(j, first) : 0;
 }
 
 void space_abandon(struct journal *j, uint64_t failed)

@@ -96,6 +96,16 @@ uint64_t lane_commit(struct lane *lane, size_t size)
 	return lane->tail;
 }
 
+void lane_mark_state(struct lane *lane)
+{
+	atomic_store_explicit(&lane->state_end, lane->tail, memory_order_relaxed);
+}
+
+bool lane_state_since(const struct lane *lane, uint64_t position)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)&lane->state_end, memory_order_relaxed) > position;
+}
+
 bool lane_publish(struct lane *lane)
 {
 	if (lane->published == lane->tail)

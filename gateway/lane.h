@@ -48,6 +48,8 @@ struct lane {
 	    taken;                /* consumer writes (release), producer reads (acquire): the room is free before it */
 	_Atomic uint64_t durable; /* consumer writes (seq_cst), producer reads: see above */
 	_Atomic uint64_t delivered; /* consumer writes (seq_cst), producer reads */
+	/* end of the newest entry with state; producer writes (relaxed: published with head), consumer reads */
+	_Atomic uint64_t state_end;
 	_Alignas(
 	    64) _Atomic bool waiting; /* producer sets (seq_cst), consumer clears: wake me when something advances */
 	_Atomic uint64_t wakes;       /* what was written to wake_fd so far; counted before it is written */
@@ -70,6 +72,9 @@ uint8_t *lane_reserve(struct lane *lane, size_t size);
 /* lane_commit takes size bytes (a multiple of 8, at most what was reserved) into the lane and returns the position
  * behind them. */
 uint64_t lane_commit(struct lane *lane, size_t size);
+/* lane_mark_state tells the consumer that what was committed last has changes of state, so that it need not look at every
+ * entry. */
+void lane_mark_state(struct lane *lane);
 /* lane_has_room tells whether lane_reserve would succeed now. */
 bool lane_has_room(struct lane *lane, size_t size);
 /* lane_awake takes back the announcement of a sleep and empties wake_fd, with no system call unless it was written. */
@@ -84,6 +89,8 @@ size_t lane_peek(struct lane *lane, const uint8_t **run);
 /* lane_advance moves past len bytes of the run; lane_release then frees the room of all that was passed. */
 void lane_advance(struct lane *lane, size_t len);
 void lane_release(struct lane *lane);
+/* lane_state_since: among the entries behind position that were peeked there may be changes of state. */
+bool lane_state_since(const struct lane *lane, uint64_t position);
 /* lane_has tells whether something is published and not passed. seq_cst: for the check before sleeping. */
 bool lane_has(struct lane *lane);
 /* lane_settle_durable / _delivered: everything before position is durable / delivered. */

@@ -40,6 +40,7 @@ struct intake {
 	void *state; /* owned: the protocol's, protocol->size bytes */
 	pthread_t id;
 	bool running;
+	bool keeps_state;   /* constant: journal_keeps_state */
 	_Atomic bool ended; /* its thread has; the thread writes, main reads */
 	_Atomic int phase;  /* enum intake_phase; main writes, the thread reads */
 	struct pulse pulse;

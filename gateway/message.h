@@ -37,7 +37,8 @@ struct message {
 	size_t content_type_len;
 	const char *idempotency_key; /* recorded when given */
 	size_t idempotency_key_len;
-	const struct sockaddr *peer; /* recorded on request (include: source); NULL: unknown */
+	const struct sockaddr *peer;      /* recorded on request (include: source); NULL: unknown */
+	const struct state_change *state; /* kept with it, in the same journal entry (state.h); NULL: nothing */
 };
 
 /* Why a message was refused. One word per reaction; the words are the metric's label `reason` and become permanent. */

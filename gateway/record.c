@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "gateway/json.h"
+#include "gateway/state.h"
 
 static void put16(uint8_t *p, uint16_t v)
 {
@@ -67,17 +68,43 @@ void record_write(struct record *r, uint8_t *entry)
 	put64(entry + size - 8, bits ? last << bits >> bits : last);
 }
 
+size_t record_attach(uint8_t *entry, const struct state_change *c)
+{
+	size_t size = record_size(entry);
+	state_write(c, entry + size);
+	size += state_size(c);
+	assert(size <= RECORD_MAX);
+	put32(entry, (uint32_t)size);
+	entry[5] |= RECORD_HAS_STATE;
+	return size;
+}
+
+size_t record_write_state(uint8_t *entry, const struct state_change *c)
+{
+	struct record r = {.kind = RECORD_STATE, .json_len = (uint32_t)state_size(c)};
+	state_write(c, entry + RECORD_HEADER);
+	record_write(&r, entry);
+	return r.size;
+}
+
 int record_check(const uint8_t *entry, size_t room)
 {
 	if (room < RECORD_HEADER)
 		return 0;
 	struct record r;
 	record_read(&r, entry);
-	return r.size % 8 == 0 && r.size >= RECORD_HEADER && r.size <= room && r.size <= RECORD_MAX &&
-	       r.kind != RECORD_PAD && r.json_len <= r.size - RECORD_HEADER &&
-	       r.size - RECORD_HEADER - r.json_len < 8 &&
-	       (r.kind == RECORD_STATE ||
-	        ((size_t)r.id_at + RECORD_ID_LEN <= r.json_len && (size_t)r.device_at + r.device_len <= r.json_len));
+	if (r.size % 8 != 0 || r.size < RECORD_HEADER || r.size > room || r.size > RECORD_MAX || r.kind == RECORD_PAD ||
+	    r.json_len > r.size - RECORD_HEADER)
+		return 0;
+	if (r.kind == RECORD_STATE)
+		return r.json_len == r.size - RECORD_HEADER && state_check(entry + RECORD_HEADER, r.json_len);
+	if ((size_t)r.id_at + RECORD_ID_LEN > r.json_len || (size_t)r.device_at + r.device_len > r.json_len)
+		return 0;
+	if ((r.flags & RECORD_HAS_STATE) == 0)
+		return r.size - RECORD_HEADER - r.json_len < 8;
+	const uint8_t *changes;
+	size_t len = state_of_entry(entry, &changes);
+	return len < r.size && state_check(changes, len);
 }
 
 size_t record_device(char out[DEVICE_MAX], const uint8_t *entry)

@@ -11,7 +11,8 @@
  *	22  u16  device_len  its bytes, as they stand in the JSON (escaped if RECORD_DEVICE_ESCAPED)
  *	24  u64  received_us time of receipt, microseconds since the epoch
  *	32  json_len bytes of JSON, one line without its newline, then zeros up to size
- * Readers skip entries of a kind that they do not know. Any thread; entries are constant once published. */
+ * With RECORD_HAS_STATE changes of state follow behind those zeros, which then end at a multiple of 8; an entry of
+ * RECORD_STATE has changes instead of JSON. Readers skip entries of a kind that they do not know. Any thread; entries are constant once published. */
 #ifndef SLUICE_GATEWAY_RECORD_H
 #define SLUICE_GATEWAY_RECORD_H
 
@@ -24,12 +25,13 @@
 enum record_kind {
 	RECORD_PAD = 0,       /* lanes only: skip to the end of the ring */
 	RECORD_TELEMETRY = 1, /* for every sink */
-	RECORD_STATE = 2,     /* checkpoints of protocol state; sinks never see it */
+	RECORD_STATE = 2,     /* changes of state alone (state.h), no JSON; sinks never see it */
 	RECORD_DEAD = 3,      /* invalid at the door with on_invalid: dead_letter; for the dead letter file alone */
 };
 
 #define RECORD_DEVICE_ESCAPED 1u /* the identifier holds JSON escapes */
 #define RECORD_TIME_DEVICE 2u    /* @timestamp is the device's own time */
+#define RECORD_HAS_STATE 4u      /* changes of state (state.h) stand behind the JSON */
 
 #define RECORD_HEADER 32u
 #define RECORD_MAX (2u << 20) /* bytes of an entry, header and padding included */
@@ -67,6 +69,11 @@ void record_read(struct record *r, const uint8_t *entry);
 /* record_write encodes a header in front of json_len bytes of JSON that stand at entry + RECORD_HEADER already, zeroes
  * the padding and sets r->size. The caller has room for RECORD_HEADER + json_len + 7 bytes. */
 void record_write(struct record *r, uint8_t *entry);
+/* record_attach adds a change of state behind an entry; the caller has room for state_size more. Returns the size of
+ * both. record_write_state makes an entry of that change alone and returns its size. */
+struct state_change;
+size_t record_attach(uint8_t *entry, const struct state_change *c);
+size_t record_write_state(uint8_t *entry, const struct state_change *c);
 /* record_check tells whether the bytes at entry, of which room are there, are a well-formed entry (sizes and offsets
  * inside). */
 int record_check(const uint8_t *entry, size_t room);

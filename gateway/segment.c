@@ -57,6 +57,7 @@ void block_header_write(const struct block_header *h, uint8_t *block)
 	put(block + 24, h->body, 4);
 	put(block + 28, h->count, 4);
 	put(block + 32, h->time_us, 8);
+	put(block + 40, h->checkpoint, 4);
 	size_t end = BLOCK_HEADER + (size_t)h->body;
 	memset(block + end, 0, block_size(h->body) - end);
 	uint32_t head = crc32c(0, block + 8, BLOCK_HEADER - 8);
@@ -75,6 +76,7 @@ bool block_header_read(struct block_header *h, const uint8_t *block, uint64_t ge
 	h->body = (uint32_t)get(block + 24, 4);
 	h->count = (uint32_t)get(block + 28, 4);
 	h->time_us = get(block + 32, 8);
+	h->checkpoint = get(block + 40, 4) == 1;
 	return h->generation == generation && h->count > 0 && h->body >= RECORD_HEADER && block_size(h->body) <= room;
 }
 

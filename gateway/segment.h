@@ -1,4 +1,4 @@
-/* The journal's bytes on disk, version 1. docs/journal-format.md tells the same for readers in other languages. All
+/* The journal's bytes on disk, version 2. docs/journal-format.md tells the same for readers in other languages. All
  * numbers little-endian.
  *
  * A journal is a directory of segments, NNNNNNNN.segment, all of the same size (a multiple of 4 KiB), preallocated and
@@ -8,7 +8,7 @@
  * Segment header (4096 bytes; those not named are zero):
  *	 0  8  magic "SLUICEJ1"
  *	 8  u32 CRC-32C of bytes 12..4095
- *	12  u32 version, 1
+ *	12  u32 version, 1 or 2
  *	16  u64 generation: counts uses of segments, from a random start, so that no payload can look like a block
  *	24  u64 first: sequence of the first record that this segment may hold; anything at or above it in segments
  *	    of lower generation does not count
@@ -23,7 +23,9 @@
  *	24  u32 body: bytes of entries
  *	28  u32 count: number of entries, at least 1
  *	32  u64 time of the commit, microseconds since the epoch
- *	40  24 bytes of zero
+ *	40  u32 0: records; 1: checkpoint: entries of kind RECORD_STATE that have no sequences of their own (state.h);
+ *	    `first` is that of the next record, and so the same as that of the block behind it
+ *	44  20 bytes of zero
  *
  * A block counts if magic, generation and checksum are right, it lies inside its segment, and its `first` is what the
  * block before it (or the segment header) leads to, or more where a damaged range lies between. Since segments are
@@ -38,7 +40,7 @@
 #include <stdint.h>
 
 #define SEGMENT_HEADER 4096u
-#define SEGMENT_VERSION 1u
+#define SEGMENT_VERSION 2u /* 1: neither state (state.h) nor checkpoints */
 #define BLOCK_HEADER 64u
 #define BLOCK_ALIGN 4096u
 
@@ -51,6 +53,7 @@ struct block_header {
 	uint64_t generation, first, time_us;
 	uint32_t body, count;
 	uint32_t sum, summed; /* for writing: CRC-32C of the first `summed` bytes of entries, if it is known; else 0 */
+	bool checkpoint;
 };
 
 void segment_header_write(const struct segment_header *h, uint8_t out[SEGMENT_HEADER]);

@@ -85,6 +85,13 @@ static const struct metric journal_metrics[] = {
     {"sluice_journal_damaged_ranges_total", COUNTER, JOURNAL(damaged_blocks),
      "Damaged ranges that were found and passed over."},
     {"sluice_journal_lost_records_total", COUNTER, JOURNAL(lost_sequences), "Records inside damaged ranges."},
+    {"sluice_journal_state_items", GAUGE, JOURNAL(state_items),
+     "QoS 2 identifiers and idempotency keys that are remembered across a crash."},
+    {"sluice_journal_state_bytes", GAUGE, JOURNAL(state_bytes), "Their bytes; journal.max_state is the limit."},
+    {"sluice_journal_state_forgotten_total", COUNTER, JOURNAL(state_forgotten),
+     "Those forgotten before their time for want of room (journal.max_state): after a crash a repetition is a second "
+     "message."},
+    {"sluice_journal_checkpoints_total", COUNTER, JOURNAL(checkpoints), "Segments begun with a checkpoint of them."},
     {"sluice_journal_deliveries_coalesced_total", COUNTER, JOURNAL(delivered_coalesced),
      "Commits whose `delivered` acknowledgement waits for a later commit, because sinks are far behind."},
 };

@@ -351,3 +351,28 @@ int intake_sleep(struct intake *in, int timeout_ms)
 		return 0;
 	return timeout_ms < 0 || timeout_ms > limit ? limit : timeout_ms;
 }
+
+bool intake_keeps_state(const struct intake *in)
+{
+	return in->keeps_state;
+}
+
+enum gw_err intake_note(struct intake *in, const struct state_change *change, uint64_t *position)
+{
+	*position = in->position;
+	if (!in->keeps_state)
+		return GW_OK;
+	if (in->full || in->room == 0 || in->lane_room == 0)
+		return GW_FULL;
+	in->position += 32;
+	*position = in->position;
+	in->notes++;
+	in->last_note = change->op;
+	return GW_OK;
+}
+
+void intake_recall(struct intake *in, void (*each)(void *context, const struct state_change *change), void *context)
+{
+	for (size_t i = 0; i < in->recalled_count; i++)
+		each(context, &in->recalled[i]);
+}

@@ -51,7 +51,10 @@ struct intake {
 	const char
 	    *refuse_payload; /* every payload that begins with this text is refused with refuse_reason (GW_INVALID) */
 	bool await_fails;    /* intake_await says GW_NOMEM */
-	int64_t skew_ms;     /* added to the clock: moves time on without waiting */
+	bool keeps_state;    /* as with journal.type disk */
+	const struct state_change *recalled; /* what intake_recall gives */
+	size_t recalled_count;
+	int64_t skew_ms;                                /* added to the clock: moves time on without waiting */
 	void (*on_sleep)(struct intake *in, void *arg); /* called once per turn, before the loop sleeps */
 	void *on_sleep_arg;
 
@@ -60,7 +63,8 @@ struct intake {
 	struct fake_message *messages;
 	size_t message_count;
 	uint64_t position, flushed, settled, watched;
-	size_t flushes, puts;
+	size_t flushes, puts, notes; /* notes: changes of state sent alone */
+	enum state_op last_note;
 	char address[128]; /* as given to intake_listening */
 
 	/* its own */

@@ -56,11 +56,11 @@ static void a_newer_version_is_told_from_damage(void **unused)
 	(void)unused;
 	uint8_t bytes[SEGMENT_HEADER];
 	struct segment_header h = segment;
-	h.version = 2;
+	h.version = SEGMENT_VERSION + 1;
 	segment_header_write(&h, bytes);
 	memset(&h, 0, sizeof(h));
 	assert_int_equal(segment_header_read(&h, bytes), -1);
-	assert_int_equal(h.version, 2);
+	assert_int_equal(h.version, SEGMENT_VERSION + 1);
 }
 
 /* A block of `count` entries; returns its header. */
