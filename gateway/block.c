@@ -13,11 +13,11 @@ _Static_assert(BLOCK_HEADER == 64, "block_entries knows it");
 /* Large blocks are used again: the C library would give their memory back to the kernel each time, and fetching fresh
  * pages costs a fifth of the processor time of a busy listener. A few are enough, since one goes for each that comes. A
  * slot is taken and filled by exchange, so no lock is needed and none can be met twice. */
-#define SPARES 4
+#define SPARES 8
 #ifdef __SANITIZE_ADDRESS__
 #define SPARE_BYTES SIZE_MAX /* whoever uses a block after its release is to be found out */
 #else
-#define SPARE_BYTES (128u << 10) /* below this the C library keeps memory itself */
+#define SPARE_BYTES BLOCK_SMALL
 #endif
 
 /* Entries are summed when so many have come, while the processor's first cache still has them. */
@@ -84,9 +84,10 @@ struct block *block_copy(const struct block *from, const uint8_t *bytes)
 	struct block *b = NULL;
 	if (size >= SPARE_BYTES) {
 		b = block_new(block_size(from->body));
-	} else if ((b = calloc(1, sizeof(*b) + size))) {
+	} else if ((b = malloc(sizeof(*b) + size))) {
 		/* Most blocks of a quiet gateway hold a record or two: 4 KiB and as much again for its alignment would
 		 * be most of the tail. */
+		memset(b, 0, sizeof(*b));
 		b->bytes = (uint8_t *)(b + 1);
 		b->room = sizeof(*b) + size;
 		b->small = true;

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define BLOCK_SMALL (16u << 10) /* bytes; smaller blocks are not worth to be kept and used again */
+
 struct block {
 	_Atomic unsigned holders; /* block_release: acq_rel, so that the last sees what the others did */
 	uint64_t first;           /* sequence of the first entry */

@@ -313,20 +313,33 @@ static bool gather_lane(struct journal *j, struct journal_lane *l, size_t room)
 	return true;
 }
 
+/* A block is given to the readers when it is well filled, so it is no larger than need be. */
 bool journal_room(struct journal *j, size_t body)
 {
-	size_t room = block_size(body);
-	if (j->block && j->block->room >= room)
+	size_t need = block_size(body), room = BLOCK_SMALL;
+	while (room < need)
+		room *= 2;
+	if (j->block && j->block->room >= need && j->block->room <= room)
 		return true;
+	size_t most = block_size(j->most_body);
 	block_release(j->block);
-	return (j->block = block_new(room)) != NULL;
+	return (j->block = block_new(room > most && need <= most ? most : room)) != NULL;
+}
+
+/* Bytes of entries, and of pads between them, that lie in the lanes. */
+static size_t gatherable(const struct journal *j)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < j->lane_count; i++)
+		bytes += atomic_load_explicit(&j->lanes[i].lane->head, memory_order_acquire) - j->lanes[i].lane->next;
+	return (size_t)bytes;
 }
 
 /* Fills the block, every lane its share first and then what is left of the block; true when there is something to
  * write. */
 static bool gather(struct journal *j)
 {
-	size_t most = j->most_body;
+	size_t there = gatherable(j), most = there < j->most_body ? there : j->most_body;
 	if (!journal_room(j, most))
 		return false;
 	struct block *b = j->block;
@@ -552,8 +565,8 @@ static void *journal_run(void *arg)
 	for (;;) {
 		int64_t now = clock_mono_us();
 		pulse_beat(&j->pulse, now / 1000);
+		gather_pause(j); /* first: sleeping until the next message would be woken only to pause then */
 		if (lanes_have(j)) {
-			gather_pause(j);
 			j->commit_started_us = clock_mono_us();
 			if (gather(j) && !commit(j))
 				break;
