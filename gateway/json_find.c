@@ -240,9 +240,17 @@ static inline const uint8_t *next_key(const uint8_t *p, const uint8_t *end)
 	return scan_to(p, end, SCAN_NEST);
 }
 
+/* Whether no key from p on can be this one: it does not stand there as it is, and nothing is escaped. Searching for a
+ * word is faster than walking from key to key, and most documents lack a key that few have. */
+static bool is_absent(const uint8_t *p, const uint8_t *end, const char *token, size_t len)
+{
+	return !memmem(p, (size_t)(end - p), token, len) && !memchr(p, '\\', (size_t)(end - p));
+}
+
 /* p: after '{'. Returns the value of the first member with this name, or NULL. */
 static const uint8_t *find_member(const uint8_t *p, const uint8_t *end, const char *token, size_t len)
 {
+	bool first = true;
 	p = skip_space(p, end);
 	while (p < end && *p == '"') {
 		const uint8_t *key = p + 1;
@@ -256,6 +264,9 @@ static const uint8_t *find_member(const uint8_t *p, const uint8_t *end, const ch
 			p = skip_space(p + 1, end); /* the colon */
 		if (found)
 			return p;
+		if (first && is_absent(p, end, token, len))
+			return NULL;
+		first = false;
 		p = next_key(p, end);
 	}
 	return NULL;

@@ -146,6 +146,25 @@ static void keys_are_compared_after_unescaping(void **unused)
 	assert_string_equal(find("{\"devic\\u0065s\":1,\"\\u0064evic\":2}", "/device"), "-");
 }
 
+static void a_key_is_told_from_the_same_word_elsewhere(void **unused)
+{
+	(void)unused;
+	struct json_pointer p;
+	assert_true(json_pointer_init(&p, "/channel"));
+	const char *without[] = {"{\"a\":1,\"b\":\"channel\"}", "{\"a\":1,\"b\":{\"channel\":2}}",
+	                         "{\"a\":1,\"channels\":2}", "{\"a\":1,\"b\\n\":2}", "{\"a\":1,\"b\":2}"};
+	for (size_t i = 0; i < sizeof(without) / sizeof(*without); i++)
+		assert_int_equal(json_find(without[i], strlen(without[i]), &p).type, JSON_INVALID);
+	const char *with[] = {"{\"a\":1,\"channel\":7}", "{\"a\":1,\"\\u0063hannel\":7}",
+	                      "{\"a\":\"channel\",\"b\":{\"channel\":2},\"channel\":7}"};
+	for (size_t i = 0; i < sizeof(with) / sizeof(*with); i++) {
+		struct json_value v = json_find(with[i], strlen(with[i]), &p);
+		assert_int_equal(v.type, JSON_NUMBER);
+		assert_memory_equal(v.text, "7", 1);
+	}
+	json_pointer_fini(&p);
+}
+
 static void malformed_pointers_are_refused(void **unused)
 {
 	(void)unused;
@@ -299,6 +318,7 @@ int main(void)
 	    cmocka_unit_test(what_is_not_there_is_not_found),
 	    cmocka_unit_test(first_of_duplicate_keys_wins),
 	    cmocka_unit_test(keys_are_compared_after_unescaping),
+	    cmocka_unit_test(a_key_is_told_from_the_same_word_elsewhere),
 	    cmocka_unit_test(malformed_pointers_are_refused),
 	    cmocka_unit_test(pointers_are_split_into_unescaped_tokens),
 	    cmocka_unit_test(last_member_of_a_large_object_is_found),
