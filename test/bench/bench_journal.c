@@ -1,12 +1,23 @@
 /* What durability costs: records through lanes into a journal in a real directory, beside what the disk itself takes
- * for writing and syncing blocks of the sizes that came of it.
+ * for writing and syncing blocks of the sizes that come of it.
  *
- *	bench_journal DIR [SECONDS]
+ *	bench_journal DIR [SECONDS]      of each of 5 runs of each figure, 0.5 unless told
  *
- * Part one puts 256-byte records as fast as the journal takes them, from one lane and from four; part two one record at
- * a time, each waiting for its commit. The cursor follows at once, so segments are recycled as they are in service.
- * Processor time is that of all threads, the producer's included (told apart), divided by records. Part three writes
- * preallocated blocks with O_DIRECT and fdatasync, nothing else. Everything in DIR/bench-journal is removed. */
+ * Prints (see bench_micro.h; members behind value are those of the median run):
+ *
+ *	name   journal_us      append and commit, the cursor following at once, so that segments are recycled
+ *	how    saturated (as fast as the journal takes them) | alone (each record waits for its commit)
+ *	lanes  1 | 4
+ *	value  us of CPU time for a 256-byte record, of all threads, the producer's included
+ *	producer_us, records_s, commits_s, kib (of a commit), mib_s (written)
+ *
+ *	name   disk_us         preallocated blocks, written with O_DIRECT and synced one by one, nothing else
+ *	kib    of a block: 4, 64, 256, 1024, and the mean commit of the saturated journal with one lane
+ *	how    given | as journal
+ *	value  us by the clock for one write and fdatasync
+ *	cpu_us, mib_s
+ *
+ * A directory on no disk is told on stderr. Everything in DIR/bench-journal is removed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -20,17 +31,33 @@
 #include "gateway/journal.h"
 #include "gateway/log.h"
 #include "gateway/record.h"
+#include "test/bench/bench_micro.h"
 
 #define ENTRY 256u
 #define LANES 4
 #define LANE (2u << 20)
 #define MIB (1024.0 * 1024.0)
+#define RUNS 5
 
-static double seconds_of(clockid_t id)
+/* One run. value is what the figure says, more the JSON members that go with it. */
+struct sample {
+	double value, kib;
+	char more[192];
+};
+
+static int compare_samples(const void *a, const void *b)
 {
-	struct timespec t;
-	clock_gettime(id, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+	return compare_doubles(&((const struct sample *)a)->value, &((const struct sample *)b)->value);
+}
+
+/* Prints the figure of RUNS samples. */
+static void samples_print(const char *name, const char *labels, struct sample *s)
+{
+	double values[RUNS];
+	qsort(s, RUNS, sizeof(*s), compare_samples);
+	for (int i = 0; i < RUNS; i++)
+		values[i] = s[i].value;
+	figure_print(name, labels, values, RUNS, "us", s[RUNS / 2].more);
 }
 
 static void die(const char *what, const char *why)
@@ -111,23 +138,23 @@ static void wait_durable(struct lane *lane)
 	}
 }
 
-static void report(const struct bench *b, const char *what, double clock, double cpu, double producer)
+static struct sample report(const struct bench *b, double clock, double cpu, double producer)
 {
 	double records = (double)stat_get(&b->stats.records), commits = (double)stat_get(&b->stats.commits);
+	double bytes = (double)stat_get(&b->stats.written_bytes);
 	if (records < 1 || commits < 1)
-		die(what, "nothing was committed");
-	printf("%-28s %10.0f records/s  %7.3f us CPU each (producer %6.3f)  %8.0f commits/s  %7.1f KiB each  %6.0f "
-	       "MiB/s\n",
-	       what, records / clock, cpu * 1e6 / records, producer * 1e6 / records, commits / clock,
-	       (double)stat_get(&b->stats.written_bytes) / commits / 1024,
-	       (double)stat_get(&b->stats.written_bytes) / MIB / clock);
+		die("journal", "nothing was committed");
+	struct sample s = {.value = cpu * 1e6 / records, .kib = bytes / commits / 1024};
+	snprintf(s.more, sizeof(s.more),
+	         "\"producer_us\":%.4g,\"records_s\":%.0f,\"commits_s\":%.0f,\"kib\":%.1f,\"mib_s\":%.0f,",
+	         producer * 1e6 / records, records / clock, commits / clock, s.kib, bytes / MIB / clock);
+	return s;
 }
 
 /* As fast as it goes; batches of 64 are published at once. */
-static void saturate(const char *dir, unsigned lane_count, double seconds)
+static struct sample saturate(const char *dir, unsigned lane_count, double seconds)
 {
 	struct bench b;
-	char what[64];
 	bench_open(&b, dir, lane_count);
 	double since = seconds_of(CLOCK_MONOTONIC), cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID),
 	       own = seconds_of(CLOCK_THREAD_CPUTIME_ID);
@@ -152,13 +179,13 @@ static void saturate(const char *dir, unsigned lane_count, double seconds)
 	for (unsigned i = 0; i < lane_count; i++)
 		wait_durable(&b.lanes[i]);
 	now = seconds_of(CLOCK_MONOTONIC);
-	snprintf(what, sizeof(what), "journal, %u lane%s", lane_count, lane_count > 1 ? "s" : "");
-	report(&b, what, now - since, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu,
-	       seconds_of(CLOCK_THREAD_CPUTIME_ID) - own);
+	struct sample sample = report(&b, now - since, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu,
+	                              seconds_of(CLOCK_THREAD_CPUTIME_ID) - own);
 	bench_close(&b);
+	return sample;
 }
 
-static void one_by_one(const char *dir, double seconds)
+static struct sample one_by_one(const char *dir, double seconds)
 {
 	struct bench b;
 	bench_open(&b, dir, 1);
@@ -173,20 +200,20 @@ static void one_by_one(const char *dir, double seconds)
 			cursor_follow(&b);
 		now = seconds_of(CLOCK_MONOTONIC);
 	}
-	report(&b, "journal, one at a time", now - since, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu,
-	       seconds_of(CLOCK_THREAD_CPUTIME_ID) - own);
+	struct sample sample = report(&b, now - since, seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu,
+	                              seconds_of(CLOCK_THREAD_CPUTIME_ID) - own);
 	bench_close(&b);
+	return sample;
 }
 
 /* The disk alone: blocks of one size, one behind the other, over and over a preallocated file. */
-static void raw(const char *dir, size_t size, double seconds)
+static struct sample raw(const char *dir, size_t size, double seconds)
 {
-	char path[4200], what[64];
+	char path[4200];
 	const uint64_t file = 64 << 20;
 	snprintf(path, sizeof(path), "%s/raw", dir);
 	int fd = open(path, O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0640);
-	bool direct = fd >= 0;
-	if (!direct)
+	if (fd < 0)
 		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	void *block = NULL;
 	if (fd < 0 || fallocate(fd, 0, 0, (off_t)file) < 0 || posix_memalign(&block, 4096, 1 << 20))
@@ -204,14 +231,14 @@ static void raw(const char *dir, size_t size, double seconds)
 		at = at + 2 * size <= file ? at + size : 0;
 		now = seconds_of(CLOCK_MONOTONIC);
 	}
-	snprintf(what, sizeof(what), "disk alone, %zu KiB%s", size / 1024, direct ? "" : " (buffered)");
-	printf("%-28s %10.0f writes/s   %7.1f us CPU each  %6.0f MiB/s  (%.3f us CPU per 256-byte record if full)\n",
-	       what, count / (now - since), (seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu) * 1e6 / count,
-	       count * (double)size / MIB / (now - since),
-	       (seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu) * 1e6 / count / ((double)size / ENTRY));
+	struct sample s = {.value = (now - since) * 1e6 / count, .kib = (double)size / 1024};
+	snprintf(s.more, sizeof(s.more), "\"cpu_us\":%.4g,\"mib_s\":%.0f,",
+	         (seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu) * 1e6 / count,
+	         count * (double)size / MIB / (now - since));
 	free(block);
 	close(fd);
 	unlink(path);
+	return s;
 }
 
 static void remove_name(void *context, const char *name)
@@ -234,7 +261,7 @@ static void remove_all(char *dir)
 int main(int argc, char **argv)
 {
 	char dir[4096];
-	double seconds = argc > 2 ? strtod(argv[2], NULL) : 2;
+	double seconds = argc > 2 ? strtod(argv[2], NULL) : 0.5;
 	bool is_volatile;
 	if (argc < 2 || seconds <= 0) {
 		fprintf(stderr, "usage: bench_journal DIR [SECONDS]\n");
@@ -246,13 +273,32 @@ int main(int argc, char **argv)
 		die(dir, strerror(errno));
 	const char *kind = disk_kind(dir, &is_volatile);
 	if (kind)
-		printf("note: %s is on %s: this measures no disk\n", argv[1], kind);
-	saturate(dir, 1, seconds);
-	saturate(dir, LANES, seconds);
-	one_by_one(dir, seconds);
+		fprintf(stderr, "bench_journal: %s is on %s: this measures no disk\n", argv[1], kind);
+	/* The journal and the disk in turn, run by run: both meet the same machine. */
 	static const size_t sizes[] = {4 << 10, 64 << 10, 256 << 10, 1 << 20};
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-		raw(dir, sizes[i], seconds / 2);
+	struct sample one[RUNS], four[RUNS], alone[RUNS], same[RUNS], disk[4][RUNS];
+	for (int run = 0; run < RUNS; run++) {
+		one[run] = saturate(dir, 1, seconds);
+		size_t size = ((size_t)(one[run].kib * 1024) + 4095) & ~(size_t)4095;
+		same[run] = raw(dir, size < 1 << 20 ? size : 1 << 20, seconds);
+		four[run] = saturate(dir, LANES, seconds);
+		alone[run] = one_by_one(dir, seconds);
+		for (size_t i = 0; i < 4; i++)
+			disk[i][run] = raw(dir, sizes[i], seconds / 2);
+		fprintf(stderr, "bench_journal: run %d of %d\n", run + 1, RUNS);
+	}
+	samples_print("journal_us", "\"how\":\"saturated\",\"lanes\":1,", one);
+	samples_print("journal_us", "\"how\":\"saturated\",\"lanes\":4,", four);
+	samples_print("journal_us", "\"how\":\"alone\",\"lanes\":1,", alone);
+	for (size_t i = 0; i < 4; i++) {
+		char labels[64];
+		snprintf(labels, sizeof(labels), "\"how\":\"given\",\"kib\":%zu,", sizes[i] / 1024);
+		samples_print("disk_us", labels, disk[i]);
+	}
+	char labels[64];
+	qsort(same, RUNS, sizeof(same[0]), compare_samples);
+	snprintf(labels, sizeof(labels), "\"how\":\"as journal\",\"kib\":%.0f,", same[RUNS / 2].kib);
+	samples_print("disk_us", labels, same);
 	remove_all(dir);
 	return 0;
 }
