@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gateway/pulse.h"
 #include "protocols/mqtt_conn.h"
 
 static const char *const subscribe_choices[] = {"refuse", "grant_silently", NULL};
@@ -144,6 +145,20 @@ static enum gw_err mqtt_check(const void *ptr, const struct listener_settings *c
 	return err;
 }
 
+struct restoring {
+	struct mqtt *self;
+	int64_t now_ms;
+};
+
+static void restore(void *ptr, const struct state_change *c)
+{
+	struct restoring *r = ptr;
+	const uint8_t *member = c->member.bytes;
+	if (c->member.len == 2 && c->group.len > 0 && c->group.len <= DEVICE_MAX)
+		(void)mqtt_clients_restore(r->self->clients, (struct mqtt_string){c->group.bytes, c->group.len},
+		                           (uint16_t)(member[0] | member[1] << 8), r->now_ms);
+}
+
 static void wake_stream(void *s)
 {
 	stream_wake(s);
@@ -164,6 +179,10 @@ static enum gw_err mqtt_open(void *ptr, struct intake *in, struct why *why)
 	                                         (int64_t)(self->session_expiry / 1000)) != GW_OK)
 		return why_set(why, GW_NOMEM, "out of memory");
 	self->clients = clients;
+	mqtt_clients_intake(clients, intake_thread(in), in);
+	struct restoring r = {.self = self, .now_ms = clock_mono_us() / 1000};
+	if (intake_thread(in) == 0)
+		intake_recall(in, restore, &r);
 	err = stream_open(&self->s, &self->stream, &self->protocol, self, in, why);
 	if (err == GW_OK)
 		mqtt_clients_listen(clients, intake_thread(in), wake_stream, self->s);

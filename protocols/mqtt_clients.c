@@ -227,23 +227,40 @@ static void list_remove(struct mqtt_client **first, struct mqtt_client **last, s
 	c->before = c->after = NULL;
 }
 
-static void session_drop_oldest(struct mqtt_shard *s)
+enum gw_err mqtt_clients_forget(struct intake *in, struct mqtt_string id)
+{
+	uint64_t position;
+	struct state_change c = {.op = STATE_DELETE_GROUP, .group = {id.text, id.len}};
+	return in != NULL ? intake_note(in, &c, &position) : GW_OK;
+}
+
+void mqtt_clients_intake(struct mqtt_clients *r, unsigned thread, struct intake *in)
+{
+	r->mailboxes[thread].in = in;
+}
+
+/* False: the journal has no room to be told, so it must be remembered for now: what came back after a crash could
+ * swallow a message. */
+static bool session_drop_oldest(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread)
 {
 	struct mqtt_client *c = s->oldest;
+	if (mqtt_clients_forget(r->mailboxes[thread].in, (struct mqtt_string){c->id, c->len}) != GW_OK)
+		return false;
 	list_remove(&s->oldest, &s->newest, c);
 	s->sessions--;
 	shard_remove(s, c);
+	return true;
 }
 
 /* Counts c as one more session without a connection, for which the oldest may have to go; false: no room, and all
  * others are settling. */
-static bool session_count(struct mqtt_clients *r, struct mqtt_shard *s, size_t *given_up)
+static bool session_count(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread, size_t *given_up)
 {
 	if (s->sessions >= r->max_sessions) {
 		(*given_up)++;
 		if (s->oldest == NULL)
 			return false;
-		session_drop_oldest(s);
+		(void)session_drop_oldest(r, s, thread);
 	}
 	s->sessions++;
 	return true;
@@ -259,7 +276,8 @@ static void client_grant(struct mqtt_client *c, struct mqtt_member *m)
 
 /* What a client without owner and unsettled messages becomes: the waiter's, kept for its identifiers, or nothing. It is
  * not counted as a session on entry. */
-static size_t client_pass_on(struct mqtt_clients *r, struct mqtt_shard *s, struct mqtt_client *c, int64_t now_ms)
+static size_t client_pass_on(struct mqtt_clients *r, struct mqtt_shard *s, struct mqtt_client *c, unsigned thread,
+                             int64_t now_ms)
 {
 	size_t given_up = 0;
 	if (c->waiter != NULL) {
@@ -267,11 +285,13 @@ static size_t client_pass_on(struct mqtt_clients *r, struct mqtt_shard *s, struc
 		c->waiter = NULL;
 		client_grant(c, m);
 		member_ask(r, m, MQTT_REQUEST_GRANTED);
-	} else if (c->ids != NULL && session_count(r, s, &given_up)) {
+	} else if (c->ids != NULL && session_count(r, s, thread, &given_up)) {
 		c->state = CLIENT_KEPT;
 		c->until.expires_ms = now_ms + r->expiry_ms;
 		list_append(&s->oldest, &s->newest, c);
 	} else {
+		if (c->ids != NULL)
+			(void)mqtt_clients_forget(r->mailboxes[thread].in, (struct mqtt_string){c->id, c->len});
 		shard_remove(s, c);
 	}
 	return given_up;
@@ -291,7 +311,7 @@ static bool client_settle(struct mqtt_clients *r, struct mqtt_shard *s, struct m
 {
 	struct mqtt_mailbox *box = &r->mailboxes[thread];
 	struct mqtt_client *last = box->settling_last;
-	if (!session_count(r, s, given_up))
+	if (!session_count(r, s, thread, given_up))
 		return false;
 	c->state = CLIENT_SETTLING;
 	c->thread = (uint16_t)thread;
@@ -330,7 +350,8 @@ static bool client_claim(struct mqtt_clients *r, struct mqtt_shard *s, struct mq
 	} else if (c->state == CLIENT_KEPT) {
 		list_remove(&s->oldest, &s->newest, c);
 		s->sessions--;
-		if (c->until.expires_ms <= now_ms) {
+		if (c->until.expires_ms <= now_ms &&
+		    mqtt_clients_forget(r->mailboxes[m->thread].in, (struct mqtt_string){c->id, c->len}) == GW_OK) {
 			mqtt_ids_free(c->ids);
 			c->ids = NULL;
 		}
@@ -359,6 +380,24 @@ enum gw_err mqtt_clients_claim(struct mqtt_clients *r, struct mqtt_member *m, un
 	}
 	pthread_mutex_unlock(&s->lock);
 	return err;
+}
+
+bool mqtt_clients_restore(struct mqtt_clients *r, struct mqtt_string id, uint16_t packet, int64_t now_ms)
+{
+	uint64_t hash = siphash(&r->key, id.text, id.len);
+	uint8_t shard = (uint8_t)(hash >> 60) % MQTT_CLIENT_SHARDS;
+	struct mqtt_shard *s = &r->shards[shard];
+	pthread_mutex_lock(&s->lock);
+	struct mqtt_client *c = shard_client(s, shard, (uint32_t)hash, id);
+	bool added = c != NULL && (mqtt_ids_has(c->ids, packet) || mqtt_ids_add(&c->ids, packet) == GW_OK);
+	if (c != NULL && c->state != CLIENT_KEPT) {
+		c->state = CLIENT_KEPT;
+		c->until.expires_ms = now_ms + r->expiry_ms;
+		list_append(&s->oldest, &s->newest, c);
+		s->sessions++;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return added;
 }
 
 struct mqtt_string mqtt_clients_id(const struct mqtt_member *m)
@@ -395,10 +434,12 @@ static size_t owner_leave(struct mqtt_clients *r, struct mqtt_shard *s, struct m
 			return given_up;
 		/* No room to remember that its messages are not safe yet: then nothing may be taken for a repetition of
 		 * them. */
+		if (c->ids != NULL)
+			(void)mqtt_clients_forget(r->mailboxes[m->thread].in, mqtt_clients_id(m));
 		mqtt_ids_free(c->ids);
 		c->ids = NULL;
 	}
-	return given_up + client_pass_on(r, s, c, now_ms);
+	return given_up + client_pass_on(r, s, c, m->thread, now_ms);
 }
 
 size_t mqtt_clients_leave(struct mqtt_clients *r, struct mqtt_member *m, struct mqtt_ids *ids, uint64_t unsettled,
@@ -427,11 +468,11 @@ size_t mqtt_clients_leave(struct mqtt_clients *r, struct mqtt_member *m, struct 
 
 /* -- what threads call -- */
 
-static void shard_expire(struct mqtt_shard *s, int64_t now_ms)
+static void shard_expire(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread, int64_t now_ms)
 {
 	pthread_mutex_lock(&s->lock);
-	while (s->oldest != NULL && s->oldest->until.expires_ms <= now_ms)
-		session_drop_oldest(s);
+	while (s->oldest != NULL && s->oldest->until.expires_ms <= now_ms && session_drop_oldest(r, s, thread))
+		;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -445,7 +486,7 @@ size_t mqtt_clients_turn(struct mqtt_clients *r, unsigned thread, struct intake 
 		struct mqtt_shard *s = &r->shards[c->shard];
 		pthread_mutex_lock(&s->lock);
 		client_settled(r, s, c);
-		given_up += client_pass_on(r, s, c, now_ms);
+		given_up += client_pass_on(r, s, c, thread, now_ms);
 		pthread_mutex_unlock(&s->lock);
 	}
 	if (c != NULL)
@@ -453,7 +494,7 @@ size_t mqtt_clients_turn(struct mqtt_clients *r, unsigned thread, struct intake 
 	if (now_ms >= box->sweep_ms) {
 		box->sweep_ms = now_ms + SWEEP_EVERY_MS;
 		for (unsigned i = 0; i < MQTT_CLIENT_SHARDS; i++)
-			shard_expire(&r->shards[i], now_ms);
+			shard_expire(r, &r->shards[i], thread, now_ms);
 	}
 	return given_up;
 }

@@ -60,6 +60,7 @@ struct mqtt_mailbox {
 	void (*wake)(void *wake_arg); /* under the lock; NULL: the thread does not run */
 	void *wake_arg;
 	/* Below: the mailbox's own thread only. */
+	struct intake *in; /* constant while it runs: where what is forgotten is noted */
 	struct mqtt_client *settling_first,
 	    *settling_last; /* left with unsettled messages in this thread's lane, by position */
 	int64_t sweep_ms;   /* next look for expired sessions */
@@ -87,6 +88,17 @@ void mqtt_clients_close(struct mqtt_clients *r);
 /* mqtt_clients_listen sets how a thread is woken when there is a request for it (any thread will call it); NULL: it no
  * longer runs. */
 void mqtt_clients_listen(struct mqtt_clients *r, unsigned thread, void (*wake)(void *), void *wake_arg);
+
+/* mqtt_clients_intake sets the intake through which the thread has sessions forgotten for good (state.h); NULL: they are
+ * in memory only. Main thread. */
+void mqtt_clients_intake(struct mqtt_clients *r, unsigned thread, struct intake *in);
+
+/* mqtt_clients_restore adds an identifier that a client left open before the gateway was started; its session expires as
+ * if the client had left at now_ms. Main thread, before the threads. False: out of memory. */
+bool mqtt_clients_restore(struct mqtt_clients *r, struct mqtt_string id, uint16_t packet, int64_t now_ms);
+
+/* mqtt_clients_forget notes that a client has no open identifiers any more. GW_OK | GW_FULL: not now. */
+enum gw_err mqtt_clients_forget(struct intake *in, struct mqtt_string id);
 
 /* mqtt_clients_claim asks for an identifier on behalf of m, a connection of this thread.
  * GW_OK: m owns it | GW_AGAIN: wait for MQTT_REQUEST_GRANTED or _CLOSE | GW_NOMEM: m has not joined. */

@@ -102,7 +102,8 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 	}
 	/* Without identifiers to protect, waiting only keeps the client's messages in order over two lanes; that is
 	 * worth the disk's time, not the sinks'. */
-	if (ids == NULL && own->state == STATE_OPEN && intake_settings(self->in)->ack == ACK_DELIVERED)
+	if (ids == NULL && own->state == STATE_OPEN && intake_settled(self->in, own->released) &&
+	    intake_settings(self->in)->ack == ACK_DELIVERED)
 		unsettled = 0;
 	own->state = STATE_LEFT;
 	mqtt_conn_forgotten(self,
@@ -114,6 +115,13 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 void mqtt_conn_open(struct mqtt *self, struct mqtt_conn *own)
 {
 	own->ids = mqtt_clients_session(self->clients, &own->member);
+	if (own->clean_session && own->ids != NULL &&
+	    mqtt_clients_forget(self->in, mqtt_clients_id(&own->member)) != GW_OK) {
+		own->clean_session = false; /* what could not be forgotten for good stays for the next connection */
+		conn_refuse(self, own, own->version, MQTT_SERVER_UNAVAILABLE,
+		            "the journal has no room to forget the session");
+		return;
+	}
 	if (own->clean_session) { /* [MQTT-3.1.2-6] */
 		mqtt_ids_free(own->ids);
 		own->ids = NULL;

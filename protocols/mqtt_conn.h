@@ -47,7 +47,8 @@ struct mqtt_conn {
 	struct mqtt_member member; /* its client identifier; readable when STATE_OPEN */
 	struct stream_conn *c;
 	struct mqtt_ids *ids; /* owned: QoS 2 messages between PUBLISH and PUBREL; NULL: none so far */
-	uint64_t position;    /* of the last message it put; 0: none */
+	uint64_t position;    /* of the last message or release it put; 0: none */
+	uint64_t released;    /* of the last release; 0: none */
 	uint32_t silence_ms;  /* longest time between two packets */
 	uint8_t state;        /* enum mqtt_state */
 	uint8_t version;      /* enum mqtt_version, from CONNECT on */

@@ -4,7 +4,9 @@
  * it answers [MQTT-4.6.0-2 to -4], gathered into one write by the stream.
  *
  * QoS 2 is method A of section 4.3.3: the identifier is remembered from PUBLISH to PUBREL, and the same identifier
- * meanwhile is the same message. References: OASIS MQTT 3.1.1. */
+ * meanwhile is the same message. So that this holds across a crash, message and identifier are one entry of the journal,
+ * PUBREL is one, too, and PUBCOMP leaves only when that is settled: an identifier that came back after the client has
+ * used it for its next message would swallow that. References: OASIS MQTT 3.1.1. */
 #include "protocols/mqtt_conn.h"
 
 static void packet_fault(struct mqtt *self, struct mqtt_conn *own, const char *text)
@@ -50,7 +52,8 @@ static enum gw_err publish_refused(struct mqtt *self, struct mqtt_conn *own, con
 
 /* Puts a message into the lane. GW_OK: acknowledge it | GW_FULL: the connection is held, the packet comes again |
  * GW_INVALID: done with it. */
-static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_publish *p)
+static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_publish *p,
+                               const struct state_change *state)
 {
 	struct mqtt_string device = mqtt_topics_device(&self->topics, p->topic, mqtt_clients_id(&own->member));
 	const struct message m = {
@@ -63,6 +66,7 @@ static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const s
 	    .qos = p->qos,
 	    .retain = p->retain,
 	    .peer = stream_peer(own->c),
+	    .state = state,
 	};
 	struct refusal why;
 	enum gw_err err = stream_crowded(own->c) ? GW_FULL : intake_put(self->in, &m, &own->position, &why);
@@ -71,6 +75,21 @@ static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const s
 	else if (err != GW_OK)
 		err = publish_refused(self, own, p, &why);
 	return err;
+}
+
+/* Whether the client's identifiers are to survive the process: its session does not end with the connection. */
+static bool conn_outlives(const struct mqtt *self, const struct mqtt_conn *own)
+{
+	return !own->clean_session && intake_keeps_state(self->in);
+}
+
+/* What the journal is to remember of an identifier. */
+static struct state_change id_change(const struct mqtt_conn *own, enum state_op op, uint16_t id, uint8_t member[2])
+{
+	struct mqtt_string client = mqtt_clients_id(&own->member);
+	member[0] = (uint8_t)id;
+	member[1] = (uint8_t)(id >> 8);
+	return (struct state_change){.op = op, .group = {client.text, client.len}, .member = {member, 2}};
 }
 
 /* QoS 2. An identifier that is still open is the same message, whatever the DUP flag says [MQTT-4.3.3-2]. It is
@@ -93,7 +112,9 @@ static bool publish_exactly_once(struct mqtt *self, struct mqtt_conn *own, const
 		mqtt_conn_fault(self, own, &no_memory);
 		return true;
 	}
-	enum gw_err err = publish_put(self, own, p);
+	uint8_t member[2];
+	struct state_change change = id_change(own, STATE_SET, p->id, member);
+	enum gw_err err = publish_put(self, own, p, conn_outlives(self, own) ? &change : NULL);
 	if (err == GW_OK)
 		packet_acknowledge(self, own, MQTT_PUBREC, p->id);
 	else
@@ -111,7 +132,7 @@ static bool take_publish(struct mqtt *self, struct mqtt_conn *own, const struct 
 	}
 	if (p.qos == 2)
 		return publish_exactly_once(self, own, &p);
-	enum gw_err err = publish_put(self, own, &p);
+	enum gw_err err = publish_put(self, own, &p, NULL);
 	if (err == GW_OK && p.qos == 1)
 		packet_acknowledge(self, own, MQTT_PUBACK, p.id);
 	return err != GW_FULL;
@@ -127,8 +148,23 @@ static bool take_pubrel(struct mqtt *self, struct mqtt_conn *own, const struct m
 		mqtt_conn_fault(self, own, &fault);
 		return true;
 	}
-	(void)mqtt_ids_remove(own->ids, id); /* not known: a PUBREL sent again; its PUBCOMP was lost */
-	packet_follow(self, own, MQTT_PUBCOMP, id);
+	if (!conn_outlives(self, own)) {
+		(void)mqtt_ids_remove(own->ids, id); /* not known: a PUBREL sent again; its PUBCOMP was lost */
+		packet_follow(self, own, MQTT_PUBCOMP, id);
+		return true;
+	}
+	if (mqtt_ids_has(own->ids, id)) {
+		uint8_t member[2];
+		uint64_t position;
+		struct state_change change = id_change(own, STATE_DELETE, id, member);
+		if (intake_note(self->in, &change, &position) != GW_OK) {
+			stream_hold(own->c);
+			return false;
+		}
+		own->position = own->released = position;
+		(void)mqtt_ids_remove(own->ids, id);
+	} /* else a PUBREL sent again, whose release may not be settled yet */
+	packet_acknowledge(self, own, MQTT_PUBCOMP, id);
 	return true;
 }
 

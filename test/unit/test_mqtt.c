@@ -628,6 +628,107 @@ static void clean_session_forgets(void **state)
 	rig_free(&r);
 }
 
+static struct rig rig_keeping(void)
+{
+	struct rig r = rig_make();
+	r.in->keeps_state = r.in->manual = true;
+	return r;
+}
+
+static void release_is_answered_when_it_is_settled(void **state)
+{
+	(void)state;
+	struct rig r = rig_keeping();
+	rig_open(&r);
+	int fd = client(&r, "dev", false);
+	send_publish(fd, QOS2, "t", 7, "x");
+	RIG_UNTIL(&r, r.in->message_count == 1);
+	fake_settle_all(r.in);
+	EXPECT(&r, fd, 0x50, 2, 0, 7);
+	SEND(fd, 0x62, 2, 0, 7);
+	RIG_UNTIL(&r, r.in->notes == 1);
+	assert_int_equal(r.in->last_note, STATE_DELETE);
+	expect_nothing(&r, fd);
+	SEND(fd, 0x62, 2, 0, 7); /* again: the release it repeats is not settled yet */
+	expect_nothing(&r, fd);
+	assert_int_equal(r.in->notes, 1);
+	fake_settle_all(r.in);
+	EXPECT(&r, fd, 0x70, 2, 0, 7, 0x70, 2, 0, 7);
+	close(fd);
+	rig_free(&r);
+}
+
+static void release_waits_while_the_journal_is_full(void **state)
+{
+	(void)state;
+	struct rig r = rig_keeping();
+	rig_open(&r);
+	r.in->manual = false;
+	int fd = client(&r, "dev", false);
+	send_publish(fd, QOS2, "t", 7, "x");
+	EXPECT(&r, fd, 0x50, 2, 0, 7);
+	r.in->full = true;
+	SEND(fd, 0x62, 2, 0, 7);
+	expect_nothing(&r, fd);
+	r.in->full = false;
+	EXPECT(&r, fd, 0x70, 2, 0, 7);
+	close(fd);
+	rig_free(&r);
+}
+
+static void what_the_journal_recalls_is_recognised(void **state)
+{
+	(void)state;
+	const struct state_change recalled[] = {
+	    {.op = STATE_SET, .group = {"dev", 3}, .member = {"\x05\x00", 2}},
+	    {.op = STATE_SET, .group = {"dev", 3}, .member = {"\x02\x01", 2}},
+	    {.op = STATE_SET, .group = {"other", 5}, .member = {"\x05\x00", 2}},
+	};
+	struct rig r = rig_keeping();
+	r.in->manual = false;
+	r.in->recalled = recalled;
+	r.in->recalled_count = 3;
+	rig_open(&r);
+	int fd = dial(&r);
+	send_connect(fd, 4, "dev", false, 60);
+	EXPECT(&r, fd, 0x20, 2, 1, 0);
+	send_publish(fd, QOS2 | DUP, "t", 5, "x");
+	send_publish(fd, QOS2, "t", 258, "x");
+	EXPECT(&r, fd, 0x50, 2, 0, 5, 0x50, 2, 1, 2);
+	assert_int_equal(r.in->message_count, 0);
+	int other = client(&r, "other", true); /* clean session: forgotten for good */
+	assert_int_equal(r.in->notes, 1);
+	assert_int_equal(r.in->last_note, STATE_DELETE_GROUP);
+	send_publish(other, QOS2, "t", 5, "x");
+	EXPECT(&r, other, 0x50, 2, 0, 5);
+	SEND(other, 0x62, 2, 0, 5);
+	EXPECT(&r, other, 0x70, 2, 0, 5);
+	assert_int_equal(r.in->message_count, 1);
+	assert_int_equal(r.in->notes, 1); /* its session ends with the connection: nothing to be kept */
+	close(fd);
+	close(other);
+	rig_free(&r);
+}
+
+static void an_expired_session_is_forgotten_for_good(void **state)
+{
+	(void)state;
+	const struct state_change recalled[] = {{.op = STATE_SET, .group = {"dev", 3}, .member = {"\x05\x00", 2}}};
+	struct rig r = rig_keeping();
+	r.mqtt->session_expiry = 2000000;
+	r.in->recalled = recalled;
+	r.in->recalled_count = 1;
+	rig_open(&r);
+	r.in->full = true;
+	pass(&r, 4000);
+	assert_int_equal(r.in->notes, 0); /* no room to tell the journal: it stays */
+	r.in->full = false;
+	pass(&r, 2000);
+	assert_int_equal(r.in->notes, 1);
+	assert_int_equal(r.in->last_note, STATE_DELETE_GROUP);
+	rig_free(&r);
+}
+
 /* -- no room, refusals -- */
 
 static void nothing_is_lost_or_doubled_while_there_is_no_room(void **state)
@@ -987,6 +1088,10 @@ int main(void)
 	    cmocka_unit_test(more_than_receive_maximum_closes),
 	    cmocka_unit_test(session_recognises_a_repetition_after_reconnecting),
 	    cmocka_unit_test(clean_session_forgets),
+	    cmocka_unit_test(release_is_answered_when_it_is_settled),
+	    cmocka_unit_test(release_waits_while_the_journal_is_full),
+	    cmocka_unit_test(what_the_journal_recalls_is_recognised),
+	    cmocka_unit_test(an_expired_session_is_forgotten_for_good),
 	    cmocka_unit_test(nothing_is_lost_or_doubled_while_there_is_no_room),
 	    cmocka_unit_test(small_messages_do_not_take_the_room_that_a_large_one_waits_for),
 	    cmocka_unit_test(keep_alive_does_not_run_while_held),

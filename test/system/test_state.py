@@ -1,0 +1,135 @@
+"""What must be remembered across kill -9 so that a repetition is one message: open QoS 2 identifiers.
+
+SLUICE_STATE_SEED repeats a run's moments; the seed is printed. A record that the file has twice with the same id was
+delivered twice by the gateway, which is allowed; the same message under two ids was taken twice, which is not."""
+
+import json
+import os
+import random
+import socket
+import threading
+import time
+
+from conftest import merge
+from test_crash import SMALL_JOURNAL
+from test_mqtt import CONNACK, CONNACK_PRESENT, Raw, connect, pubcomp, publish, pubrec, pubrel
+
+SEED = int(os.environ.get("SLUICE_STATE_SEED", random.randrange(1 << 32)))
+
+
+def messages(gw):
+    """The numbers in the file, one for each record id, in order."""
+    found = {}
+    for line in gw.file.read_bytes().splitlines() if gw.file.exists() else []:
+        try:
+            record = json.loads(line)
+            found.setdefault(record["event"]["id"], record["payload"]["n"])
+        except ValueError:
+            pass  # half a line, left by a kill
+    return list(found.values())
+
+
+def wait_messages(gw, count, timeout=20):
+    until = time.monotonic() + timeout
+    while len(messages(gw)) < count and time.monotonic() < until:
+        time.sleep(0.05)
+    return messages(gw)
+
+
+class ExactlyOnce:
+    """A client that repeats what was not answered, as QoS 2 asks for, over any number of connections."""
+
+    def __init__(self, gw, client_id):
+        self.gw, self.client_id, self.sock = gw, client_id, None
+
+    def _answer(self, packet, wanted):
+        while True:
+            try:
+                if self.sock is None:
+                    self.sock = socket.create_connection(self.gw.address("mqtt"), timeout=10)
+                    self.sock.sendall(connect(self.client_id, clean=False))
+                    self._expect(CONNACK, CONNACK_PRESENT)
+                self.sock.sendall(packet)
+                return self._expect(wanted)
+            except (OSError, EOFError):
+                self.sock = None
+                time.sleep(0.02)
+
+    def _expect(self, *wanted):
+        data = b""
+        while len(data) < 4:
+            more = self.sock.recv(4 - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        assert data in wanted, data
+
+    def send(self, n, mid):
+        body = json.dumps({"n": n, "pad": "x" * 6000})
+        self._answer(publish("devices/d/t", body, qos=2, mid=mid), pubrec(mid))
+        self._answer(pubrel(mid), pubcomp(mid))
+
+
+def test_qos_2_is_exactly_once_over_many_kills(sluice):
+    print(f"SLUICE_STATE_SEED={SEED}")
+    rng = random.Random(SEED)
+    gw = sluice(SMALL_JOURNAL)
+    over = threading.Event()
+    sent = [0, 0]
+
+    def run(which):
+        client = ExactlyOnce(gw, f"client-{which}")
+        while not over.is_set():
+            client.send(sent[which] * 2 + which, 1 + sent[which] % 2)  # the same two identifiers again and again
+            sent[which] += 1
+
+    threads = [threading.Thread(target=run, args=(which,)) for which in (0, 1)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(12):
+            time.sleep(rng.uniform(0.02, 0.4))
+            gw.kill()
+            gw.start()
+        time.sleep(0.3)
+    finally:
+        over.set()
+        for t in threads:
+            t.join(20)
+    assert sent[0] + sent[1] > 100
+    have = wait_messages(gw, sum(sent))
+    for which in (0, 1):
+        assert [n for n in have if n % 2 == which] == [2 * i + which for i in range(sent[which])]
+    assert gw.metrics().sum("sluice_journal_checkpoints_total") >= 0
+
+
+def test_open_identifiers_survive_kill_9_and_recycled_segments(sluice):
+    gw = sluice(SMALL_JOURNAL)
+    held = Raw(gw, "held", clean=False)
+    held.send(publish("devices/h/t", '{"n":0}', qos=2, mid=77)).expect(pubrec(77))
+    busy = Raw(gw, "busy")
+    for n in range(1, 600):  # several segments of 1 MiB, so that the one with that message is used again
+        busy.send(publish("devices/b/t", json.dumps({"n": n, "pad": "x" * 8000}), qos=1, mid=n)).read(4)
+    assert gw.metrics().sum("sluice_journal_checkpoints_total") >= 3
+    gw.kill()
+    gw.start()
+    again = Raw(gw, "held", clean=False, expect=CONNACK_PRESENT)
+    again.send(publish("devices/h/t", '{"n":0}', qos=2, mid=77)).expect(pubrec(77))
+    again.send(pubrel(77)).expect(pubcomp(77))
+    gw.kill()
+    gw.start()
+    last = Raw(gw, "held", clean=False, expect=CONNACK)
+    last.send(pubrel(77)).expect(pubcomp(77))
+    last.send(publish("devices/h/t", '{"n":1000}', qos=2, mid=77)).expect(pubrec(77))  # another message
+    assert sorted(wait_messages(gw, 601)) == [*range(600), 1000]
+
+
+def test_a_clean_session_is_forgotten_across_kill_9(sluice):
+    gw = sluice(merge(SMALL_JOURNAL, {}))
+    Raw(gw, "dev", clean=False).send(publish("devices/d/t", '{"n":1}', qos=2, mid=5)).expect(pubrec(5)).close()
+    # The acknowledged message behind it tells that the forgetting is on disk, too.
+    Raw(gw, "dev", clean=True).send(publish("devices/d/t", '{"n":2}', qos=1, mid=1)).read(4)
+    gw.kill()
+    gw.start()
+    Raw(gw, "dev", clean=False, expect=CONNACK).send(publish("devices/d/t", '{"n":3}', qos=2, mid=5)).expect(pubrec(5))
+    assert sorted(wait_messages(gw, 3)) == [1, 2, 3]
