@@ -13,7 +13,7 @@ COPY deploy/install-deps.sh /src/deploy/
 RUN /src/deploy/install-deps.sh build && rm -rf /var/lib/apt/lists/*
 COPY . /src
 WORKDIR /src
-RUN make -j"$(nproc)" && make install DESTDIR=/out PREFIX=/usr && strip /out/usr/bin/sluice
+RUN make -j"$(nproc)" && make install DESTDIR=/out PREFIX=/usr && strip /out/usr/bin/sluice /out/usr/bin/sluice-load
 
 FROM debian:trixie-slim
 RUN apt-get update -q \

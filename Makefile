@@ -105,6 +105,7 @@ run: deps ## build and run the gateway on this machine alone (DATA=DIR, PORT_MQT
 
 install: all ## copy program, default configuration and documentation below DESTDIR/PREFIX
 	install -D -m 0755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install -D -m 0755 $(OUT)/sluice-load $(DESTDIR)$(PREFIX)/bin/sluice-load
 	install -D -m 0644 config/sluice.yaml $(DESTDIR)$(PREFIX)/share/sluice/sluice.yaml
 	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
 	install -m 0644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice

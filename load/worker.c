@@ -14,9 +14,9 @@
 #include "load/datagram.h"
 
 #define EVENTS 256
-#define OPENING_MOST 500u   /* connections that are being opened at the same time; a listener's queue has an end */
-#define SWEEP_US 10000u     /* a tenth of all connections is looked after so often */
-#define REST_LEAST_NS 50000 /* with a shape: messages less than this apart go together */
+#define OPENING_MOST 500u    /* connections that are being opened at the same time; a listener's queue has an end */
+#define SWEEP_US 10000u      /* a tenth of all connections is looked after so often */
+#define REST_LEAST_NS 200000 /* with a shape: messages less than this apart go together; a wake-up costs 10 us */
 #define SCRATCH (256u << 10)
 
 /* -- time -- */
