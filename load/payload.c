@@ -465,25 +465,49 @@ void payload_close(struct payload *p)
 
 /* -- putting it together -- */
 
+static size_t digit_count(uint64_t v)
+{
+	static const uint64_t tens[] = {10u,
+	                                100u,
+	                                1000u,
+	                                10000u,
+	                                100000u,
+	                                1000000u,
+	                                10000000u,
+	                                100000000u,
+	                                1000000000u,
+	                                10000000000u,
+	                                100000000000u,
+	                                1000000000000u,
+	                                10000000000000u,
+	                                100000000000000u,
+	                                1000000000000000u,
+	                                10000000000000000u,
+	                                100000000000000000u,
+	                                1000000000000000000u,
+	                                10000000000000000000u};
+	size_t n = 0;
+	while (n < sizeof(tens) / sizeof(tens[0]) && v >= tens[n])
+		n++;
+	return n + 1;
+}
+
 size_t payload_digits(uint8_t *out, uint64_t v)
 {
 	static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
 	                            "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
 	                            "8081828384858687888990919293949596979899";
-	uint8_t digits[40] = {0}, *at = digits + 20;
+	size_t len = digit_count(v);
+	uint8_t *at = out + len; /* in place: put together elsewhere, the copy would wait for the bytes to be written */
 	while (v >= 100) {
 		at -= 2;
 		memcpy(at, pairs + v % 100 * 2, 2);
 		v /= 100;
 	}
-	if (v >= 10) {
-		at -= 2;
-		memcpy(at, pairs + v * 2, 2);
-	} else {
-		*--at = (uint8_t)('0' + v);
-	}
-	size_t len = (size_t)(digits + 20 - at);
-	memcpy(out, at, 20); /* more than there are, in one piece */
+	if (v >= 10)
+		memcpy(at - 2, pairs + v * 2, 2);
+	else
+		at[-1] = (uint8_t)('0' + v);
 	return len;
 }
 

@@ -52,7 +52,7 @@ size_t payload_max(const struct payload *p, size_t device_max); /* bytes that pa
 size_t payload_put(const struct payload *p, const struct payload_facts *f, uint8_t *out); /* returns their number */
 bool payload_is_json(const struct payload *p);
 
-/* payload_digits writes v in decimal; returns the number of digits (20 at most); it may write to out all of 20 bytes. */
+/* payload_digits writes v in decimal; returns the number of digits (20 at most). */
 size_t payload_digits(uint8_t *out, uint64_t v);
 
 #endif

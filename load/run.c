@@ -367,6 +367,9 @@ static void begin_sending(struct run *r, uint64_t now_us)
 {
 	r->start_us = r->counted_us = r->plan->storm ? r->began_us : now_us;
 	atomic_store_explicit(&r->job.start_us, r->start_us, memory_order_relaxed);
+	if (r->plan->duration_us)
+		atomic_store_explicit(&r->job.end_us, r->start_us + r->plan->warmup_us + r->plan->duration_us,
+		                      memory_order_relaxed);
 	struct load_second none = {0};
 	look_at_server(r, &none, 0);
 	if (!r->plan->warmup_us) {
@@ -503,6 +506,18 @@ static void keep_ledger(struct keeper *k, struct run *runs, size_t count, struct
 	k->written_us = worker_clock();
 }
 
+/* Nobody is to stand still for the ledger when it is written anyway in a moment. */
+static bool ends_soon(const struct run *runs, size_t count)
+{
+	uint64_t now = worker_clock();
+	for (size_t i = 0; i < count; i++) {
+		uint64_t end = atomic_load_explicit(&runs[i].job.end_us, memory_order_relaxed);
+		if (end && now + LEDGER_US > end)
+			return true;
+	}
+	return false;
+}
+
 /* -- the end -- */
 
 static void judge(struct run *r)
@@ -531,6 +546,8 @@ static void complete(struct run *r)
 	uint64_t open = 0;
 	count_second(r, r->ended_us, true); /* what came while connections were closed */
 	r->result->second_count--;
+	if (!strcmp(r->result->end, "time"))
+		r->result->duration_us = r->plan->duration_us; /* what came after it only answered */
 	for (unsigned i = 0; i < r->started; i++)
 		for (uint32_t n = 0; n < r->workers[i].count; n++) {
 			struct connection *c = &r->workers[i].connections[n];
@@ -563,7 +580,8 @@ static enum gw_err go(struct run *runs, size_t count, struct keeper *k, struct w
 			int ms = wait_ms(&runs[i]);
 			least = ms < least ? ms : least;
 		}
-		keep_ledger(k, runs, count, NULL);
+		if (!ends_soon(runs, count))
+			keep_ledger(k, runs, count, NULL);
 		if (!over)
 			poll(fds, count, least);
 	}

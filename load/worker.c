@@ -343,6 +343,9 @@ static void *work(void *context)
 	while (w->phase != JOB_STOP) {
 		/* pairs with load_run's release: start_us is there before the phase is */
 		enum job_phase phase = (enum job_phase)atomic_load_explicit(&w->job->phase, memory_order_acquire);
+		uint64_t end = atomic_load_explicit(&w->job->end_us, memory_order_relaxed);
+		if (phase == JOB_SEND && end && w->now_us >= end)
+			phase = JOB_DRAIN;
 		if (phase != w->phase)
 			change_phase(w, phase);
 		open_more(w);
