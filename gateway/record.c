@@ -72,6 +72,9 @@ size_t record_attach(uint8_t *entry, const struct state_change *c)
 {
 	size_t size = record_size(entry);
 	state_write(c, entry + size);
+	if (c->id_at > 0)
+		memcpy(entry + size + STATE_HEADER + c->scope.len + c->group.len + c->member.len + c->id_at,
+		       record_id(entry), RECORD_ID_LEN);
 	size += state_size(c);
 	assert(size <= RECORD_MAX);
 	put32(entry, (uint32_t)size);

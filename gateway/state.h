@@ -49,6 +49,7 @@ struct state_change {
 	struct state_text scope; /* at most 255 bytes; the intake sets it */
 	struct state_text group, member, value;
 	int64_t expires_us; /* wall clock; 0: never */
+	size_t id_at;       /* attached to a message: where in value the intake writes its record's id; 0: nowhere */
 };
 
 /* state_size is the number of bytes state_write writes: a multiple of 8. */

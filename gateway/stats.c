@@ -35,8 +35,9 @@ static const struct metric listener_metrics[] = {
     {"sluice_messages_duplicate_total", COUNTER, LISTENER(duplicates),
      "Retransmissions that were recognised and not taken again."},
     {"sluice_exchanges_forgotten_total", COUNTER, LISTENER(forgotten),
-     "CoAP requests and MQTT sessions with open QoS 2 identifiers forgotten before their time for want of room; a "
-     "later "
+     "CoAP requests, MQTT sessions with open QoS 2 identifiers, and HTTP idempotency keys forgotten before their time "
+     "for "
+     "want of room; a later "
      "retransmission is a second message."},
     {"sluice_messages_dropped_total", COUNTER, LISTENER(dropped),
      "Messages of an unacknowledged kind (MQTT QoS 0, CoAP NON) that found no room."},

@@ -28,6 +28,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "gateway/pulse.h"
 #include "protocols/http_seams.h"
 #include "protocols/http_server.h"
 #include "protocols/protocol.h"
@@ -66,6 +67,11 @@ static const struct setting settings[] = {
             "X-Sluice-Device counts."),
     SETTING(struct http, channel, SETTING_STRING, "/channel", 0, 0,
             "The same for the channel; where there is none, X-Sluice-Channel counts."),
+    SETTING(
+        struct http, idempotency_keys, SETTING_INT, "10000", 0, 10000000,
+        "Values of Idempotency-Key that are remembered, over all threads; the oldest make room. 0: a key is recorded, "
+        "and a repetition is another message."),
+    SETTING(struct http, idempotency_window, SETTING_DURATION, "1h", 1e6, 2.592e12, "How long they are remembered."),
     SETTING(struct http, backlog, SETTING_INT, "4096", 1, 65535,
             "Connections the kernel queues before they are accepted."),
     SETTINGS_END,
@@ -75,6 +81,7 @@ static const struct setting settings[] = {
  * comes from -- */
 
 struct http_shared {
+	struct http_keys keys;
 	in_port_t port; /* network order; with port 0: the one that the first thread got */
 };
 
@@ -276,6 +283,25 @@ static int find_fd_limit(void)
 	return limit - (limit / 4 < FD_RESERVE ? limit / 4 : FD_RESERVE);
 }
 
+static void restore_key(void *keys, const struct state_change *c)
+{
+	http_keys_restore(keys, c, clock_wall_us());
+}
+
+static enum gw_err keys_open(struct http *h, struct why *why)
+{
+	struct http_shared *shared = intake_shared(h->in, sizeof(*shared));
+	if (h->idempotency_keys == 0)
+		return GW_OK;
+	if (shared)
+		h->keys = &shared->keys;
+	if (!shared || http_keys_open(&shared->keys, (size_t)h->idempotency_keys))
+		return why_set(why, GW_NOMEM, "out of memory");
+	if (intake_thread(h->in) == 0)
+		intake_recall(h->in, restore_key, h->keys);
+	return GW_OK;
+}
+
 static enum gw_err http_open(void *self, struct intake *in, struct why *why)
 {
 	struct http *h = self;
@@ -293,6 +319,8 @@ static enum gw_err http_open(void *self, struct intake *in, struct why *why)
 		return why_set(why, GW_NOMEM, "out of memory");
 	if ((err = pointer_init(&h->device_pointer, &h->has_device_pointer, "device", h->device, why)) ||
 	    (err = pointer_init(&h->channel_pointer, &h->has_channel_pointer, "channel", h->channel, why)))
+		return err;
+	if ((err = keys_open(h, why)))
 		return err;
 	if ((err = socket_open(h, why)) || (err = daemon_open(h, why)))
 		return err;
@@ -430,6 +458,8 @@ static void http_close(void *self)
 		json_pointer_fini(&h->device_pointer);
 	if (h->has_channel_pointer)
 		json_pointer_fini(&h->channel_pointer);
+	if (h->keys)
+		http_keys_close(h->keys);
 	free(h->rejections);
 	h->opened = false;
 }

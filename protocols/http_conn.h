@@ -47,6 +47,9 @@ struct http_request {
 	long long offset;          /* -1: none */
 	char *report;              /* owned: members of a batch's answer; NULL: nothing was rejected */
 	bool batch, late, durable;
+	bool keyed;                /* it has claimed its Idempotency-Key */
+	bool known;                /* it repeats one that was taken before */
+	uint64_t digest;           /* of the request, with an Idempotency-Key */
 	size_t accepted, rejected; /* of a batch */
 	struct http_batch items;   /* of a batch: what is left of it */
 	int64_t room_ms;           /* when it last found room */

@@ -51,6 +51,11 @@ const struct http_problem_row http_problem_rows[HTTP_PROBLEMS] = {
                           "The body is not what Content-Encoding says."},
     [HTTP_BAD_KEY] = {400, STAY, FINAL, REFUSED_PROTOCOL, "bad-idempotency-key", "Bad Idempotency-Key",
                       "An Idempotency-Key is 1 to 128 printable ASCII characters."},
+    [HTTP_KEY_BUSY] = {409, STAY, RETRY, COUNTED, "idempotency-key-in-use", "Request with this key is on its way",
+                       "A request with this Idempotency-Key is not settled yet: ask again with the same key."},
+    [HTTP_KEY_REUSED] = {422, STAY, FINAL, REFUSED_PROTOCOL, "idempotency-key-reused", "Idempotency-Key used before",
+                         "This Idempotency-Key came with another request before; nothing was taken. Every request "
+                         "needs a key of its own."},
     [HTTP_BAD_PAYLOAD] = {400, STAY, FINAL, COUNTED, "invalid-payload", "Invalid payload",
                           "The payload is not valid JSON."},
     [HTTP_NO_DEVICE] = {400, STAY, FINAL, COUNTED, "no-device", "No device",

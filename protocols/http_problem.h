@@ -27,6 +27,8 @@ enum http_problem {
 	HTTP_BAD_CODING,  /* Content-Encoding that is not served */
 	HTTP_BAD_PACKING, /* gzip or deflate that does not unpack */
 	HTTP_BAD_KEY,     /* Idempotency-Key */
+	HTTP_KEY_BUSY,    /* the first request with this key is not settled yet */
+	HTTP_KEY_REUSED,  /* it stood with another request */
 	HTTP_BAD_PAYLOAD,
 	HTTP_NO_DEVICE,
 	HTTP_BAD_DEVICE,

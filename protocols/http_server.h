@@ -12,6 +12,7 @@
 #include "gateway/settings.h"
 #include "protocols/http_answer.h"
 #include "protocols/http_conn.h"
+#include "protocols/http_keys.h"
 #include "protocols/unpack.h"
 
 #define HTTP_REJECTED_MAX 100u /* rejections that a batch's answer lists; the rest is only counted */
@@ -21,7 +22,8 @@ struct http {
 	struct address listen;
 	uint64_t max_body, max_unpacked, max_head, max_buffered;
 	int64_t max_connections, max_per_address, max_batch_lines, backlog;
-	uint64_t idle_timeout, request_timeout;
+	uint64_t idle_timeout, request_timeout, idempotency_window;
+	int64_t idempotency_keys;
 	char *device, *channel;
 	/* the rest is the listener thread's (open and close: main thread) */
 	struct intake *in;
@@ -33,6 +35,7 @@ struct http {
 	const struct listener_settings *common;
 	struct json_pointer device_pointer, channel_pointer;
 	bool has_device_pointer, has_channel_pointer;
+	struct http_keys *keys; /* shared by the listener's threads; NULL: keys are recorded and no more */
 	struct http_conns conns;
 	struct http_answers answers;
 	struct unpack unpack;

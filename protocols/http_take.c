@@ -2,11 +2,15 @@
  * put.  A batch may be longer than the lane has room for. What was put is published as it goes, so that the journal
  * empties the lane meanwhile; when there is no room all the same, the request is held: suspended with its body, and
  * http_take_more goes on with it in a later turn. Only when no room turns up for a second, or the journal itself is
- * full, is the rest refused. */
+ * full, is the rest refused.
+ *
+ * A request with an Idempotency-Key claims it first (http_keys.h). What it came to is kept in the journal with its message,
+ * in one entry, or behind the messages of a batch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/pulse.h"
 #include "protocols/http_server.h"
 
 #define REJECTION_MAX 1024u       /* bytes of one entry in a batch's list */
@@ -60,11 +64,103 @@ static enum http_problem prepare(struct http *h, struct http_conn *c, struct mes
 	return HTTP_FINE;
 }
 
+/* -- Idempotency-Key -- */
+
+static struct http_outcome outcome_of(const struct http_request *r)
+{
+	struct http_outcome o = {.digest = r->digest,
+	                         .batch = r->batch,
+	                         .accepted = (uint32_t)r->accepted,
+	                         .rejected = (uint32_t)r->rejected,
+	                         .report = r->report};
+	memcpy(o.id, r->id, RECORD_ID_LEN);
+	return o;
+}
+
+/* What the journal is to remember of a request; value: HTTP_KEY_VALUE + HTTP_KEY_REPORT bytes. */
+static struct state_change key_change(const struct http *h, const struct http_request *r, uint8_t *value)
+{
+	struct http_outcome o = outcome_of(r);
+	size_t len = http_keys_value(&o, value);
+	return (struct state_change){.op = STATE_SET,
+	                             .group = {r->head.key.text, r->head.key.len},
+	                             .value = {value, len},
+	                             .expires_us = clock_wall_us() + (int64_t)h->idempotency_window};
+}
+
+/* All that makes two requests the same. The key is no secret: whoever aims at a collision aims at a key of his own. */
+static uint64_t digest_of(const struct http_request *r, const char *body, size_t len)
+{
+	const struct http_text parts[] = {r->target.device, r->target.channel, r->head.device,
+	                                  r->head.channel,  r->head.type,      {body, len}};
+	struct siphash_key key = {UINT64_C(0x736c7569636531), UINT64_C(0x6964656d706f74)};
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		uint64_t sum = siphash(&key, parts[i].text ? parts[i].text : "", parts[i].len);
+		key.k0 = sum;
+		key.k1 += parts[i].text ? parts[i].len + 1 : 0;
+	}
+	return key.k0;
+}
+
+/* Claims the request's key. False: the request is decided. */
+static bool key_claim(struct http *h, struct http_request *r, const char *body, size_t len)
+{
+	struct http_outcome o = {0};
+	size_t dropped = 0;
+	int64_t now_us = clock_wall_us();
+	r->digest = digest_of(r, body, len);
+	enum http_key_state state = http_keys_claim(h->keys, r->head.key, r->digest, now_us,
+	                                            now_us + (int64_t)h->idempotency_window, &o, &dropped);
+	if (dropped > 0)
+		stat_add(&intake_stats(h->in)->forgotten, dropped);
+	switch (state) {
+	case KEY_NEW: r->keyed = true; return true;
+	case KEY_BUSY: http_request_decide(r, HTTP_KEY_BUSY, NULL, -1); break;
+	case KEY_OTHER: http_request_decide(r, HTTP_KEY_REUSED, NULL, -1); break;
+	case KEY_NOMEM: http_request_decide(r, HTTP_NO_MEMORY, NULL, -1); break;
+	case KEY_KNOWN:
+		stat_add(&intake_stats(h->in)->duplicates, 1);
+		r->known = true;
+		r->batch = o.batch;
+		r->accepted = o.accepted;
+		r->rejected = o.rejected;
+		r->report = (char *)(uintptr_t)o.report;
+		memcpy(r->id, o.id, RECORD_ID_LEN);
+		http_request_decide(r, HTTP_FINE, NULL, -1);
+		break;
+	}
+	return false;
+}
+
+/* The request is decided: what it came to is remembered, or its key is free again. */
+static void key_settle(struct http *h, struct http_request *r)
+{
+	if (!r->keyed)
+		return;
+	r->keyed = false;
+	if (r->problem != HTTP_FINE) {
+		http_keys_drop(h->keys, r->head.key);
+		return;
+	}
+	struct http_outcome o = outcome_of(r);
+	/* `accepted` promises no more than that it was taken. */
+	http_keys_finish(h->keys, r->head.key, &o, h->common->ack == ACK_ACCEPTED ? NULL : h->in,
+	                 intake_position(h->in));
+}
+
 static void take_one(struct http *h, struct http_request *r, struct message *m)
 {
 	uint64_t position;
+	uint8_t value[HTTP_KEY_VALUE + HTTP_KEY_REPORT];
+	struct state_change change;
+	if (r->keyed) {
+		change = key_change(h, r, value);
+		change.id_at = HTTP_KEY_ID_AT;
+		m->state = &change;
+	}
 	struct refusal why = {.reason = REFUSED_PAYLOAD};
 	enum gw_err err = intake_put(h->in, m, &position, &why);
+	m->state = NULL;
 	if (err == GW_OK) {
 		memcpy(r->id, intake_last_id(h->in), RECORD_ID_LEN);
 		http_request_decide(r, HTTP_FINE, NULL, -1);
@@ -79,13 +175,14 @@ static void take_one(struct http *h, struct http_request *r, struct message *m)
 
 /* -- batches -- */
 
-static void list_rejection(struct http *h, const struct http_item *item, size_t offset, const char *reason,
+static void list_rejection(struct http *h, bool keyed, const struct http_item *item, size_t offset, const char *reason,
                            const char *detail)
 {
 	char told[6 * 128];
 	size_t told_len = detail ? json_escape(told, detail, strnlen(detail, sizeof(told) / 6)) : 0;
 	char *at = h->rejections + h->rejections_len;
-	size_t room = HTTP_REPORT_MAX - h->rejections_len;
+	size_t most = keyed ? HTTP_KEY_REPORT - 128 : HTTP_REPORT_MAX;
+	size_t room = most > h->rejections_len ? most - h->rejections_len : 0;
 	if (room < REJECTION_MAX)
 		return;
 	int n = snprintf(at, room, "%s{\"line\":%zu,\"offset\":%zu,\"reason\":\"%s\",\"detail\":\"%.*s\"}",
@@ -96,7 +193,7 @@ static void list_rejection(struct http *h, const struct http_item *item, size_t 
 static void refuse_item(struct http *h, struct http_request *r, const struct http_item *item, const struct refusal *why)
 {
 	if (++r->rejected <= HTTP_REJECTED_MAX)
-		list_rejection(h, item, why->reason == REFUSED_PAYLOAD ? why->offset : 0,
+		list_rejection(h, r->keyed, item, why->reason == REFUSED_PAYLOAD ? why->offset : 0,
 		               refusal_reason_names[why->reason], why->text);
 }
 
@@ -105,7 +202,7 @@ static void refuse_rest(struct http *h, struct http_request *r, const struct htt
 {
 	size_t rest = 1 + http_batch_count(&r->items, SIZE_MAX - 1);
 	r->rejected += rest;
-	list_rejection(h, item, 0, refusal_reason_names[REFUSED_FULL],
+	list_rejection(h, r->keyed, item, 0, refusal_reason_names[REFUSED_FULL],
 	               "no room for this message and all that follow it");
 	/* When nothing was taken, the problem that is answered counts one. */
 	stat_add(&intake_stats(h->in)->refused[REFUSED_FULL], r->accepted > 0 ? rest : rest - 1);
@@ -169,6 +266,17 @@ static bool hold(struct http *h, struct http_request *r)
 	return h->rejections_len == 0 || (r->list = strndup(h->rejections, h->rejections_len));
 }
 
+/* The outcome of a batch goes into the journal behind its messages. False: no room. */
+static bool note_batch(struct http *h, struct http_request *r)
+{
+	uint8_t value[HTTP_KEY_VALUE + HTTP_KEY_REPORT];
+	uint64_t position;
+	if (!r->keyed || r->problem != HTTP_FINE)
+		return true;
+	struct state_change change = key_change(h, r, value);
+	return intake_note(h->in, &change, &position) == GW_OK;
+}
+
 /* True: decided. */
 static bool take_items(struct http *h, struct http_request *r, struct message *m, bool last)
 {
@@ -183,10 +291,16 @@ static bool take_items(struct http *h, struct http_request *r, struct message *m
 		refuse_rest(h, r, &item);
 	}
 	finish_batch(h, r, full);
-	return true;
+	if (note_batch(h, r) || last || intake_full(h->in) || intake_now_ms(h->in) - r->room_ms >= HELD_MS ||
+	    !hold(h, r))
+		return true;
+	free(r->report); /* again when there is room for the note */
+	r->report = NULL;
+	r->decided = r->batch = false;
+	return false;
 }
 
-bool http_take_more(struct http *h, struct http_conn *c, bool last)
+static bool take_more(struct http *h, struct http_conn *c, bool last)
 {
 	struct http_request *r = &c->request;
 	struct message m;
@@ -248,7 +362,7 @@ static enum http_problem unpack(struct http *h, struct http_request *r, const ch
 	return HTTP_FINE;
 }
 
-bool http_take(struct http *h, struct http_conn *c)
+static bool take(struct http *h, struct http_conn *c)
 {
 	struct http_request *r = &c->request;
 	struct message m;
@@ -263,6 +377,8 @@ bool http_take(struct http *h, struct http_conn *c)
 		http_request_decide(r, problem, NULL, -1);
 		return true;
 	}
+	if (r->head.key.text && h->keys && !key_claim(h, r, body, len))
+		return true;
 	if (!split(h, r, body, len)) {
 		m.payload = body;
 		m.payload_len = len;
@@ -280,4 +396,21 @@ bool http_take(struct http *h, struct http_conn *c)
 	r->room_ms = intake_now_ms(h->in);
 	h->rejections_len = 0;
 	return take_items(h, r, &m, false);
+}
+
+static bool taken(struct http *h, struct http_conn *c, bool decided)
+{
+	if (decided)
+		key_settle(h, &c->request);
+	return decided;
+}
+
+bool http_take(struct http *h, struct http_conn *c)
+{
+	return taken(h, c, take(h, c));
+}
+
+bool http_take_more(struct http *h, struct http_conn *c, bool last)
+{
+	return taken(h, c, take_more(h, c, last));
 }

@@ -1,4 +1,4 @@
-"""What must be remembered across kill -9 so that a repetition is one message: open QoS 2 identifiers.
+"""What must be remembered across kill -9 so that a repetition is one message: open QoS 2 identifiers, idempotency keys.
 
 SLUICE_STATE_SEED repeats a run's moments; the seed is printed. A record that the file has twice with the same id was
 delivered twice by the gateway, which is allowed; the same message under two ids was taken twice, which is not."""
@@ -9,6 +9,8 @@ import random
 import socket
 import threading
 import time
+
+import httpx
 
 from conftest import merge
 from test_crash import SMALL_JOURNAL
@@ -133,3 +135,89 @@ def test_a_clean_session_is_forgotten_across_kill_9(sluice):
     gw.start()
     Raw(gw, "dev", clean=False, expect=CONNACK).send(publish("devices/d/t", '{"n":3}', qos=2, mid=5)).expect(pubrec(5))
     assert sorted(wait_messages(gw, 3)) == [1, 2, 3]
+
+
+# ---- Idempotency-Key -------------------------------------------------------------------------------------------------
+
+
+def post(gw, body, key=None, path="/v1/telemetry/d/t", kind="application/json", timeout=10):
+    headers = {"Content-Type": kind} | ({"Idempotency-Key": key} if key else {})
+    return httpx.post(gw.url(path, "http"), content=body, headers=headers, timeout=timeout)
+
+
+def test_a_key_is_one_message_across_kill_9(sluice):
+    gw = sluice(SMALL_JOURNAL)
+    assert post(gw, '{"n":1}', "k1").status_code == 204
+    assert post(gw, '{"n":1}', "k1").status_code == 204
+    assert post(gw, '{"n":2}', "k1").status_code == 422
+    assert post(gw, '{"n":1}', "k1", path="/v1/telemetry/other").status_code == 422
+    lines = '{"device":"d","n":3}\n{"device":"d","n":}\n{"device":"d","n":4}\n'
+    first = post(gw, lines, "k2", "/v1/telemetry", "application/x-ndjson")
+    assert first.status_code == 200 and first.json()["rejected_count"] == 1
+    gw.kill()
+    gw.start()
+    assert post(gw, '{"n":1}', "k1").status_code == 204
+    assert post(gw, '{"n":2}', "k1").status_code == 422
+    again = post(gw, lines, "k2", "/v1/telemetry", "application/x-ndjson")
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert post(gw, '{"n":5', "k3").status_code == 400
+    assert post(gw, '{"n":5}', "k3").status_code == 204  # what was refused left nothing
+    assert sorted(wait_messages(gw, 4)) == [1, 3, 4, 5]
+    assert gw.metrics().sum("sluice_messages_duplicate_total", listener="http") == 2
+
+
+def test_the_second_request_is_told_to_wait_while_the_first_is_on_its_way(sluice):
+    """`delivered` to a sink that is away: the first is not settled."""
+    config = {"sinks": {"away": {"type": "elasticsearch", "nodes": ["http://127.0.0.1:9"]}},
+              "listeners": {"http": {"ack": "delivered", "ack_timeout": "1s"}}}
+    gw = sluice(config)
+    late = post(gw, '{"n":1}', "k")
+    assert late.status_code == 202
+    answer = post(gw, '{"n":1}', "k")
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "urn:sluice:problem:idempotency-key-in-use"
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert post(gw, '{"n":2}', "k").status_code == 422
+
+
+def test_keys_are_bounded_and_end_with_their_window(sluice):
+    gw = sluice({"listeners": {"http": {"idempotency_keys": 3, "idempotency_window": "1s"}}})
+    for n in range(5):
+        assert post(gw, json.dumps({"n": n}), f"k{n}").status_code == 204
+    assert gw.metrics().sum("sluice_exchanges_forgotten_total", listener="http") == 2
+    time.sleep(1.1)
+    assert post(gw, '{"n":99}', "k4").status_code == 204
+    assert sorted(wait_messages(gw, 6)) == [0, 1, 2, 3, 4, 99]
+
+
+def test_keys_are_exactly_once_over_many_kills(sluice):
+    print(f"SLUICE_STATE_SEED={SEED}")
+    rng = random.Random(SEED)
+    gw = sluice(SMALL_JOURNAL)
+    over = threading.Event()
+    sent = [0]
+
+    def run():
+        while not over.is_set():
+            body, key = json.dumps({"n": sent[0], "pad": "x" * 6000}), f"key-{sent[0]}"
+            while True:
+                try:
+                    if post(gw, body, key).status_code == 204:
+                        break
+                except httpx.HTTPError:
+                    time.sleep(0.02)
+            sent[0] += 1
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        for _ in range(10):
+            time.sleep(rng.uniform(0.05, 0.3))
+            gw.kill()
+            gw.start()
+        time.sleep(0.2)
+    finally:
+        over.set()
+        thread.join(20)
+    assert sent[0] > 20
+    assert wait_messages(gw, sent[0]) == list(range(sent[0]))
