@@ -205,6 +205,7 @@ static enum gw_err elasticsearch_open(void *self, struct sink_host *host, struct
 	};
 	es->host = host;
 	es->body_limit = SIZE_MAX;
+	doubt_begin(es);
 	es->setup = es->install_template ? SETUP_NEEDED : SETUP_NONE;
 	enum gw_err err = index_name_init(&es->name, name_text(es), es->fallback_index, (size_t)es->max_targets, why);
 	if (err)

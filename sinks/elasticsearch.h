@@ -1,5 +1,5 @@
-/* What the two files of the Elasticsearch sink share: elasticsearch.c (settings, the sink's calls) and
- * elasticsearch_flight.c (the way of a batch). */
+/* What the files of the Elasticsearch sink share: elasticsearch.c (settings, the sink's calls),
+ * elasticsearch_flight.c (the way of a batch) and elasticsearch_doubt.c (what may be there already). */
 #ifndef SLUICE_SINKS_ELASTICSEARCH_H
 #define SLUICE_SINKS_ELASTICSEARCH_H
 
@@ -12,7 +12,14 @@
 #include "sinks/sink.h"
 
 /* What a flight waits for. The first three happen once, before the first record, with install_template. */
-enum flight_step { STEP_SERVER, STEP_LOOK, STEP_INSTALL, STEP_BULK };
+enum flight_step {
+	STEP_SERVER,
+	STEP_LOOK,
+	STEP_INSTALL,
+	STEP_STREAM, /* the indices of a data stream, for a batch in doubt ... */
+	STEP_FIND,   /* ... and which of its records are in them */
+	STEP_BULK
+};
 
 #define BULK_PATH_MAX (TEMPLATE_NAME_MAX + 128u)
 
@@ -77,10 +84,12 @@ struct elasticsearch {
 	struct bulk_gzip gzip;
 	struct flight *flights; /* owned; as many as batches may be in flight */
 	size_t flight_count, url_room;
-	size_t body_limit;    /* learned from 413; SIZE_MAX: none known */
-	unsigned limit_parts; /* taken since it was learned */
-	bool named;           /* the batch before had several indices: begin with names in each line */
-	bool works;           /* it has answered a bulk request properly */
+	size_t body_limit;     /* learned from 413; SIZE_MAX: none known */
+	unsigned limit_parts;  /* taken since it was learned */
+	bool named;            /* the batch before had several indices: begin with names in each line */
+	int64_t doubt_records; /* after a start: so many more records, none of them found, and nothing is in doubt */
+	bool doubt_denied;     /* looking up is forbidden */
+	bool works;            /* it has answered a bulk request properly */
 	enum setup setup;
 	struct search_server server;
 	enum ailment ailment;
@@ -96,5 +105,22 @@ http_done_fn flight_done;
 /* flight_recover tells the operator when trouble is over; to be called now and then. */
 void flight_recover(struct elasticsearch *es);
 void flight_fini(struct flight *f);
+
+/* -- elasticsearch_doubt.c -- */
+
+/* doubt_begin: a start; the first records may be there already. doubt_applies: look this batch up. */
+void doubt_begin(struct elasticsearch *es);
+bool doubt_applies(const struct elasticsearch *es, const struct batch *b);
+enum doubt_next {
+	DOUBT_NONE,     /* the stream has not rolled over since: send it */
+	DOUBT_FIND,     /* *body (malloc'ed) is to be sent to _mget */
+	DOUBT_NO_ANSWER /* that was none, or there is no memory */
+};
+/* doubt_stream_read reads the creation dates of the stream's indices. doubt_found_read reads _mget's answer and settles
+ * what was found; false: it is none. */
+enum doubt_next doubt_stream_read(const char *answer, const struct batch *b, char **body);
+bool doubt_found_read(const char *answer, struct batch *b, size_t *found);
+/* doubt_over: the batch was looked up. */
+void doubt_over(struct elasticsearch *es, const struct batch *b, size_t found);
 
 #endif

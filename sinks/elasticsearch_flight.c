@@ -66,7 +66,7 @@ void flight_recover(struct elasticsearch *es)
 static void flight_finish(struct flight *f)
 {
 	struct batch *b = f->batch;
-	if (f->step != STEP_BULK)
+	if (f->step < STEP_STREAM)
 		f->es->setup = SETUP_NEEDED; /* ended before its time */
 	free(f->json);
 	f->json = NULL;
@@ -170,12 +170,18 @@ static void step_send(struct flight *f)
 		err = bulk_send(f);
 	} else {
 		bool install = f->step == STEP_INSTALL;
-		if (f->step == STEP_SERVER)
+		const char *verb = install ? "PUT" : f->step == STEP_FIND ? "POST" : "GET";
+		if (f->step == STEP_STREAM)
+			snprintf(f->url, es->url_room, "%s/%s/_settings/index.creation_date", f->node->url,
+			         es->data_stream);
+		else if (f->step == STEP_FIND)
+			snprintf(f->url, es->url_room, "%s/_mget?filter_path=docs._id,docs.found", f->node->url);
+		else if (f->step == STEP_SERVER)
 			snprintf(f->url, es->url_room, "%s/", f->node->url);
 		else
 			snprintf(f->url, es->url_room, "%s/_index_template/%s", f->node->url, es->template_name);
-		err = http_start(&es->pool, f->http, install ? "PUT" : "GET", f->url, install ? HTTP_JSON : HTTP_NONE,
-		                 f->json, install ? strlen(f->json) : 0, ANSWER_MAX);
+		err = http_start(&es->pool, f->http, verb, f->url, f->json ? HTTP_JSON : HTTP_NONE, f->json,
+		                 f->json ? strlen(f->json) : 0, ANSWER_MAX + f->batch->count * ANSWER_PER_RECORD);
 	}
 	if (err)
 		flight_retry(f, "out of memory");
@@ -192,6 +198,17 @@ static void part_send(struct flight *f, size_t stop)
 	}
 }
 
+/* The first request about the batch itself. */
+static void batch_send(struct flight *f)
+{
+	f->tries = 0;
+	f->step = doubt_applies(f->es, f->batch) ? STEP_STREAM : STEP_BULK;
+	if (f->step == STEP_BULK)
+		part_send(f, f->batch->count);
+	else
+		step_send(f);
+}
+
 void flight_start(struct flight *f, struct batch *b, enum flight_step step)
 {
 	f->batch = b;
@@ -201,7 +218,7 @@ void flight_start(struct flight *f, struct batch *b, enum flight_step step)
 	f->again = false;
 	f->tries = 0;
 	if (step == STEP_BULK) {
-		part_send(f, b->count);
+		batch_send(f);
 	} else {
 		f->es->setup = SETUP_RUNNING;
 		step_send(f);
@@ -473,8 +490,7 @@ static void setup_done(struct flight *f, const char *what)
 	es->setup = SETUP_NONE;
 	free(f->json);
 	f->json = NULL;
-	f->step = STEP_BULK;
-	part_send(f, f->batch->count);
+	batch_send(f);
 }
 
 static void template_send(struct flight *f)
@@ -523,6 +539,61 @@ static void setup_answered(struct flight *f)
 	}
 }
 
+/* -- records in doubt: elasticsearch_doubt.c -- */
+
+static void doubt_finish(struct flight *f, size_t found)
+{
+	doubt_over(f->es, f->batch, found);
+	free(f->json);
+	f->json = NULL;
+	f->step = STEP_BULK;
+	part_send(f, f->batch->count);
+}
+
+static void doubt_answered(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	const struct http_request *http = f->http;
+	const char *answer = http->answer ? http->answer : "";
+	size_t found = 0;
+	char text[512];
+	f->tries = 0;
+	if (http->status == 404 && f->step == STEP_STREAM) { /* there is no such stream yet */
+		doubt_finish(f, 0);
+		return;
+	}
+	if (http->status == 401 || http->status == 403) {
+		log_event(
+		    LOG_WARN, "sink",
+		    "may not look up which records a data stream has: after a rollover some may be there twice. The "
+		    "user or key needs the rights view_index_metadata and read",
+		    LOG_S("sink.name", es->host->name), LOG_N("http.response.status_code", http->status));
+		es->doubt_denied = true;
+		doubt_finish(f, 0);
+		return;
+	}
+	if (http->status != 200) {
+		refused(f);
+		return;
+	}
+	enum doubt_next next = DOUBT_NO_ANSWER;
+	if (f->step == STEP_FIND)
+		next = doubt_found_read(answer, f->batch, &found) ? DOUBT_NONE : DOUBT_NO_ANSWER;
+	else
+		next = doubt_stream_read(answer, f->batch, &f->json);
+	if (next == DOUBT_FIND) {
+		f->step = STEP_FIND;
+		step_send(f);
+	} else if (next == DOUBT_NONE) {
+		doubt_finish(f, found);
+	} else {
+		snprintf(text, sizeof text,
+		         "%s gives an answer that is not one to a question for indices; trying again", f->node->url);
+		ail(es, NO_BULK, text);
+		flight_retry(f, text);
+	}
+}
+
 /* -- from the pool -- */
 
 void flight_done(void *context, struct http_request *http, enum http_result result)
@@ -531,8 +602,10 @@ void flight_done(void *context, struct http_request *http, enum http_result resu
 	(void)context;
 	if (result != HTTP_ANSWERED)
 		no_answer(f, result);
-	else if (f->step != STEP_BULK)
+	else if (f->step < STEP_STREAM)
 		setup_answered(f);
+	else if (f->step != STEP_BULK)
+		doubt_answered(f);
 	else if (http->status == 200)
 		bulk_answered(f);
 	else

@@ -13,6 +13,7 @@ import threading
 import time
 
 import pytest
+import requests
 from conftest import wait_until
 from harness import SLOWNESS
 from services import Search
@@ -170,6 +171,68 @@ def test_data_stream(request, gateway, prefix, engine):
                                                                f".ds-{stream}-000001"}
     mapping = server.request("GET", f"/{stream}/_mapping").json()
     assert next(iter(mapping.values()))["mappings"]["properties"]["@timestamp"]["type"] == "date_nanos"
+
+
+class Swallowing:
+    """A proxy in front of a node that passes everything on; while `deaf` is set, nobody hears the answers to _bulk."""
+
+    def __init__(self, target):
+        proxy = self
+        self.deaf, self.swallowed = threading.Event(), threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def pass_on(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                headers = {"Content-Type": self.headers["Content-Type"]} if self.headers["Content-Type"] else {}
+                answer = requests.request(self.command, target + self.path, data=body, headers=headers, timeout=60)
+                if proxy.deaf.is_set() and "_bulk" in self.path:
+                    assert answer.status_code == 200 and '"errors":true' not in answer.text
+                    proxy.swallowed.set()
+                    time.sleep(60)
+                    return
+                self.send_response(answer.status_code)
+                self.send_header("Content-Length", str(len(answer.content)))
+                self.end_headers()
+                self.wfile.write(answer.content)
+
+            do_GET = do_POST = do_PUT = pass_on
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.block_on_close = False
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_a_rollover_between_bulk_and_restart_doubles_nothing(search, gateway, prefix):
+    stream = prefix + "-default"
+    proxy = Swallowing(search.url)
+    try:
+        gw = gateway(search, data_stream=stream, install_template=True, template=prefix, nodes=[proxy.url])
+        send(gw, numbered(10))
+        settled(gw, 10)
+        proxy.deaf.set()
+        send(gw, numbered(40, start=10))
+        assert proxy.swallowed.wait(30)
+        gw.kill()
+        assert search.request("POST", f"/{stream}/_rollover").json()["rolled_over"]
+        proxy.deaf.clear()
+        gw.start()
+        send(gw, numbered(5, start=50))
+        wait_until(lambda: set(range(55)) <= set(numbers(search.documents(stream))), 30, "all documents")
+        assert numbers(search.documents(stream)) == list(range(55))
+        assert len({d["_index"] for d in search.documents(stream)}) == 2
+    finally:
+        proxy.close()
 
 
 # ---- mapping ---------------------------------------------------------------------------------------------------------
