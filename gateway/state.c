@@ -144,14 +144,19 @@ static uint64_t hash_of(const struct state_table *t, const struct state_change *
 	return siphash(&t->key, c->group.bytes, c->group.len) ^ siphash(&t->key, c->scope.bytes, c->scope.len) << 1;
 }
 
+/* Empty texts may be NULL. */
+static bool same(const struct state_text *t, const uint8_t *bytes, size_t len)
+{
+	return t->len == len && (len == 0 || memcmp(t->bytes, bytes, len) == 0);
+}
+
 static struct state_group **group_find(const struct state_table *t, const struct state_change *c, uint64_t hash)
 {
 	struct state_group **at = &t->buckets[hash & (t->bucket_count - 1)];
 	for (; *at; at = &(*at)->chain) {
 		const struct state_group *g = *at;
-		if (g->hash == hash && g->scope_len == c->scope.len && g->group_len == c->group.len &&
-		    memcmp(g->bytes, c->scope.bytes, g->scope_len) == 0 &&
-		    memcmp(g->bytes + g->scope_len, c->group.bytes, g->group_len) == 0)
+		if (g->hash == hash && same(&c->scope, g->bytes, g->scope_len) &&
+		    same(&c->group, g->bytes + g->scope_len, g->group_len))
 			break;
 	}
 	return at;
@@ -233,7 +238,7 @@ static struct state_item *item_find(const struct state_group *g, const struct st
 {
 	struct state_item *i;
 	TAILQ_FOREACH(i, &g->items, in_group)
-	if (i->member_len == c->member.len && memcmp(i->bytes, c->member.bytes, i->member_len) == 0)
+	if (same(&c->member, i->bytes, i->member_len))
 		return i;
 	return NULL;
 }
