@@ -108,7 +108,10 @@ install: all ## copy program, default configuration and documentation below DEST
 	install -D -m 0755 $(OUT)/sluice-load $(DESTDIR)$(PREFIX)/bin/sluice-load
 	install -D -m 0644 config/sluice.yaml $(DESTDIR)$(PREFIX)/share/sluice/sluice.yaml
 	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice
-	install -m 0644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/sluice
+	install -m 0644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/sluice
+	install -d $(DESTDIR)$(PREFIX)/share/doc/sluice/docs $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 0644 docs/*.md docs/record.schema.json $(DESTDIR)$(PREFIX)/share/doc/sluice/docs
+	install -m 0644 load/sluice-load.1 $(DESTDIR)$(PREFIX)/share/man/man1
 
 # -- testing --------------------------------------------------------------------------------------------------------------
 test-deps:
@@ -177,7 +180,11 @@ format-check:
 tidy: ## clang-tidy
 	@test/tidy.sh $(SOURCES) $(LOADERS)
 
-docs: all ## make the generated pages anew
+# A page as lines of C strings, each short enough for the standard.
+load/report_page.inc: load/report_page.html
+	@sed 's/\\/\\\\/g; s/"/\\"/g; s/^/"/; s/$$/\\n",/' $< > $@
+
+docs: all load/report_page.inc ## make the generated pages anew
 	@$(BUILD)/sluice --help-config=markdown > docs/configuration.md
 	@$(BUILD)/sluice --help-config=yaml > config/sluice.yaml
 	@$(BUILD)/sluice --help-metrics > docs/metrics.md

@@ -141,6 +141,7 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 	j->lock_fd = j->fd = j->wake_fd = -1;
 	j->next = j->next_number = 1;
 	j->held_from = UINT64_MAX;
+	atomic_init(&j->spill_after_us, (int64_t)settings->spill_after);
 	j->generation = random_generation();
 	j->state_generation = UINT64_MAX;
 	state_table_init(&j->state, SIZE_MAX);

@@ -104,10 +104,11 @@ struct journal {
 	size_t turn;      /* lane that is drained first */
 	int64_t retry_us; /* after a failure: wait that long */
 	bool was_full;
-	int64_t spill_next_us; /* spill: not tried again before that, after a failure */
-	int64_t calm_us;       /* spill: since when the sinks have kept up; 0: they have not */
-	uint64_t budget_bytes; /* written when the day of the budget began ... */
-	int64_t budget_us;     /* ... which was then */
+	int64_t spill_next_us;          /* spill: not tried again before that, after a failure */
+	int64_t calm_us;                /* spill: since when the sinks have kept up; 0: they have not */
+	uint64_t budget_bytes;          /* written when the day of the budget began ... */
+	int64_t budget_us;              /* ... which was then */
+	_Atomic int64_t spill_after_us; /* settings->spill_after; relaxed: tests change it while the thread runs */
 	bool over_budget;
 };
 

@@ -22,6 +22,11 @@
 #define RETRY_US 100000
 #define DAY_US INT64_C(86400000000)
 
+static int64_t after_us(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic int64_t *)&j->spill_after_us, memory_order_relaxed);
+}
+
 static struct block *held_block(struct journal *j, size_t i)
 {
 	return j->tail[(j->tail_first + i) % j->tail_room];
@@ -146,12 +151,12 @@ static bool sinks_keep_up(struct journal *j)
 	int64_t now = clock_mono_us();
 	if (j->calm_us == 0)
 		j->calm_us = now;
-	return now - j->calm_us >= 2 * (int64_t)j->settings->spill_after;
+	return now - j->calm_us >= 2 * after_us(j);
 }
 
 static bool waited_too_long(const struct journal *j, const struct block *b)
 {
-	return b && clock_mono_us() - b->sealed_us >= (int64_t)j->settings->spill_after;
+	return b && clock_mono_us() - b->sealed_us >= after_us(j);
 }
 
 bool spill_turn(struct journal *j)
@@ -185,7 +190,7 @@ int spill_wait_ms(const struct journal *j)
 		return wait;
 	if (j->held_from == UINT64_MAX ? j->calm_us == 0 : j->tail_count == 0)
 		return wait; /* nothing to wait for but news, which wake it */
-	uint64_t quarter = j->settings->spill_after / 4000;
+	int64_t quarter = after_us(j) / 4000;
 	return quarter < 1000 ? (int)quarter + 1 : wait;
 }
 

@@ -16,6 +16,7 @@ struct load_command {
 	const char *help;                  /* one line */
 };
 
-extern const struct load_command load_command_run, load_command_verify, load_command_self_test;
+extern const struct load_command load_command_run, load_command_verify, load_command_find, load_command_compare,
+    load_command_merge, load_command_self_test;
 
 #endif

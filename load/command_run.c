@@ -7,14 +7,10 @@
 #include <unistd.h>
 
 #include "load/command.h"
-#include "load/options.h"
-#include "load/run.h"
-#if __has_include("load/report.h") /* while the reports are on their way */
 #include "load/condition.h"
+#include "load/options.h"
 #include "load/report.h"
-#else
-#include "load/command_run_bare.h"
-#endif
+#include "load/run.h"
 
 #define RUNS_MAX LOAD_TARGETS_MAX
 
@@ -41,6 +37,8 @@ static void help(void)
 	      "  sluice-load mqtt://127.0.0.1 tcp://127.0.0.1 -t 1m --ledger sent.ndjson --fail-if 'errors>0'\n",
 	      stdout);
 	load_line_help(stdout, NULL, 0);
+	fputs("\nFigures of --fail-if, as in --fail-if 'p99>50ms' --fail-if 'errors>0':\n", stdout);
+	condition_figures(stdout, false);
 }
 
 static void interrupted(int number)

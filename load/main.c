@@ -8,6 +8,9 @@
 static const struct load_command *const commands[] = {
     &load_command_run,
     &load_command_verify,
+    &load_command_find,
+    &load_command_compare,
+    &load_command_merge,
     &load_command_self_test,
     NULL,
 };

@@ -18,21 +18,7 @@
 #include <unistd.h>
 
 #include "load/job.h"
-#if __has_include("load/server.h")
 #include "load/server.h"
-#else
-struct server_use {
-	double cpu_us;
-	uint64_t bytes;
-};
-static inline int server_read(int pid, struct server_use *out, struct why *why)
-{
-	(void)pid;
-	(void)out;
-	(void)why;
-	return 1;
-}
-#endif
 #include "load/worker.h"
 
 #define SECOND_US UINT64_C(1000000)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "load/command.h"
+#include "load/condition.h"
 #include "load/options.h"
 #include "load/readback.h"
 #include "load/verdict.h"
@@ -20,6 +21,8 @@ struct names {
 
 struct verify {
 	struct names ledgers, dead, sources;
+	struct condition conditions[LOAD_CONDITIONS_MAX];
+	unsigned condition_count;
 	const char *json;
 	bool once, quiet, help;
 };
@@ -40,6 +43,14 @@ static enum gw_err read_ledger(void *into, const char *text, struct why *why)
 static enum gw_err read_dead(void *into, const char *text, struct why *why)
 {
 	return add_name(&((struct verify *)into)->dead, text, why);
+}
+
+static enum gw_err read_condition(void *into, const char *text, struct why *why)
+{
+	struct verify *v = into;
+	if (v->condition_count == LOAD_CONDITIONS_MAX)
+		return why_set(why, GW_CONFIG, "at most %d", LOAD_CONDITIONS_MAX);
+	return condition_read(&v->conditions[v->condition_count++], text, true, why);
 }
 
 static enum gw_err take_source(void *context, const char *text, struct why *why)
@@ -64,6 +75,11 @@ static const struct load_option rows[] = {
      .type = OPTION_FLAG,
      .offset = offsetof(struct verify, once),
      .help = "What was sent once and is there twice is a failure, too."},
+    {.name = "fail-if",
+     .type = OPTION_READ,
+     .value = "CONDITION",
+     .help = "Exit status 1 if it holds: 'out_of_order>0'; may be given again. 'missing>0' always counts.",
+     .read = read_condition},
     {.name = "json",
      .type = OPTION_TEXT,
      .offset = offsetof(struct verify, json),
@@ -87,6 +103,8 @@ static void usage(FILE *out, const struct load_options *set)
 		fprintf(out, "  %s\n", (*r)->form);
 	fputs("A file is read together with what a file sink rotated away from it.\n\n", out);
 	load_options_help(out, set, 1);
+	fputs("\nFigures of --fail-if:\n", out);
+	condition_figures(out, true);
 	fputs(
 	    "\nExit status: 0 all that was acknowledged is there (or among the dead letters), in every source; 1 "
 	    "something\n"
@@ -181,6 +199,21 @@ static enum gw_err judge(const struct verify *v, const struct ledger *ledger, co
 	return err;
 }
 
+/* The conditions that hold are told. */
+static bool any_holds(const struct verify *v, const struct verdict_line *line, const char *source)
+{
+	bool any = false;
+	for (unsigned i = 0; i < v->condition_count; i++) {
+		double found;
+		if (!condition_holds_verdict(&v->conditions[i], line, &found))
+			continue;
+		fprintf(stderr, "sluice-load verify: %s: failed: %s (it is %g)\n", source, v->conditions[i].text,
+		        found);
+		any = true;
+	}
+	return any;
+}
+
 static int verify_all(const struct verify *v, const struct ledger *ledger, FILE *json)
 {
 	int code = LOAD_EXIT_WELL;
@@ -198,7 +231,8 @@ static int verify_all(const struct verify *v, const struct ledger *ledger, FILE 
 			fputs(i ? ",\n" : "\n", json);
 			verdict_json(&verdict, v->sources.items[i], json);
 		}
-		if (verdict.total.missing > 0 || (v->once && verdict.total.twice > 0))
+		if (verdict.total.missing > 0 || (v->once && verdict.total.twice > 0) ||
+		    any_holds(v, &verdict.total, v->sources.items[i]))
 			code = LOAD_EXIT_FAILED;
 		verdict_free(&verdict);
 	}

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/journal_parts.h"
 #include "test/unit/journal_world.h"
 
 static void open_spilling(struct world *w, uint64_t seed, uint64_t spill_after)
@@ -68,9 +69,9 @@ static void nothing_held_is_acknowledged_before_the_sink_has_it(void **unused)
 	(void)unused;
 	struct world w;
 	open_spilling(&w, 2, 10000000);
-	w.settings.spill_after = 1000; /* to rest soon; read again by the journal at each turn */
+	atomic_store(&w.journal->spill_after_us, 1000); /* to rest soon */
 	wait_rest(&w);
-	w.settings.spill_after = 10000000;
+	atomic_store(&w.journal->spill_after_us, 10000000);
 	world_put(&w, 0);
 	world_publish(&w);
 	int64_t until = clock_mono_us() + DEADLINE_US;
@@ -88,14 +89,14 @@ static void nothing_held_is_acknowledged_before_the_sink_has_it(void **unused)
 /* Out of memory, and no cursor is stored for it. */
 static void deliver_some(struct world *w)
 {
-	w->settings.spill_after = 3600000000;
+	atomic_store(&w->journal->spill_after_us, 3600000000);
 	for (int i = 0; i < 20; i++) {
 		world_put(w, (unsigned)i % LANES);
 		world_publish(w);
 		while (atomic_load(&w->lanes[i % LANES].durable) < w->lanes[i % LANES].tail)
 			sink_takes_all(w);
 	}
-	w->settings.spill_after = 1000;
+	atomic_store(&w->journal->spill_after_us, 1000);
 }
 
 /* The power goes now; what is found is judged when the journal is closed (its directory is locked until then). */
@@ -155,7 +156,7 @@ static void a_memory_that_is_used_up_goes_to_disk_at_once(void **unused)
 	struct world w;
 	open_spilling(&w, 4, 1000);
 	wait_rest(&w);
-	w.settings.spill_after = 3600000000;
+	atomic_store(&w.journal->spill_after_us, 3600000000);
 	for (int i = 0; i < 400; i++)
 		world_put(&w, 0);
 	assert_true(world_wait_durable(&w));
@@ -171,7 +172,7 @@ static void an_orderly_stop_writes_what_the_sink_lacks(void **unused)
 	struct world w;
 	open_spilling(&w, 5, 1000);
 	wait_rest(&w);
-	w.settings.spill_after = 3600000000;
+	atomic_store(&w.journal->spill_after_us, 3600000000);
 	uint64_t had = w.known;
 	for (int i = 0; i < 5; i++)
 		world_put(&w, 0);

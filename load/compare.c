@@ -1,0 +1,240 @@
+/* `sluice-load compare A B ...`: results side by side, each beside the first. `sluice-load merge`: one of several. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "load/command.h"
+#include "load/options.h"
+#include "load/report.h"
+
+#define FILES_MAX 16
+
+struct several {
+	const char *paths[FILES_MAX];
+	size_t count;
+	struct load_outputs outputs;
+	bool help;
+};
+
+static enum gw_err take_path(void *context, const char *text, struct why *why)
+{
+	struct several *s = context;
+	if (s->count == FILES_MAX)
+		return why_set(why, GW_CONFIG, "%s: at most %d reports", text, FILES_MAX);
+	s->paths[s->count++] = text;
+	return GW_OK;
+}
+
+#define OUTPUT(member, text)                                                                                           \
+	{                                                                                                              \
+		.name = #member, .type = OPTION_TEXT, .offset = offsetof(struct several, outputs.member),              \
+		.value = "FILE", .help = (text)                                                                        \
+	}
+static const struct load_option rows[] = {
+    OUTPUT(html, "One page with all of them drawn over one another."),
+    OUTPUT(json, "The result (merge) or the list of results (compare) as JSON."),
+    OUTPUT(csv, "Their seconds."),
+    OUTPUT(hdr, "Their latencies as an HdrHistogram log."),
+    {.name = "help",
+     .letter = 'h',
+     .type = OPTION_FLAG,
+     .offset = offsetof(struct several, help),
+     .help = "This text."},
+    {0},
+};
+
+/* -- reading the line and the files -- */
+
+static int start(struct several *s, int argc, char **argv, const char *usage, struct load_result **results)
+{
+	struct why why = {{0}};
+	struct load_options set = {.rows = rows, .into = s};
+	enum gw_err err = load_options_read(&set, 1, argc, argv, take_path, s, &why);
+	if (!err && s->help) {
+		puts(usage);
+		load_options_help(stdout, &set, 1);
+		return -1;
+	}
+	if (!err && s->count < 2)
+		err = why_set(&why, GW_CONFIG, "give at least two reports, as written by --json");
+	for (size_t i = 0; i < s->count && !err; i++)
+		err = load_result_read(&results[i], s->paths[i], &why);
+	if (!err)
+		return LOAD_EXIT_WELL;
+	fprintf(stderr, "sluice-load %s: %s (see --help)\n", argv[0], why.text);
+	return LOAD_EXIT_USAGE;
+}
+
+static int finish(const struct several *s, struct load_result **results, size_t count, int code)
+{
+	struct why why = {{0}};
+	if (code == LOAD_EXIT_WELL &&
+	    report_files(&s->outputs, (const struct load_result *const *)results, count, &why)) {
+		fprintf(stderr, "sluice-load: %s\n", why.text);
+		code = LOAD_EXIT_USAGE;
+	}
+	for (size_t i = 0; i < s->count; i++)
+		load_result_free(results[i]);
+	return code < 0 ? LOAD_EXIT_WELL : code;
+}
+
+/* -- compare -- */
+
+struct measure {
+	const char *name;
+	double (*of)(const struct load_result *r);
+	const char *(*text)(char out[32], double v);
+};
+
+static double of_rate(const struct load_result *r)
+{
+	return r->duration_us ? (double)(r->acknowledged + r->unconfirmed) / ((double)r->duration_us / 1e6) : NAN;
+}
+
+static double percentile(const struct load_result *r, double p)
+{
+	return hdr_count(r->latency) ? (double)hdr_percentile(r->latency, p) : NAN;
+}
+
+static double of_p50(const struct load_result *r)
+{
+	return percentile(r, 50);
+}
+
+static double of_p99(const struct load_result *r)
+{
+	return percentile(r, 99);
+}
+
+static double of_p999(const struct load_result *r)
+{
+	return percentile(r, 99.9);
+}
+
+static double of_max(const struct load_result *r)
+{
+	return percentile(r, 100);
+}
+
+static double of_errors(const struct load_result *r)
+{
+	double total = 0;
+	for (size_t i = 0; i < LOAD_ERRORS; i++)
+		total += (double)r->errors[i];
+	return total;
+}
+
+static double of_open(const struct load_result *r)
+{
+	return (double)r->unacknowledged;
+}
+
+static double of_cpu(const struct load_result *r)
+{
+	double messages = (double)(r->acknowledged + r->unconfirmed);
+	return r->has_server && messages > 0 ? r->server_cpu_us / messages : NAN;
+}
+
+static double of_memory(const struct load_result *r)
+{
+	return r->has_server ? (double)r->server_bytes_most : NAN;
+}
+
+static const char *text_cpu(char out[32], double v)
+{
+	if (!isfinite(v))
+		return report_unknown(out);
+	snprintf(out, 32, "%.2f us", v);
+	return out;
+}
+
+static const char *text_bytes(char out[32], double v)
+{
+	return isfinite(v) ? report_bytes(out, v) : report_unknown(out);
+}
+
+static const struct measure measures[] = {
+    {"rate", of_rate, report_count},
+    {"p50", of_p50, report_time},
+    {"p99", of_p99, report_time},
+    {"p99.9", of_p999, report_time},
+    {"max", of_max, report_time},
+    {"errors", of_errors, report_count},
+    {"open at the end", of_open, report_count},
+    {"CPU a message", of_cpu, text_cpu},
+    {"memory", of_memory, text_bytes},
+};
+
+static void print_comparison(const struct several *s, struct load_result *const *results)
+{
+	char text[32];
+	printf("%-16s", "");
+	for (size_t i = 0; i < s->count; i++) {
+		const char *name = strrchr(s->paths[i], '/') ? strrchr(s->paths[i], '/') + 1 : s->paths[i];
+		printf(" %20.20s", name);
+	}
+	putchar('\n');
+	for (size_t m = 0; m < sizeof(measures) / sizeof(*measures); m++) {
+		printf("%-16s", measures[m].name);
+		double first = measures[m].of(results[0]);
+		for (size_t i = 0; i < s->count; i++) {
+			double v = measures[m].of(results[i]);
+			printf(" %12s", measures[m].text(text, v));
+			if (i > 0 && first > 0 && isfinite(v))
+				printf(" %6.2fx", v / first);
+			else
+				printf(" %7s", "");
+		}
+		putchar('\n');
+	}
+}
+
+static int run_compare(int argc, char **argv)
+{
+	struct several s = {0};
+	struct load_result *results[FILES_MAX] = {0};
+	int code = start(
+	    &s, argc, argv,
+	    "sluice-load compare A.json B.json ...\n\nReports of runs (--json) side by side; x: times the first.\n",
+	    results);
+	if (code == LOAD_EXIT_WELL)
+		print_comparison(&s, results);
+	return finish(&s, results, s.count, code);
+}
+
+const struct load_command load_command_compare = {
+    .name = "compare", .run = run_compare, .help = "reports of two or more runs side by side"};
+
+/* -- merge -- */
+
+static int earlier(const void *a, const void *b)
+{
+	const struct load_result *x = *(struct load_result *const *)a, *y = *(struct load_result *const *)b;
+	return (x->started_us > y->started_us) - (x->started_us < y->started_us);
+}
+
+static int run_merge(int argc, char **argv)
+{
+	struct several s = {0};
+	struct why why = {{0}};
+	struct load_result *results[FILES_MAX] = {0};
+	int code =
+	    start(&s, argc, argv,
+	          "sluice-load merge A.json B.json ... --json ALL.json\n\n"
+	          "One report of runs that went on at the same time on several machines: counts and histograms add\n"
+	          "up, seconds are laid over one another by wall clock.\n",
+	          results);
+	if (code != LOAD_EXIT_WELL)
+		return finish(&s, results, 0, code);
+	qsort(results, s.count, sizeof(*results), earlier);
+	for (size_t i = 1; i < s.count; i++)
+		if (load_result_merge(results[0], results[i], &why)) {
+			fprintf(stderr, "sluice-load merge: %s\n", why.text);
+			return finish(&s, results, 0, LOAD_EXIT_USAGE);
+		}
+	report_table(results[0], stdout);
+	return finish(&s, results, 1, code);
+}
+
+const struct load_command load_command_merge = {
+    .name = "merge", .run = run_merge, .help = "one report of several machines' runs"};

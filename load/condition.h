@@ -1,0 +1,28 @@
+/* Conditions on a result: "p99>50ms", "errors>0", "rate<10000", "missing>0". For --fail-if, and for what find looks for. */
+#ifndef SLUICE_LOAD_CONDITION_H
+#define SLUICE_LOAD_CONDITION_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "gateway/error.h"
+#include "load/result.h"
+#include "load/verdict.h"
+
+struct condition {
+	const char *text; /* as given; borrowed */
+	size_t figure;
+	int compare; /* -2 <  -1 <=  0 ==  1 >=  2 > */
+	double limit;
+};
+
+/* condition_read parses FIGURE OPERATOR VALUE[UNIT]. of_verdict: figures of a verdict (missing ...) rather than of a run.
+ * GW_OK | GW_CONFIG with why, which names the figures there are. */
+enum gw_err condition_read(struct condition *c, const char *text, bool of_verdict, struct why *why);
+/* condition_holds tells whether it is met; *found is the figure's value (NAN: not known, and then it does not hold). */
+bool condition_holds(const struct condition *c, const struct load_result *r, double *found);
+bool condition_holds_verdict(const struct condition *c, const struct verdict_line *l, double *found);
+/* condition_figures lists the figures with their meaning, for the help. */
+void condition_figures(FILE *out, bool of_verdict);
+
+#endif

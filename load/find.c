@@ -1,0 +1,221 @@
+/* `sluice-load find`: the highest rate at which stated conditions still hold. The rate doubles until they do not, then
+ * the gap is halved until it is small. Every try is a run of its own, open loop, so that a server that falls behind shows
+ * it in its latency. */
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "load/command.h"
+#include "load/condition.h"
+#include "load/options.h"
+#include "load/report.h"
+#include "load/run.h"
+
+#define TRIES_MAX 64
+#define PACE 0.98 /* of the rate must be acknowledged, or the server does not keep up */
+
+struct find {
+	const char *hold[LOAD_CONDITIONS_MAX];
+	unsigned hold_count;
+	double from, most, precision;
+};
+
+struct
+try {
+	double rate, reached, p50, p99;
+	bool holds;
+};
+
+static enum gw_err read_hold(void *into, const char *text, struct why *why)
+{
+	struct find *f = into;
+	struct condition c;
+	if (f->hold_count == LOAD_CONDITIONS_MAX)
+		return why_set(why, GW_CONFIG, "at most %d", LOAD_CONDITIONS_MAX);
+	f->hold[f->hold_count++] = text;
+	return condition_read(&c, text, false, why);
+}
+
+static const struct load_option rows[] = {
+    {.type = OPTION_HEADING, .name = "", .help = "What is looked for"},
+    {.name = "hold",
+     .type = OPTION_READ,
+     .value = "CONDITION",
+     .help = "Must hold, as in 'p99<20ms'; may be given again. That the server keeps up with the rate must hold, too.",
+     .read = read_hold},
+    {.name = "from",
+     .type = OPTION_NUMBER,
+     .offset = offsetof(struct find, from),
+     .value = "RATE",
+     .help = "Messages a second of the first try (1000)."},
+    {.name = "most",
+     .type = OPTION_NUMBER,
+     .offset = offsetof(struct find, most),
+     .value = "RATE",
+     .help = "No try is above that (10000000)."},
+    {.name = "precision",
+     .type = OPTION_NUMBER,
+     .offset = offsetof(struct find, precision),
+     .value = "SHARE",
+     .help = "It ends when the answer is known to within that share (0.05)."},
+    {0},
+};
+
+static bool judge(const struct find *f, const struct load_result *r, double rate, struct try *t)
+{
+	double seconds = (double)r->duration_us / 1e6;
+	*t = (struct try){.rate = rate,
+	                  .reached = seconds > 0 ? (double)(r->acknowledged + r->unconfirmed) / seconds : 0,
+	                  .p50 = hdr_count(r->latency) ? (double)hdr_percentile(r->latency, 50) : NAN,
+	                  .p99 = hdr_count(r->latency) ? (double)hdr_percentile(r->latency, 99) : NAN};
+	t->holds = t->reached >= PACE * rate;
+	for (unsigned i = 0; i < f->hold_count; i++) {
+		struct condition c;
+		struct why why;
+		double found;
+		t->holds =
+		    condition_read(&c, f->hold[i], false, &why) == GW_OK && condition_holds(&c, r, &found) && t->holds;
+	}
+	return t->holds;
+}
+
+static void print_try(const struct try *t, const char *warning)
+{
+	char a[32], b[32], c[32], d[32];
+	printf("  %12s/s  reached %12s/s  p50 %9s  p99 %9s  %s%s\n", report_count(a, t->rate),
+	       report_count(b, t->reached), report_time(c, t->p50), report_time(d, t->p99),
+	       t->holds ? "holds" : "does not hold", *warning ? "  (the load tester was the limit)" : "");
+	fflush(stdout);
+}
+
+/* GW_OK also when the conditions do not hold: see t. */
+static enum gw_err try_rate(const struct find *f, struct load_plan *plan, double rate, struct try *t, struct why *why)
+{
+	struct load_result *r = NULL;
+	plan->shape = (struct load_shape){.kind = SHAPE_RATE, .from = rate, .seed = plan->seed};
+	enum gw_err err = load_run(plan, &r, NULL, why);
+	if (err)
+		return err;
+	if (r->connects == 0)
+		err = why_set(why, GW_IO, "%s: no connection: %s", plan->target,
+		              *r->first_error[LOAD_REFUSED] ? r->first_error[LOAD_REFUSED] : r->end);
+	judge(f, r, rate, t);
+	print_try(t, r->warning);
+	load_result_free(r);
+	return err;
+}
+
+/* *best is the highest rate that held, 0: none. */
+static enum gw_err search(const struct find *f, struct load_plan *plan, struct try *tries, size_t *count, double *best,
+                          struct why *why)
+{
+	double low = 0, high = 0, rate = f->from;
+	while (*count < TRIES_MAX && !load_stopped()) {
+		struct try *t = &tries[*count];
+		enum gw_err err = try_rate(f, plan, rate, t, why);
+		if (err)
+			return err;
+		if (load_stopped())
+			break; /* cut short: no verdict on it */
+		(*count)++;
+		if (t->holds)
+			low = rate;
+		else
+			high = rate;
+		*best = low;
+		if ((high > 0 && low > 0 && high - low <= f->precision * high) || (high <= 0 && rate >= f->most) ||
+		    (low <= 0 && rate < 2))
+			break;
+		rate = high <= 0 ? fmin(2 * low, f->most) : low > 0 ? floor((low + high) / 2) : floor(high / 4);
+	}
+	return GW_OK;
+}
+
+static bool write_json(const char *path, const struct load_plan *plan, const struct try *tries, size_t count,
+                       double best)
+{
+	FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+	if (!out)
+		return false;
+	fprintf(out, "{\"target\":\"%s\",\"rate\":%.0f,\"tries\":[", plan->target, best);
+	for (size_t i = 0; i < count; i++) {
+		fprintf(out, "%s\n {\"rate\":%.0f,\"reached\":%.0f,\"holds\":%s", i ? "," : "", tries[i].rate,
+		        tries[i].reached, tries[i].holds ? "true" : "false");
+		if (isfinite(tries[i].p99))
+			fprintf(out, ",\"p50_us\":%.0f,\"p99_us\":%.0f", tries[i].p50, tries[i].p99);
+		fputc('}', out);
+	}
+	fputs("\n]}\n", out);
+	bool good = fflush(out) == 0 && !ferror(out);
+	return (out == stdout || fclose(out) == 0) && good;
+}
+
+static void interrupted(int number)
+{
+	(void)number;
+	load_stop();
+}
+
+static int find(const struct find *f, struct load_line *line)
+{
+	struct load_plan *plan = &line->plans[0];
+	struct try tries[TRIES_MAX];
+	struct why why = {{0}};
+	size_t count = 0;
+	double best = 0;
+	if (plan->count == 0 && plan->duration_us == 0) {
+		plan->duration_us = 5000000;
+		plan->warmup_us = plan->warmup_us ? plan->warmup_us : 1000000;
+	}
+	sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupted}, NULL);
+	printf("%s: the highest rate that holds\n", plan->target);
+	enum gw_err err = search(f, plan, tries, &count, &best, &why);
+	if (err) {
+		fprintf(stderr, "sluice-load find: %s\n", why.text);
+		return err == GW_CONFIG ? LOAD_EXIT_USAGE : LOAD_EXIT_FAILED;
+	}
+	char text[32];
+	if (best > 0)
+		printf("  %12s/s is the highest rate that held\n", report_count(text, best));
+	else
+		puts("  no rate held");
+	if (line->outputs.json && !write_json(line->outputs.json, plan, tries, count, best)) {
+		fprintf(stderr, "sluice-load find: cannot write %s\n", line->outputs.json);
+		return LOAD_EXIT_USAGE;
+	}
+	return best > 0 ? LOAD_EXIT_WELL : LOAD_EXIT_FAILED;
+}
+
+static int run_find(int argc, char **argv)
+{
+	struct find f = {.from = 1000, .most = 1e7, .precision = 0.05};
+	struct load_options more = {.rows = rows, .into = &f};
+	struct load_line line;
+	struct why why = {{0}};
+	enum gw_err err = load_line_read(&line, argc, argv, &more, 1, &why);
+	if (!err && !line.help && line.plan_count != 1)
+		err = why_set(&why, GW_CONFIG, "one TARGET at a time");
+	if (!err && (!(f.from >= 1) || !(f.most >= f.from) || !(f.precision > 0 && f.precision < 1)))
+		err = why_set(&why, GW_CONFIG,
+		              "--from must be at least 1, --most no less than it, --precision between 0 and 1");
+	int code = LOAD_EXIT_USAGE;
+	if (err) {
+		fprintf(stderr, "sluice-load find: %s (see --help)\n", why.text);
+	} else if (line.help) {
+		puts("sluice-load find TARGET --hold CONDITION [OPTION...]\n\n"
+		     "Looks for the highest rate at which the conditions hold: doubles the rate until they do not, "
+		     "then halves\n"
+		     "the gap. Each try lasts --duration (5s) after --warmup (1s).\n\n"
+		     "  sluice-load find tcp://127.0.0.1:5170 -c 8 --hold 'p99<20ms'");
+		load_line_help(stdout, &more, 1);
+		code = LOAD_EXIT_WELL;
+	} else {
+		code = find(&f, &line);
+	}
+	load_line_free(&line);
+	return code;
+}
+
+const struct load_command load_command_find = {
+    .name = "find", .run = run_find, .help = "the highest rate at which conditions still hold"};

@@ -1,0 +1,83 @@
+"""What sluice-load writes: reports that other programs read, conditions, comparisons, and the highest rate that holds."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hdrh.histogram import HdrHistogram
+
+LOAD = Path(os.environ.get("SLUICE_BIN", Path(__file__).parents[2] / "build/sluice")).with_name("sluice-load")
+CONFIG = {"listeners": {"tcp": {"reply": "count", "device": ["/device"]}}}
+
+
+def command(*args, code=0):
+    done = subprocess.run([LOAD, *map(str, args)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def reports(sluice, tmp_path):
+    """A gateway, and the reports of a run against it."""
+    gateway = sluice(CONFIG)
+    target = "tcp://{}:{}".format(*gateway.address("tcp"))
+    files = {kind: tmp_path / f"run.{kind}" for kind in ("json", "html", "csv", "hdr")}
+    done = command(target, "-c", 2, "-n", 5000, "--pid", gateway.pid, *(x for k, f in files.items() for x in (f"--{k}", f)))
+    return gateway, target, files, done
+
+
+def test_reports_agree(reports):
+    gateway, target, files, done = reports
+    result = json.loads(files["json"].read_text())
+    assert (result["sent"], result["acknowledged"], result["unacknowledged"]) == (5000, 5000, 0)
+    assert result["has_server"] and result["server_bytes_most"] > 1 << 20
+    assert "5,000" in done.stdout and "us of CPU a message" in done.stdout and "p99.9" in done.stdout
+    rows = list(csv.DictReader(files["csv"].open()))
+    assert sum(int(row["acknowledged"]) for row in rows) == 5000
+    assert {row["target"] for row in rows} == {target}
+    page = files["html"].read_text()
+    assert not re.search(r"""(src|href)=["']?(https?:|//)""", page)  # needs nothing from elsewhere
+    data = json.loads(re.search(r"const results =\n(.*)\n;\n", page, re.S).group(1))
+    assert data[0]["acknowledged"] == 5000 and data[0]["percentiles"][-1][0] == 1
+
+
+def test_latencies_are_read_by_the_official_library(reports):
+    _, _, files, _ = reports
+    result = json.loads(files["json"].read_text())
+    for text in (result["latency"]["hdr"], files["hdr"].read_text().splitlines()[-1].rsplit(",", 1)[1]):
+        histogram = HdrHistogram.decode(text)
+        assert histogram.get_total_count() == 5000
+        for percentile, name in ((50, "p50_us"), (99, "p99_us")):
+            assert histogram.get_value_at_percentile(percentile) == pytest.approx(result["latency"][name], rel=0.002)
+
+
+def test_conditions_decide_the_exit_status(reports, tmp_path):
+    _, target, _, _ = reports
+    command(target, "-n", 100, "--quiet", "--fail-if", "errors>0", "--fail-if", "sent<100")
+    done = command(target, "-n", 100, "--quiet", "--fail-if", "sent>=100", code=1)
+    assert "failed: sent>=100 (it is 100)" in done.stderr
+    assert "there are: p50" in command(target, "-n", 100, "--fail-if", "speed>1", code=2).stderr
+
+
+def test_compare_and_merge(reports, tmp_path):
+    _, _, files, _ = reports
+    done = command("compare", files["json"], files["json"], "--html", tmp_path / "both.html")
+    assert re.search(r"rate +[\d,]+ +[\d,]+ +1\.00x", done.stdout)
+    assert "const results" in (tmp_path / "both.html").read_text()
+    command("merge", files["json"], files["json"], "--json", tmp_path / "all.json")
+    assert json.loads((tmp_path / "all.json").read_text())["acknowledged"] == 10000
+    assert "not a report" in command("compare", files["csv"], files["json"], code=2).stderr
+
+
+def test_find_stops_where_the_condition_does_not_hold(reports, tmp_path):
+    _, target, _, _ = reports
+    answer = tmp_path / "find.json"
+    command("find", target, "-t", "500ms", "--warmup", "100ms", "--from", 500, "--most", 2000, "--hold", "errors==0",
+            "--json", answer)
+    assert json.loads(answer.read_text())["rate"] == 2000
+    done = command("find", target, "-t", "300ms", "--from", 8, "--hold", "p50<1us", code=1)
+    assert "no rate held" in done.stdout
