@@ -126,6 +126,7 @@ test: test-deps ## install what is missing and run every test (about 25 minutes)
 	@$(MAKE) --no-print-directory unit-tsan
 	@$(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory system
+	@$(MAKE) --no-print-directory torture-bounded
 	@$(MAKE) --no-print-directory image
 
 unit: $(UNITS:%=$(BUILD)/test/unit/%) ## run the unit tests: seconds
@@ -152,6 +153,15 @@ run-fuzzers: $(FUZZERS:%=$(OUT)/test/fuzz/%)
 system: all ## real clients against the real program, with a real Kafka and a real search server
 	@test/venv.sh $(BUILD)/venv
 	@cd test && SLUICE_BIN=$(abspath $(BUILD)/sluice) $(abspath $(BUILD)/venv)/bin/python -m pytest -q $(PYTEST_ARGS) system
+
+ROUND_ARGS = $(if $(ITEM),--item $(ITEM)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND),--round $(ROUND)) $(if $(SEED),--seed $(SEED)) $(if $(SINKS),--sinks $(SINKS))
+torture: all ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
+	@test/venv.sh $(BUILD)/venv
+	@$(BUILD)/venv/bin/python test/fault/torture.py --json $(BUILD)/torture.json $(ROUND_ARGS)
+
+torture-bounded: all ## a few rounds of it, to files only: under a minute
+	@test/venv.sh $(BUILD)/venv
+	@$(BUILD)/venv/bin/python test/fault/torture.py --bounded --json $(BUILD)/torture-bounded.json $(ROUND_ARGS)
 
 image: ## build the container image without a Docker daemon and try it (as root)
 	@deploy/install-deps.sh image
@@ -199,5 +209,5 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system image bench bench-deps lint direction \
+.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded image bench bench-deps lint direction \
     format format-check tidy docs docs-check clean help

@@ -1,0 +1,146 @@
+"""The campaign: every numbered item, round after round, and a table of what became of what was acknowledged.
+
+    make torture [ITEM=1] [ROUNDS=200] [SEED=7] [ROUND=12] [SINKS=file,kafka,elasticsearch]
+    make torture-bounded       a few rounds, to files only: what CI runs
+
+A round depends on SEED, its item and its number alone: ROUND=12 with the seed that was printed repeats that one. What failed
+keeps its directory. After each round the result so far is in build/torture.json, a list of {item, rounds, sent, acknowledged,
+missing, duplicates, recovery_s, seed}."""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
+
+import pytest  # noqa: E402 (harness.py fails by pytest.fail)
+
+import item_01_kill  # noqa: E402
+import item_04_kafka  # noqa: E402
+import item_05_elasticsearch  # noqa: E402
+from campaign import Lost, Places, World  # noqa: E402
+
+# A new item is one file and one line here.
+ITEMS = [
+    item_01_kill,
+    item_04_kafka,
+    item_05_elasticsearch,
+]
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--item", type=int, help="only this one")
+    p.add_argument("--rounds", type=int, help="instead of the item's own number")
+    p.add_argument("--round", type=int, help="only this one, from 1")
+    p.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    p.add_argument("--sinks", default="file,kafka,elasticsearch", help="%(default)s; an item adds what it needs")
+    p.add_argument("--bounded", action="store_true", help="few rounds, to files only")
+    p.add_argument("--json", type=Path, default=Path("build/torture.json"))
+    a = p.parse_args()
+    known = {item.NUMBER for item in ITEMS}
+    if a.item and a.item not in known:
+        p.error(f"--item {a.item}: there are {', '.join(map(str, sorted(known)))}")
+    if set(a.sinks.split(",")) - {"file", "kafka", "elasticsearch"}:
+        p.error(f"--sinks {a.sinks}: of file, kafka and elasticsearch")
+    return a
+
+
+def rounds_of(item, a):
+    if a.round:
+        return [a.round]
+    own = item.BOUNDED if a.bounded else item.FULL
+    return range(1, 1 + (a.rounds if a.rounds is not None and own else own))
+
+
+def check(world, verdicts):
+    for sink, verdict in verdicts.items():
+        total = verdict["total"]
+        if total["missing"] or total["unknown"]:
+            raise Lost(f"{sink}: {total['missing']} acknowledged messages are missing, {total['unknown']} were never sent\n{world.report}")
+        if sink == "elasticsearch" and total["twice"]:
+            raise Lost(f"{sink}: {total['twice']} messages that were sent once are there twice\n{world.report}")
+
+
+def play(item, number, row, places, work, seed):
+    world = World(work / f"round-{item.NUMBER}-{number}", places, f"{seed}-{item.NUMBER}-{number}",
+                  f"torture-{seed}-{item.NUMBER}-{number}", item.SECONDS)
+    try:
+        world.begin()
+        item.strike(world)
+        world.settle()
+        verdicts = world.judge()
+        first = verdicts["file"]["total"]
+        row["rounds"] += 1
+        row["sent"] += first["sent"]
+        row["acknowledged"] += first["acknowledged"]
+        row["missing"] += sum(v["total"]["missing"] for v in verdicts.values())
+        row["recovery_s"] = round(max(row["recovery_s"], world.recovery_s), 3)
+        for sink, v in verdicts.items():
+            row["duplicates"][sink] = row["duplicates"].get(sink, 0) + v["total"]["twice"]
+        check(world, verdicts)
+    finally:
+        world.close()
+    shutil.rmtree(world.dir)
+    return f"{', '.join(world.strikes)}: {first['acknowledged']} acknowledged, missing {row['missing']}, back in {world.recovery_s:.2f} s"
+
+
+def campaign(item, a, rows, places, work):
+    """Plays an item's rounds; returns how many failed."""
+    row = {"item": item.NUMBER, "title": item.TITLE, "rounds": 0, "sent": 0, "acknowledged": 0, "missing": 0, "duplicates": {},
+           "recovery_s": 0.0, "failed": 0, "seed": a.seed}
+    rounds = rounds_of(item, a)
+    if not rounds:
+        return 0
+    rows.append(row)
+    for number in rounds:
+        try:
+            told = play(item, number, row, places, work, a.seed)
+        except (Exception, pytest.fail.Exception) as error:
+            row["failed"] += 1
+            told = f"FAILED: {error}\n  kept: {work}\n  again: make torture ITEM={item.NUMBER} SEED={a.seed} ROUND={number}"
+        print(f"item {item.NUMBER}, round {number} of {rounds[-1]}: {told}", flush=True)
+        a.json.parent.mkdir(parents=True, exist_ok=True)
+        a.json.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+    return row["failed"]
+
+
+def table(rows):
+    print(f"\n{'item':36} {'rounds':>6} {'sent':>10} {'acknowledged':>12} {'missing':>8} {'failed':>7} {'recovery':>9}  twice")
+    for r in rows:
+        twice = ", ".join(f"{sink} {n}" for sink, n in r["duplicates"].items())
+        print(f"{r['item']:2} {r['title']:33} {r['rounds']:6} {r['sent']:10} {r['acknowledged']:12} {r['missing']:8} {r['failed']:7} "
+              f"{r['recovery_s']:7.2f} s  {twice}")
+
+
+def main():
+    a = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("torture: ended by SIGTERM"))  # what it started is stopped
+    print(f"torture: SEED={a.seed}", flush=True)
+    work, rows, failed, began = Path(tempfile.mkdtemp(prefix="sluice-torture-")), [], 0, time.monotonic()
+    asked = set() if a.bounded else set(a.sinks.split(",")) - {"file"}
+    places = Places(work, asked)
+    try:
+        for item in ITEMS:
+            if a.item in (None, item.NUMBER):
+                places.names = sorted(asked | set(item.NEEDS))
+                failed += campaign(item, a, rows, places, work)
+    finally:
+        places.stop()
+        if not failed:
+            shutil.rmtree(work, ignore_errors=True)
+    table(rows)
+    print(f"{time.monotonic() - began:.0f} s; {a.json}")
+    if not any(r["rounds"] for r in rows):
+        sys.exit("torture: no round was played")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
