@@ -512,6 +512,22 @@ enum gw_err gateway_stop(struct gateway *g)
 	return err;
 }
 
+uint64_t gateway_behind(const struct gateway *g, char *out, size_t size)
+{
+	uint64_t most = 0, last = journal_last(g->journal);
+	if (out)
+		snprintf(out, size, "-");
+	for (size_t i = 0; i < g->pump_count; i++) {
+		uint64_t cursor = cursor_get(pump_cursor(g->pumps[i]));
+		if (cursor >= last || last - cursor <= most)
+			continue;
+		most = last - cursor;
+		if (out)
+			snprintf(out, size, "%s", pump_name(g->pumps[i]));
+	}
+	return most;
+}
+
 void gateway_close(struct gateway *g)
 {
 	if (!g)

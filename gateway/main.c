@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "gateway/drain.h"
 #include "gateway/gateway.h"
 #include "gateway/log.h"
 #include "gateway/stats.h"
@@ -275,6 +276,35 @@ static int cursors(const char *path, int count, char **words)
 	return code;
 }
 
+static int drain(const char *path, char *data)
+{
+	struct loaded l;
+	struct why why = {0};
+	sigset_t set;
+	uint64_t left = 0;
+	int code = load(&l, path);
+	if (code) {
+		unload(&l);
+		return code;
+	}
+	struct gateway_settings settings = *l.plan.settings;
+	if (data)
+		settings.data = data;
+	l.plan.settings = &settings;
+	block_signals(&set);
+	log_init((enum log_level)settings.log.level, (enum log_format)settings.log.format);
+	enum gw_err err = gateway_drain(&l.plan, stdout, &left, &why);
+	if (err == GW_OK)
+		printf("drain: every sink has everything of %s\n", settings.data);
+	else if (err == GW_AGAIN)
+		printf("drain: ended early: %llu records are left in %s; run it again\n", (unsigned long long)left,
+		       settings.data);
+	else
+		fprintf(stderr, "sluice drain: %s\n", why.text);
+	unload(&l);
+	return err == GW_OK ? 0 : err == GW_CONFIG ? EXIT_USAGE : EXIT_FAILED;
+}
+
 static void usage(FILE *out)
 {
 	fputs("Sluice " SLUICE_VERSION ", an IoT ingestion gateway\n\n"
@@ -283,6 +313,9 @@ static void usage(FILE *out)
 	      "  sluice health [--ready]                  ask a running gateway: /livez, or /readyz with --ready\n"
 	      "  sluice cursor list | drop NAME           where sinks are in the journal; give up what a sink has not "
 	      "got\n"
+	      "  sluice drain [--data DIR]                deliver a journal that no gateway serves any more, without "
+	      "listeners;\n"
+	      "                                           DIR instead of the configuration's `data`\n"
 	      "  sluice --help-config                     every setting, with its default\n"
 	      "  sluice --help-config=markdown            the same as docs/configuration.md\n"
 	      "  sluice --help-config=yaml                the same as a commented sluice.yaml\n"
@@ -315,6 +348,7 @@ enum {
 	OPTION_CHECK = 256,
 	OPTION_HINTS,
 	OPTION_READY,
+	OPTION_DATA,
 	OPTION_CONFIG_HELP,
 	OPTION_METRICS
 };
@@ -324,6 +358,7 @@ static const struct option options[] = {
     {"check", required_argument, NULL, OPTION_CHECK},
     {"hints", no_argument, NULL, OPTION_HINTS},
     {"ready", no_argument, NULL, OPTION_READY},
+    {"data", required_argument, NULL, OPTION_DATA},
     {"help", no_argument, NULL, OPTION_HELP},
     {"help-config", optional_argument, NULL, OPTION_CONFIG_HELP},
     {"help-metrics", no_argument, NULL, OPTION_METRICS},
@@ -331,8 +366,14 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static int command(const char *config, bool hints, bool ready, int count, char **words)
+static int command(const char *config, bool hints, bool ready, char *data, int count, char **words)
 {
+	if (count == 1 && strcmp(words[0], "drain") == 0)
+		return drain(config, data);
+	if (data) {
+		fputs("sluice: --data goes with drain\n", stderr);
+		return EXIT_USAGE;
+	}
 	if (count == 0 || (count == 1 && strcmp(words[0], "run") == 0))
 		return run(config, hints);
 	if (count == 1 && strcmp(words[0], "health") == 0)
@@ -348,12 +389,14 @@ int main(int argc, char **argv)
 {
 	const char *config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml";
 	bool hints = false, ready = false;
+	char *data = NULL;
 	make_schema();
 	for (int o; (o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;)
 		switch (o) {
 		case OPTION_CONFIG: config = optarg; break;
 		case OPTION_HINTS: hints = true; break;
 		case OPTION_READY: ready = true; break;
+		case OPTION_DATA: data = optarg; break;
 		case OPTION_CHECK: return check(optarg);
 		case OPTION_CONFIG_HELP: return help_config(optarg);
 		case OPTION_METRICS: stats_reference(stdout); return 0;
@@ -361,5 +404,5 @@ int main(int argc, char **argv)
 		case OPTION_HELP: usage(stdout); return 0;
 		default: usage(stderr); return EXIT_USAGE;
 		}
-	return command(config, hints, ready, argc - optind, argv + optind);
+	return command(config, hints, ready, data, argc - optind, argv + optind);
 }
