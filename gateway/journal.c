@@ -143,6 +143,7 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 	j->held_from = UINT64_MAX;
 	atomic_init(&j->spill_after_us, (int64_t)settings->spill_after);
 	j->generation = random_generation();
+	j->generation_step = 1;
 	j->state_generation = UINT64_MAX;
 	state_table_init(&j->state, SIZE_MAX);
 	pthread_mutex_init(&j->lock, NULL);

@@ -87,9 +87,10 @@ struct journal {
 	uint32_t *spares; /* owned; numbers of files that can be used */
 	size_t spare_count, spare_room;
 	uint32_t next_number;
-	uint64_t generation; /* of the newest segment */
-	uint64_t next;       /* sequence of the next record */
-	bool current;        /* the last segment is open for writing: */
+	uint64_t generation;      /* of the newest segment */
+	uint64_t generation_step; /* to that of the next one */
+	uint64_t next;            /* sequence of the next record */
+	bool current;             /* the last segment is open for writing: */
 	int fd;
 	uint64_t offset;           /* where its next block goes */
 	struct block *block;       /* being gathered or written; count 0: empty */

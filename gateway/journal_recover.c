@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "gateway/journal_parts.h"
 #include "gateway/log.h"
@@ -147,8 +148,15 @@ static bool keep_counting(struct journal *j, struct found *f)
 	for (size_t i = 0; i < f->count; i++)
 		if (!f->items[i].bad && !space_add_segment(j, &f->items[i]))
 			f->nomem = true;
-	if (f->count)
+	if (f->count) {
+		/* The life before may have begun a segment whose header was lost in a crash and whose first block was not:
+		 * that block must not be met again behind a new header of the same generation. */
+		uint32_t chance = 0;
+		if (getrandom(&chance, sizeof(chance), 0) != (ssize_t)sizeof(chance))
+			chance = (uint32_t)clock_wall_us();
 		j->generation = f->items[f->count - 1].generation;
+		j->generation_step = (UINT64_C(1) << 32) + chance;
+	}
 	return !f->nomem;
 }
 

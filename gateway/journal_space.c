@@ -255,7 +255,10 @@ int space_roll(struct journal *j, uint64_t first)
 	if (j->spare_count == 0 && !(may_grow(j) && make_spare(j)))
 		return -ENOSPC;
 	uint32_t number = j->spares[--j->spare_count];
-	j->generation++; /* also when it fails: a header that was written and not removed must not equal the next one */
+	j->generation +=
+	    j->generation_step; /* also when it fails: a header that was written and not removed must not equal
+	                                        the next one */
+	j->generation_step = 1;
 	int fd, err = start_segment(j, number, first, &fd);
 	if (err) {
 		space_remove(j, number);
