@@ -102,12 +102,15 @@ static bool go_to_disk(struct journal *j, const char *why)
 	 * unacknowledged, until they can be stored. */
 	if (clock_mono_us() < j->spill_next_us)
 		return true;
+	uint64_t passed =
+	    settle_least(j); /* before they are stored: what a cursor passes afterwards is written all the same,
+	                                      or there would be a gap behind the stored one */
 	if (!store_cursors(j)) {
 		journal_note_trouble(j, -EIO);
 		j->spill_next_us = clock_mono_us() + RETRY_US;
 		return !atomic_load(&j->stopping);
 	}
-	uint64_t passed = settle_least(j), from = j->held_from;
+	uint64_t from = j->held_from;
 	if (oldest_held(j, passed, &index))
 		while (index < j->tail_count)
 			if (!write_some(j, &index))
@@ -129,7 +132,13 @@ static void go_to_memory(struct journal *j)
 	log_say(LOG_INFO, "journal", "the sinks keep up: records are held in memory");
 }
 
-/* Bytes of what the sinks lack, when all of it is in memory, too; UINT64_MAX: some is on disk alone. */
+static bool waited_too_long(const struct journal *j, const struct block *b)
+{
+	return b && clock_mono_us() - b->sealed_us >= after_us(j);
+}
+
+/* Bytes of what the sinks lack, when all of it is in memory, too; UINT64_MAX: some is on disk alone, or has waited so
+ * long that it would go there again at once: a sink that stands still does not keep up, however little it lacks. */
 static uint64_t lacking(struct journal *j)
 {
 	uint64_t passed = settle_least(j), bytes = 0;
@@ -137,9 +146,12 @@ static uint64_t lacking(struct journal *j)
 		return 0;
 	if (j->tail_count == 0 || held_block(j, 0)->first > passed + 1)
 		return UINT64_MAX;
-	for (size_t i = j->tail_count; i-- > 0 && block_last(held_block(j, i)) > passed;)
-		bytes += held_block(j, i)->room;
-	return bytes;
+	const struct block *oldest = NULL;
+	for (size_t i = j->tail_count; i-- > 0 && block_last(held_block(j, i)) > passed;) {
+		oldest = held_block(j, i);
+		bytes += oldest->room;
+	}
+	return waited_too_long(j, oldest) ? UINT64_MAX : bytes;
 }
 
 static bool sinks_keep_up(struct journal *j)
@@ -152,11 +164,6 @@ static bool sinks_keep_up(struct journal *j)
 	if (j->calm_us == 0)
 		j->calm_us = now;
 	return now - j->calm_us >= 2 * after_us(j);
-}
-
-static bool waited_too_long(const struct journal *j, const struct block *b)
-{
-	return b && clock_mono_us() - b->sealed_us >= after_us(j);
 }
 
 bool spill_turn(struct journal *j)
