@@ -349,7 +349,8 @@ static void drain(struct run *r, uint64_t now_us, const char *end)
 	set_phase(r, JOB_DRAIN);
 }
 
-static void begin_sending(struct run *r, uint64_t now_us)
+/* The clock of what counts starts. */
+static void begin_counting(struct run *r, uint64_t now_us)
 {
 	r->start_us = r->counted_us = r->plan->storm ? r->began_us : now_us;
 	atomic_store_explicit(&r->job.start_us, r->start_us, memory_order_relaxed);
@@ -363,7 +364,6 @@ static void begin_sending(struct run *r, uint64_t now_us)
 		for (unsigned i = 0; i < r->started; i++)
 			r->cpu_before[i] = worker_cpu_us(&r->workers[i]);
 	}
-	set_phase(r, JOB_SEND);
 }
 
 static void connect_phase(struct run *r, uint64_t now_us)
@@ -371,17 +371,19 @@ static void connect_phase(struct run *r, uint64_t now_us)
 	bool tried = all(r, offsetof(struct worker, all_tried));
 	bool storm_only = r->plan->storm && !r->plan->count && !r->plan->duration_us;
 	if (load_stopped()) {
-		begin_sending(r, now_us);
+		begin_counting(r, now_us);
 		drain(r, now_us, "interrupted");
 		return;
 	}
 	if (!tried)
 		return;
-	begin_sending(r, now_us);
+	begin_counting(r, now_us);
 	if (tried_well(r) == 0)
 		drain(r, now_us, "no connection could be made");
 	else if (storm_only)
 		drain(r, now_us, "connected");
+	else
+		set_phase(r, JOB_SEND); /* only now: a worker that sees it sends at once */
 }
 
 static void send_phase(struct run *r, uint64_t now_us)

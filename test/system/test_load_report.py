@@ -76,8 +76,10 @@ def test_compare_and_merge(reports, tmp_path):
 def test_find_stops_where_the_condition_does_not_hold(reports, tmp_path):
     _, target, _, _ = reports
     answer = tmp_path / "find.json"
-    command("find", target, "-t", "500ms", "--warmup", "100ms", "--from", 500, "--most", 2000, "--hold", "errors==0",
-            "--json", answer)
-    assert json.loads(answer.read_text())["rate"] == 2000
+    command("find", target, "-t", "1s", "--from", 20, "--most", 80, "--hold", "errors==0", "--json", answer)
+    found = json.loads(answer.read_text())
+    held = [t["rate"] for t in found["tries"] if t["holds"]]  # a busy machine may keep it below the most
+    assert found["rate"] == max(held) and found["tries"][0]["rate"] == 20
+    assert all(t["rate"] > found["rate"] for t in found["tries"] if not t["holds"])
     done = command("find", target, "-t", "300ms", "--from", 8, "--hold", "p50<1us", code=1)
     assert "no rate held" in done.stdout
