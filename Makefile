@@ -71,7 +71,8 @@ $(OUT)/obj/test/bench/%.o: test/bench/%.cpp Makefile
 $(OUT)/test/bench/bench_validator: $(OUT)/obj/test/bench/simdjson_parse.o
 $(OUT)/test/bench/bench_validator: BENCH_LIBS := -lsimdjson -lstdc++
 
-$(OUT)/test/bench/malloc_count.so: test/bench/malloc_count.c Makefile
+# What the benchmarks preload.
+$(OUT)/test/bench/%.so: test/bench/%.c Makefile
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
 	@$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $<
@@ -170,8 +171,10 @@ image: ## build the container image without a Docker daemon and try it (as root)
 bench-deps:
 	@deploy/install-deps.sh bench
 
-bench: bench-deps all $(BENCHES:%=$(BUILD)/test/bench/%) $(BUILD)/test/bench/malloc_count.so ## print the figures of docs/benchmarks.md, measured here
+bench-programs: all $(BENCHES:%=$(BUILD)/test/bench/%) $(BUILD)/test/bench/malloc_count.so $(BUILD)/test/bench/slow_sync.so
 	@test/venv.sh $(BUILD)/venv
+
+bench: bench-deps bench-programs ## measure the figures of docs/benchmarks.md here (BENCH=NAME,... BENCH_RUNS=5; BENCH=help)
 	@$(BUILD)/venv/bin/python test/bench/bench.py
 
 # -- checking -------------------------------------------------------------------------------------------------------------
@@ -209,5 +212,6 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded image bench bench-deps lint direction \
+.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded image \
+    bench bench-deps bench-programs lint direction \
     format format-check tidy docs docs-check clean help

@@ -7,7 +7,7 @@
  * are suspended and resumed in the loop's own thread, as the listener does it. Without it ("bare") the answer is queued
  * at once. Nothing is parsed, kept or written. Load it with
  *
- *	wrk -t1 -c64 -d5 -s test/bench/post.lua http://127.0.0.1:PORT/v1/telemetry/sensor-1 */
+ *	sluice-load http://127.0.0.1:PORT -c 64 -t 5s */
 #include <microhttpd.h>
 #include <poll.h>
 #include <pthread.h>

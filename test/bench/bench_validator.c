@@ -18,9 +18,11 @@
 #include <cjson/cJSON.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "gateway/json.h"
-#include "test/bench/bench_client.h"
+#include "test/bench/bench_documents.h"
 #include "test/bench/bench_micro.h"
 
 size_t simdjson_padding(void);
@@ -136,6 +138,12 @@ static void write_pretty(struct draft *d, uint32_t number)
 	add(d, "  ]\n}\n");
 }
 
+_Noreturn static void fail_memory(const char *shape)
+{
+	fprintf(stderr, "bench_validator: %s: out of memory\n", shape);
+	exit(1);
+}
+
 static void shape_init(struct shape *s, void (*document_of)(struct draft *d, uint32_t number))
 {
 	static struct draft d;
@@ -145,7 +153,7 @@ static void shape_init(struct shape *s, void (*document_of)(struct draft *d, uin
 		document_of(&d, (uint32_t)i);
 		s->text[i] = calloc(1, d.len + simdjson_padding());
 		if (!s->text[i] || d.len >= sizeof(d.text))
-			bench_fail(s->name);
+			fail_memory(s->name);
 		memcpy(s->text[i], d.text, d.len);
 		s->len[i] = d.len;
 		total += d.len;

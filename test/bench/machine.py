@@ -1,11 +1,9 @@
 """What the figures were measured on, and how processor time and memory of a process are read."""
 
 import datetime
-import mmap
 import os
 import platform
 import re
-import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -27,41 +25,9 @@ def load_average():
     return os.getloadavg()[0]
 
 
-def sync_times(directory, size, count):
-    """Seconds that each of count writes of size bytes and their fdatasync took: O_DIRECT, in a file that has all its
-    blocks already, one behind the other, as the journal does it. None where O_DIRECT is refused."""
-    path = Path(directory) / "sync"
-    room = 16 << 20
-    page = mmap.mmap(-1, size)  # its address is a multiple of the page size
-    page.write(os.urandom(size))
-    times = []
-    try:
-        with open(path, "wb") as file:
-            file.write(bytes(room))
-            os.fsync(file.fileno())
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
-        except OSError:
-            return None
-        try:
-            for i in range(count):
-                start = time.perf_counter()
-                os.pwrite(fd, page, i * size % room)
-                os.fdatasync(fd)
-                times.append(time.perf_counter() - start)
-        finally:
-            os.close(fd)
-    finally:
-        path.unlink(missing_ok=True)
-    return times
-
-
-def _sync_fact(directory, size):
-    times = sync_times(directory, size, 200)
-    if times is None:
-        return "O_DIRECT refused"
-    times.sort()
-    return f"{statistics.median(times) * 1e6:.0f} us (middle half {times[50] * 1e6:.0f} - {times[150] * 1e6:.0f})"
+def peak_bytes(pid):
+    """The most resident memory it ever had."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()).group(1)) * 1024
 
 
 def _output(*command):
@@ -78,7 +44,7 @@ def _processor():
 
 def _commit():
     commit = _output("git", "rev-parse", "--short=12", "HEAD") or "unknown"
-    changed = _output("git", "status", "--porcelain", "--", ".", ":!docs/benchmarks.md", ":!docs/benchmarks.svg")
+    changed = _output("git", "status", "--porcelain", "--", ".", ":!docs/benchmarks.md", ":!docs/*.svg")
     return commit + (", with uncommitted changes" if changed else "")
 
 
@@ -94,8 +60,6 @@ def facts(directory, program):
         "kernel": f"Linux {platform.release()}",
         "system": release.group(1) if release else "unknown",
         "file system": _output("stat", "-f", "-c", "%T", str(directory)),
-        "write and sync of 4 KiB": _sync_fact(directory, 4096),
-        "write and sync of 256 KiB": _sync_fact(directory, 256 << 10),
         "program": "; ".join(line.strip() for line in _output(str(program), "--version").splitlines()[:2]),
         "load average before": f"{load_average():.1f}",
     }
