@@ -177,6 +177,13 @@ bench-programs: all $(BENCHES:%=$(BUILD)/test/bench/%) $(BUILD)/test/bench/mallo
 bench: bench-deps bench-programs ## measure the figures of docs/benchmarks.md here (BENCH=NAME,... BENCH_RUNS=5; BENCH=help)
 	@$(BUILD)/venv/bin/python test/bench/bench.py
 
+peers-deps:
+	@deploy/install-deps.sh peers
+	@test/bench/telegraf.sh $(BUILD)/peers || echo "bench-peers: goes on without Telegraf" >&2
+
+bench-peers: bench-deps peers-deps bench-programs ## the same load to Mosquitto, rsyslog and Telegraf (PEERS=NAME,...)
+	@$(BUILD)/venv/bin/python test/bench/peers.py
+
 # -- checking -------------------------------------------------------------------------------------------------------------
 FORMATTED := $(wildcard gateway/*.[ch] protocols/*.[ch] sinks/*.[ch] config/*.[ch] load/*.[ch] test/unit/*.[ch] test/fuzz/*.c test/bench/*.[ch] test/system/*.[ch])
 
@@ -213,5 +220,5 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 .PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded image \
-    bench bench-deps bench-programs lint direction \
+    bench bench-deps bench-programs bench-peers peers-deps lint direction \
     format format-check tidy docs docs-check clean help

@@ -7,10 +7,12 @@
 #   run     the same: what `make run` needs (it builds first)
 #   test    build, and the tools, clients and servers of `make test`
 #   bench   build, and what the programs of test/bench compare with
+#   peers   bench, and the programs that `make bench-peers` runs beside Sluice (Telegraf needs Go besides)
 #   image   what test/image.sh needs to make and run the container image
 #
 # Works on Debian 12 and 13 and their relatives. Packages are installed by apt-get, as root or through sudo.
-# Services that come along (mosquitto, prometheus) are neither started nor enabled: they would take Sluice's port 1883.
+# Services that come along (mosquitto, prometheus, rsyslog) are neither started nor enabled: mosquitto would take Sluice's
+# port 1883.
 set -eu
 
 die() { echo "install-deps.sh: $*" >&2; exit 1; }
@@ -22,7 +24,8 @@ build_packages='gcc make pkg-config|pkgconf libc6-dev libmicrohttpd-dev libcoap3
 test_packages='libcmocka-dev clang clang-format clang-tidy mosquitto mosquitto-clients libcoap3-bin|libcoap-bin
 	netcat-openbsd curl openssl ca-certificates maven?mvn default-jdk-headless?javac python3?python3 python3-venv
 	prometheus?promtool strace wrk jq'
-bench_packages='g++?g++ libck-dev libsimdjson-dev'
+bench_packages='g++?g++ libck-dev libsimdjson-dev maven?mvn default-jdk-headless?javac python3?python3 python3-venv openssl'
+peers_packages='mosquitto mosquitto-clients rsyslog?rsyslogd rsyslog-kafka rsyslog-elasticsearch'
 image_packages='buildah debootstrap iproute2 util-linux ca-certificates curl netcat-openbsd mosquitto-clients
 	libcoap3-bin|libcoap-bin python3?python3 python3-venv'
 
@@ -31,15 +34,16 @@ clang_runtime() { # reads what clang depends on
 	sed -n 's/^Depends:.*clang-\([0-9][0-9]*\).*/libclang-rt-\1-dev/p' | head -n 1
 }
 
-[ $# -ge 1 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 wanted=
 for goal in "$@"; do
 	case $goal in
 	build | run) wanted="$wanted $build_packages" ;;
 	test) wanted="$wanted $build_packages $test_packages libclang-rt" ;;
 	bench) wanted="$wanted $build_packages $bench_packages" ;;
+	peers) wanted="$wanted $build_packages $bench_packages $peers_packages" ;;
 	image) wanted="$wanted $image_packages" ;;
-	*) die "unknown goal $goal: it is build, run, test, bench or image" ;;
+	*) die "unknown goal $goal: it is build, run, test, bench, peers or image" ;;
 	esac
 done
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
@@ -112,7 +116,7 @@ $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-reco
 if [ -d /run/systemd/system ]; then
 	for name in $names; do
 		case $name in
-		mosquitto | prometheus) $root systemctl disable --quiet "$name" 2>/dev/null || : ;;
+		mosquitto | prometheus | rsyslog) $root systemctl disable --quiet "$name" 2>/dev/null || : ;;
 		esac
 	done
 fi
