@@ -107,7 +107,8 @@ def _whole_section(rows):
         if "missing" in r:
             cells.append([r["protocol"], r["what"], r["missing"], "", "", "", "", ""])
             continue
-        cells.append([r["protocol"], r["what"], _number(r["us"]), _number(r["rate"], 0), _number(r["p50_ms"]),
+        what = r["what"] + (f" ({r['busy']:.1%} answered busy)" if r["busy"] else "")
+        cells.append([r["protocol"], what, _number(r["us"]), _number(r["rate"], 0), _number(r["p50_ms"]),
                       _number(r["p99_ms"]), _number(r["rss_mb"], 0), str(r["runs"])])
     return lines + _markdown(["protocol", "other than usual", "us/message", "messages/s", "p50 ms", "p99 ms",
                               "resident MB", "runs"], cells, {2, 3, 4, 5, 6, 7})

@@ -91,7 +91,8 @@ def _cell(shop, protocol, other, settings, sink):
             "rate": statistics.median(c.through if "-n" in end else c.load.rate for c in costs),
             "p50_ms": statistics.median(c.load.us("p50_us") for c in costs) / 1e3,
             "p99_ms": statistics.median(c.load.us("p99_us") for c in costs) / 1e3,
-            "rss_mb": max(c.rss for c in costs) / 1e6, "runs": len(costs)}
+            "rss_mb": max(c.rss for c in costs) / 1e6, "runs": len(costs),
+            "busy": sum(c.load.busy for c in costs) / sum(c.load.sent for c in costs)}
 
 
 def whole(shop):

@@ -49,8 +49,14 @@ class Load:
         return self.raw[of][what]
 
     @property
+    def busy(self):
+        """Answers that there is no room just now (HTTP 503, CoAP 5.03); such messages are sent again."""
+        return self.raw["errors"]["busy"]
+
+    @property
     def errors(self):
-        return sum(self.raw["errors"].values())
+        """What else went wrong."""
+        return sum(self.raw["errors"].values()) - self.busy
 
 
 class Cost:
@@ -74,7 +80,8 @@ class Cost:
     def told(self):
         words = [f"{self.us:.2f} us", f"{self.load.rate:,.0f}/s",
                  f"{self.taken / self.commits:.0f} a commit of {self.commit_us:.0f} us"]
-        return ", ".join(words + ([f"{self.load.errors} errors"] if self.load.errors else []))
+        return ", ".join(words + [f"{n} {what}" for n, what in ((self.load.errors, "errors"), (self.load.busy, "busy"))
+                                  if n])
 
 
 class Workshop:

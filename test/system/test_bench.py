@@ -26,7 +26,7 @@ def run_file(build):
     backlog = [{"x": 0, "recovery_s": 0.1, "drain_rate": None}, {"x": 10, "recovery_s": 2.0, "drain_rate": 1e6}]
     run = {"command": "make bench", "machine": {"processor": "a & b"},
            "whole": [{"protocol": "tcp", "what": "64 bytes", "us": 1.0, "rate": 2.0, "p50_ms": 3.0, "p99_ms": 4.0,
-                      "rss_mb": 5.0, "runs": 3}, {"protocol": "coap", "what": "NON", "missing": "broken"}],
+                      "rss_mb": 5.0, "runs": 3, "busy": 0.02}, {"protocol": "coap", "what": "NON", "missing": "broken"}],
            "growth": {name: [{"name": "tcp", "points": backlog if name == "backlog" else points}]
                       for name in growth.CURVES}}
     report.write_run(build / "bench-run.json", figures(), run)
@@ -74,7 +74,7 @@ def test_the_page_has_every_target_the_whole_the_growth_and_the_peers(tmp_path):
                  {"way": "x", "peer": "Telegraf", "promise": "-", "missing": "not installed"}]}))
     assert report.write_docs(tmp_path, tmp_path)
     page = (tmp_path / "benchmarks.md").read_text()
-    for text in [*(f"`{name}`" for name in TARGETS), "64 bytes", "broken", "rsyslog 1", "not installed"]:
+    for text in [*(f"`{name}`" for name in TARGETS), "64 bytes (2.0% answered busy)", "broken", "rsyslog 1", "not installed"]:
         assert text in page
     for name in growth.CURVES:
         assert f"(benchmarks-{name}.svg)" in page
