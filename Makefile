@@ -33,7 +33,7 @@ OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o)
 LIBRARY := $(filter-out $(OUT)/obj/gateway/main.o,$(OBJECTS))
 LOADING := $(filter-out $(OUT)/obj/load/main.o,$(LOADERS:%.c=$(OUT)/obj/%.o))
 
-all: $(OUT)/sluice $(if $(wildcard load/main.c),$(OUT)/sluice-load) ## build build/sluice and build/sluice-load
+all: $(OUT)/sluice $(OUT)/sluice-load ## build build/sluice and build/sluice-load
 
 $(OUT)/sluice: $(OBJECTS)
 	@echo "  link $@"
