@@ -6,33 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/bytes.h"
 #include "gateway/crc32c.h"
 #include "gateway/log.h"
 
 #define SLOT 4096u
 static const char magic[8] = "SLCURSR1";
 
-static void put(uint8_t *at, uint64_t v, int bytes)
-{
-	for (int i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *at, int bytes)
-{
-	uint64_t v = 0;
-	for (int i = bytes - 1; i >= 0; i--)
-		v = v << 8 | at[i];
-	return v;
-}
-
 static bool slot_read(const uint8_t *slot, uint64_t *count, uint64_t *sequence)
 {
-	if (memcmp(slot, magic, sizeof(magic)) != 0 || get(slot + 8, 4) != crc32c(0, slot + 12, SLOT - 12) ||
-	    get(slot + 12, 4) != 1)
+	if (memcmp(slot, magic, sizeof(magic)) != 0 || bytes_get(slot + 8, 4) != crc32c(0, slot + 12, SLOT - 12) ||
+	    bytes_get(slot + 12, 4) != 1)
 		return false;
-	*count = get(slot + 16, 8);
-	*sequence = get(slot + 24, 8);
+	*count = bytes_get(slot + 16, 8);
+	*sequence = bytes_get(slot + 24, 8);
 	return true;
 }
 
@@ -62,12 +49,12 @@ static enum gw_err slot_write(struct cursor *c, uint64_t sequence)
 {
 	uint8_t slot[SLOT] = {0};
 	memcpy(slot, magic, sizeof(magic));
-	put(slot + 12, 1, 4);
-	put(slot + 16, c->count + 1, 8);
-	put(slot + 24, sequence, 8);
+	bytes_put(slot + 12, 1, 4);
+	bytes_put(slot + 16, c->count + 1, 8);
+	bytes_put(slot + 24, sequence, 8);
 	slot[32] = (uint8_t)strlen(c->name);
 	memcpy(slot + 33, c->name, strlen(c->name));
-	put(slot + 8, crc32c(0, slot + 12, SLOT - 12), 4);
+	bytes_put(slot + 8, crc32c(0, slot + 12, SLOT - 12), 4);
 	if (c->disk->write(c->disk, c->fd, slot, SLOT, (c->count + 1) % 2 * SLOT) || c->disk->sync(c->disk, c->fd))
 		return GW_IO;
 	c->count++;

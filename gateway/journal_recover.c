@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "gateway/bytes.h"
 #include "gateway/journal_parts.h"
 #include "gateway/log.h"
 
@@ -28,9 +29,7 @@ static bool name_by_blocks(struct scan *s, struct segment *out)
 		const uint8_t *bytes = scan_bytes(s, at, BLOCK_ALIGN);
 		if (!bytes)
 			return false;
-		uint64_t generation = 0;
-		for (int i = 7; i >= 0; i--)
-			generation = generation << 8 | bytes[8 + i];
+		uint64_t generation = bytes_get(bytes + 8, 8);
 		struct block_header h;
 		if (generation == 0 || !scan_block(s, at, generation, &h))
 			continue;

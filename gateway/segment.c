@@ -3,48 +3,35 @@
 
 #include <string.h>
 
+#include "gateway/bytes.h"
 #include "gateway/crc32c.h"
 #include "gateway/record.h"
 
 static const char segment_magic[8] = "SLUICEJ1";
 static const char block_magic[4] = "SLBK";
 
-static void put(uint8_t *at, uint64_t v, int bytes)
-{
-	for (int i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *at, int bytes)
-{
-	uint64_t v = 0;
-	for (int i = bytes - 1; i >= 0; i--)
-		v = v << 8 | at[i];
-	return v;
-}
-
 void segment_header_write(const struct segment_header *h, uint8_t out[SEGMENT_HEADER])
 {
 	memset(out, 0, SEGMENT_HEADER);
 	memcpy(out, segment_magic, sizeof(segment_magic));
-	put(out + 12, h->version, 4);
-	put(out + 16, h->generation, 8);
-	put(out + 24, h->first, 8);
-	put(out + 32, h->size, 8);
-	put(out + 40, h->time_us, 8);
-	put(out + 8, crc32c(0, out + 12, SEGMENT_HEADER - 12), 4);
+	bytes_put(out + 12, h->version, 4);
+	bytes_put(out + 16, h->generation, 8);
+	bytes_put(out + 24, h->first, 8);
+	bytes_put(out + 32, h->size, 8);
+	bytes_put(out + 40, h->time_us, 8);
+	bytes_put(out + 8, crc32c(0, out + 12, SEGMENT_HEADER - 12), 4);
 }
 
 int segment_header_read(struct segment_header *h, const uint8_t in[SEGMENT_HEADER])
 {
 	if (memcmp(in, segment_magic, sizeof(segment_magic)) != 0 ||
-	    get(in + 8, 4) != crc32c(0, in + 12, SEGMENT_HEADER - 12))
+	    bytes_get(in + 8, 4) != crc32c(0, in + 12, SEGMENT_HEADER - 12))
 		return 0;
-	h->version = (uint32_t)get(in + 12, 4);
-	h->generation = get(in + 16, 8);
-	h->first = get(in + 24, 8);
-	h->size = get(in + 32, 8);
-	h->time_us = get(in + 40, 8);
+	h->version = (uint32_t)bytes_get(in + 12, 4);
+	h->generation = bytes_get(in + 16, 8);
+	h->first = bytes_get(in + 24, 8);
+	h->size = bytes_get(in + 32, 8);
+	h->time_us = bytes_get(in + 40, 8);
 	return h->version > SEGMENT_VERSION ? -1 : 1;
 }
 
@@ -52,37 +39,37 @@ void block_header_write(const struct block_header *h, uint8_t *block)
 {
 	memset(block, 0, BLOCK_HEADER);
 	memcpy(block, block_magic, sizeof(block_magic));
-	put(block + 8, h->generation, 8);
-	put(block + 16, h->first, 8);
-	put(block + 24, h->body, 4);
-	put(block + 28, h->count, 4);
-	put(block + 32, h->time_us, 8);
-	put(block + 40, h->checkpoint, 4);
+	bytes_put(block + 8, h->generation, 8);
+	bytes_put(block + 16, h->first, 8);
+	bytes_put(block + 24, h->body, 4);
+	bytes_put(block + 28, h->count, 4);
+	bytes_put(block + 32, h->time_us, 8);
+	bytes_put(block + 40, h->checkpoint, 4);
 	size_t end = BLOCK_HEADER + (size_t)h->body;
 	memset(block + end, 0, block_size(h->body) - end);
 	uint32_t head = crc32c(0, block + 8, BLOCK_HEADER - 8);
 	if (h->summed > 0)
 		head = crc32c_join(head, h->sum, h->summed);
 	size_t known = BLOCK_HEADER + (size_t)h->summed;
-	put(block + 4, crc32c(head, block + known, end - known), 4);
+	bytes_put(block + 4, crc32c(head, block + known, end - known), 4);
 }
 
 bool block_header_read(struct block_header *h, const uint8_t *block, uint64_t generation, size_t room)
 {
 	if (room < BLOCK_ALIGN || memcmp(block, block_magic, sizeof(block_magic)) != 0)
 		return false;
-	h->generation = get(block + 8, 8);
-	h->first = get(block + 16, 8);
-	h->body = (uint32_t)get(block + 24, 4);
-	h->count = (uint32_t)get(block + 28, 4);
-	h->time_us = get(block + 32, 8);
-	h->checkpoint = get(block + 40, 4) == 1;
+	h->generation = bytes_get(block + 8, 8);
+	h->first = bytes_get(block + 16, 8);
+	h->body = (uint32_t)bytes_get(block + 24, 4);
+	h->count = (uint32_t)bytes_get(block + 28, 4);
+	h->time_us = bytes_get(block + 32, 8);
+	h->checkpoint = bytes_get(block + 40, 4) == 1;
 	return h->generation == generation && h->count > 0 && h->body >= RECORD_HEADER && block_size(h->body) <= room;
 }
 
 bool block_check(const struct block_header *h, const uint8_t *block)
 {
-	if (get(block + 4, 4) != crc32c(0, block + 8, BLOCK_HEADER - 8 + (size_t)h->body))
+	if (bytes_get(block + 4, 4) != crc32c(0, block + 8, BLOCK_HEADER - 8 + (size_t)h->body))
 		return false;
 	const uint8_t *entry = block + BLOCK_HEADER;
 	size_t rest = h->body;

@@ -5,23 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/bytes.h"
 #include "gateway/record.h"
-
-/* -- bytes -- */
-
-static void put(uint8_t *at, uint64_t v, int bytes)
-{
-	for (int i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *at, int bytes)
-{
-	uint64_t v = 0;
-	for (int i = bytes - 1; i >= 0; i--)
-		v = v << 8 | at[i];
-	return v;
-}
 
 size_t state_size(const struct state_change *c)
 {
@@ -40,14 +25,14 @@ void state_write(const struct state_change *c, uint8_t *out)
 	size_t size = state_size(c);
 	assert(c->scope.len <= UINT8_MAX && c->group.len <= UINT16_MAX && c->member.len <= UINT16_MAX &&
 	       c->value.len <= STATE_VALUE_MAX);
-	put(out, size, 4);
+	bytes_put(out, size, 4);
 	out[4] = (uint8_t)c->op;
 	out[5] = (uint8_t)c->scope.len;
-	put(out + 6, c->group.len, 2);
-	put(out + 8, c->member.len, 2);
-	put(out + 10, c->value.len, 2);
-	put(out + 12, 0, 4);
-	put(out + 16, (uint64_t)c->expires_us, 8);
+	bytes_put(out + 6, c->group.len, 2);
+	bytes_put(out + 8, c->member.len, 2);
+	bytes_put(out + 10, c->value.len, 2);
+	bytes_put(out + 12, 0, 4);
+	bytes_put(out + 16, (uint64_t)c->expires_us, 8);
 	uint8_t *at = put_text(out + STATE_HEADER, &c->scope);
 	at = put_text(at, &c->group);
 	at = put_text(at, &c->member);
@@ -59,13 +44,13 @@ size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len)
 {
 	if (len < STATE_HEADER)
 		return 0;
-	size_t size = (size_t)get(bytes, 4);
+	size_t size = (size_t)bytes_get(bytes, 4);
 	c->op = (enum state_op)bytes[4];
 	c->scope.len = bytes[5];
-	c->group.len = (size_t)get(bytes + 6, 2);
-	c->member.len = (size_t)get(bytes + 8, 2);
-	c->value.len = (size_t)get(bytes + 10, 2);
-	c->expires_us = (int64_t)get(bytes + 16, 8);
+	c->group.len = (size_t)bytes_get(bytes + 6, 2);
+	c->member.len = (size_t)bytes_get(bytes + 8, 2);
+	c->value.len = (size_t)bytes_get(bytes + 10, 2);
+	c->expires_us = (int64_t)bytes_get(bytes + 16, 8);
 	c->scope.bytes = bytes + STATE_HEADER;
 	c->group.bytes = bytes + STATE_HEADER + c->scope.len;
 	c->member.bytes = (const uint8_t *)c->group.bytes + c->group.len;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/bytes.h"
+
 struct http_key {
 	struct http_key *chain;
 	TAILQ_ENTRY(http_key) by_age;
@@ -165,20 +167,6 @@ void http_keys_drop(struct http_keys *t, struct http_text key)
 
 /* -- the journal -- */
 
-static void put(uint8_t *at, uint64_t v, int bytes)
-{
-	for (int i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *at, int bytes)
-{
-	uint64_t v = 0;
-	for (int i = bytes - 1; i >= 0; i--)
-		v = v << 8 | at[i];
-	return v;
-}
-
 size_t http_keys_value(const struct http_outcome *o, uint8_t *out)
 {
 	size_t len = o->report ? strlen(o->report) : 0;
@@ -187,9 +175,9 @@ size_t http_keys_value(const struct http_outcome *o, uint8_t *out)
 	memset(out, 0, HTTP_KEY_VALUE);
 	out[0] = 1;
 	out[1] = o->batch;
-	put(out + 4, o->accepted, 4);
-	put(out + 8, o->rejected, 4);
-	put(out + 16, o->digest, 8);
+	bytes_put(out + 4, o->accepted, 4);
+	bytes_put(out + 8, o->rejected, 4);
+	bytes_put(out + 16, o->digest, 8);
 	memcpy(out + HTTP_KEY_ID_AT, o->id, RECORD_ID_LEN);
 	if (len > 0)
 		memcpy(out + HTTP_KEY_VALUE, o->report, len);
@@ -209,10 +197,10 @@ void http_keys_restore(struct http_keys *t, const struct state_change *c, int64_
 	if (k) {
 		k->finished = true;
 		k->expires_us = c->expires_us;
-		k->outcome = (struct http_outcome){.digest = get(value + 16, 8),
+		k->outcome = (struct http_outcome){.digest = bytes_get(value + 16, 8),
 		                                   .batch = value[1] & 1,
-		                                   .accepted = (uint32_t)get(value + 4, 4),
-		                                   .rejected = (uint32_t)get(value + 8, 4)};
+		                                   .accepted = (uint32_t)bytes_get(value + 4, 4),
+		                                   .rejected = (uint32_t)bytes_get(value + 8, 4)};
 		memcpy(k->outcome.id, value + HTTP_KEY_ID_AT, RECORD_ID_LEN);
 		if (c->value.len > HTTP_KEY_VALUE)
 			k->outcome.report =
