@@ -276,8 +276,6 @@ void conn_timer(struct stream_conn *c)
 			conn_set_timer(c);
 		else
 			stalled(c);
-	} else if (c->state == CONN_OPEN && s->now_ms < s->grace_until) {
-		wheel_set(&s->wheel, &c->timer, s->grace_until);
 	} else if (c->state == CONN_OPEN) {
 		c->deadline_at = 0;
 		c->deadline_ms = 0;
