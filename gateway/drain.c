@@ -7,8 +7,8 @@
 
 #include "gateway/log.h"
 
-/* A second, or a signal that ends it: true. */
-static bool wait_second(void)
+/* A moment, or a signal that ends it: true. */
+static bool was_ended(void)
 {
 	sigset_t set;
 	struct timespec step = {.tv_nsec = 100000000};
@@ -41,7 +41,7 @@ static bool deliver(const struct gateway *g, FILE *progress, uint64_t *left)
 			before = *left;
 			told = now;
 		}
-		if (wait_second())
+		if (was_ended())
 			return false;
 	}
 	return true;

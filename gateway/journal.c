@@ -20,7 +20,6 @@
 
 #define RETRY_FIRST_US 50000
 #define RETRY_MOST_US 1000000
-#define CHECK_US 1000000        /* how often room is looked at when nothing happens */
 #define GATHER_STEP (16u << 10) /* bytes walked, copied and summed at a time: they stay in the first cache meanwhile */
 #define BUSY (8 * 16)           /* records per commit (times 16) from which on it is worth to gather */
 

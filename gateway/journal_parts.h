@@ -141,6 +141,8 @@ uint64_t settle_pass(struct deliveries *d, uint64_t passed);
 /* settle_delivered moves the delivered position of every lane that waits for sinks, and the durable one of what is held
  * in memory. True when one moved. */
 bool settle_delivered(struct journal *j);
+/* settle_held: what of the lane is in memory alone and ends at or below `passed` is durable. True when it moved. */
+bool settle_held(struct journal_lane *l, uint64_t passed);
 /* settle_least is the sequence that every cursor has passed. */
 uint64_t settle_least(const struct journal *j);
 

@@ -30,16 +30,7 @@ uint64_t settle_pass(struct deliveries *d, uint64_t passed)
 	return position;
 }
 
-uint64_t settle_least(const struct journal *j)
-{
-	uint64_t least = UINT64_MAX;
-	for (size_t i = 0; i < j->cursor_count; i++) {
-		uint64_t s = cursor_get(&j->cursors[i]);
-		least = s < least ? s : least;
-	}
-	return j->cursor_count ? least : 0;
-}
-
+/* The sequence that every cursor in the set has passed; UINT64_MAX: it is empty. */
 static uint64_t passed_by(const struct journal *j, uint64_t cursors)
 {
 	uint64_t passed = UINT64_MAX;
@@ -51,18 +42,31 @@ static uint64_t passed_by(const struct journal *j, uint64_t cursors)
 	return passed;
 }
 
+uint64_t settle_least(const struct journal *j)
+{
+	return j->cursor_count ? passed_by(j, UINT64_MAX) : 0;
+}
+
+bool settle_held(struct journal_lane *l, uint64_t passed)
+{
+	uint64_t position = settle_pass(&l->held, passed);
+	if (!position)
+		return false;
+	lane_settle_durable(l->lane, position);
+	lane_wake(l->lane);
+	return true;
+}
+
 bool settle_delivered(struct journal *j)
 {
 	bool moved = false;
+	uint64_t least = j->settings->type == JOURNAL_SPILL ? settle_least(j) : 0;
 	for (size_t i = 0; i < j->lane_count; i++) {
 		struct journal_lane *l = &j->lanes[i];
-		uint64_t held = l->held.count ? settle_pass(&l->held, settle_least(j)) : 0;
-		uint64_t delivered = l->delivered.count ? settle_pass(&l->delivered, passed_by(j, l->delivered_to)) : 0;
-		if (held)
-			lane_settle_durable(l->lane, held);
-		if (delivered)
-			lane_settle_delivered(l->lane, delivered);
-		if (held || delivered) {
+		moved |= settle_held(l, least);
+		uint64_t position = l->delivered.count ? settle_pass(&l->delivered, passed_by(j, l->delivered_to)) : 0;
+		if (position) {
+			lane_settle_delivered(l->lane, position);
 			lane_wake(l->lane);
 			moved = true;
 		}

@@ -62,13 +62,30 @@ static bool store_cursors(struct journal *j)
 	return stored;
 }
 
-/* Gathers held blocks from the index-th on into j->block, as many as fit, and makes them safe. *index moves behind them. */
+/* The next block on disk comes behind a gap, so it must begin a segment. */
+static void end_segment(struct journal *j)
+{
+	if (j->current)
+		j->offset = j->segments[j->segment_count - 1].size;
+}
+
+/* What is held stays in memory, and unacknowledged, for a little longer. By then the cursors may have left a gap. */
+static void put_off(struct journal *j)
+{
+	j->spill_next_us = clock_mono_us() + RETRY_US;
+	end_segment(j);
+}
+
+static bool room_for(struct journal *j, const struct block *b)
+{
+	return journal_room(j, b->body > j->most_body ? b->body : j->most_body);
+}
+
+/* Gathers held blocks from the index-th on into j->block, as many as fit, and makes them safe. *index moves behind them.
+ * False: stopped before that. */
 static bool write_some(struct journal *j, size_t *index)
 {
 	uint64_t first = held_block(j, *index)->first, last = first;
-	size_t body = held_block(j, *index)->body;
-	if (!journal_room(j, body > j->most_body ? body : j->most_body))
-		return false;
 	block_clear(j->block);
 	while (*index < j->tail_count) {
 		struct block *b = held_block(j, *index);
@@ -83,14 +100,8 @@ static bool write_some(struct journal *j, size_t *index)
 		return false;
 	block_clear(j->block);
 	set_held_from(j, last + 1);
-	for (size_t i = 0; i < j->lane_count; i++) {
-		struct journal_lane *l = &j->lanes[i];
-		uint64_t position = settle_pass(&l->held, last);
-		if (position) {
-			lane_settle_durable(l->lane, position);
-			lane_wake(l->lane);
-		}
-	}
+	for (size_t i = 0; i < j->lane_count; i++)
+		settle_held(&j->lanes[i], last);
 	return true;
 }
 
@@ -102,19 +113,23 @@ static bool go_to_disk(struct journal *j, const char *why)
 	 * unacknowledged, until they can be stored. */
 	if (clock_mono_us() < j->spill_next_us)
 		return true;
-	uint64_t passed =
-	    settle_least(j); /* before they are stored: what a cursor passes afterwards is written all the same,
-	                                      or there would be a gap behind the stored one */
+	/* Looked at before they are stored: what a cursor passes afterwards is written all the same, or there would be a gap
+	 * behind the stored one. */
+	uint64_t passed = settle_least(j), from = j->held_from;
 	if (!store_cursors(j)) {
 		journal_note_trouble(j, -EIO);
-		j->spill_next_us = clock_mono_us() + RETRY_US;
+		put_off(j);
 		return !atomic_load(&j->stopping);
 	}
-	uint64_t from = j->held_from;
 	if (oldest_held(j, passed, &index))
-		while (index < j->tail_count)
+		while (index < j->tail_count) {
+			if (!room_for(j, held_block(j, index))) { /* out of memory */
+				put_off(j);
+				return true;
+			}
 			if (!write_some(j, &index))
 				return false;
+		}
 	log_event(LOG_INFO, "journal", "goes to disk", LOG_S("sluice.reason", why),
 	          LOG_N("sluice.journal.records", j->next - (from > passed ? from : passed + 1)));
 	stat_add(&j->stats->spills, 1);
@@ -123,11 +138,9 @@ static bool go_to_disk(struct journal *j, const char *why)
 	return true;
 }
 
-/* The next block on disk comes behind a gap, so it must begin a segment. */
 static void go_to_memory(struct journal *j)
 {
-	if (j->current)
-		j->offset = j->segments[j->segment_count - 1].size;
+	end_segment(j);
 	set_held_from(j, j->next);
 	log_say(LOG_INFO, "journal", "the sinks keep up: records are held in memory");
 }
@@ -137,26 +150,27 @@ static bool waited_too_long(const struct journal *j, const struct block *b)
 	return b && clock_mono_us() - b->sealed_us >= after_us(j);
 }
 
-/* Bytes of what the sinks lack, when all of it is in memory, too; UINT64_MAX: some is on disk alone, or has waited so
- * long that it would go there again at once: a sink that stands still does not keep up, however little it lacks. */
-static uint64_t lacking(struct journal *j)
+/* Whether all that the sinks lack is in memory, too, and little, and would not go to disk again at once: a sink that
+ * stands still does not keep up, however little it lacks. */
+static bool lack_little(struct journal *j)
 {
 	uint64_t passed = settle_least(j), bytes = 0;
 	if (passed + 1 >= j->next)
-		return 0;
+		return true;
 	if (j->tail_count == 0 || held_block(j, 0)->first > passed + 1)
-		return UINT64_MAX;
+		return false;
 	const struct block *oldest = NULL;
 	for (size_t i = j->tail_count; i-- > 0 && block_last(held_block(j, i)) > passed;) {
 		oldest = held_block(j, i);
-		bytes += oldest->room;
+		if ((bytes += oldest->room) > j->settings->tail_memory / 4)
+			return false; /* at once: behind a large backlog this is looked at with every commit */
 	}
-	return waited_too_long(j, oldest) ? UINT64_MAX : bytes;
+	return !waited_too_long(j, oldest);
 }
 
 static bool sinks_keep_up(struct journal *j)
 {
-	if (lacking(j) > j->settings->tail_memory / 4 || journal_faulty(j)) {
+	if (!lack_little(j) || journal_faulty(j)) {
 		j->calm_us = 0;
 		return false;
 	}
