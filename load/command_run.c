@@ -1,6 +1,5 @@
 /* `sluice-load run`: carries out plans, shows how it goes, writes what came out. */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,19 +38,6 @@ static void help(void)
 	load_line_help(stdout, NULL, 0);
 	fputs("\nFigures of --fail-if, as in --fail-if 'p99>50ms' --fail-if 'errors>0':\n", stdout);
 	condition_figures(stdout, false);
-}
-
-static void interrupted(int number)
-{
-	(void)number;
-	load_stop();
-}
-
-static void catch_signals(void)
-{
-	struct sigaction act = {.sa_handler = interrupted};
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
 }
 
 /* The exit code by --fail-if; each condition that holds is told. */
@@ -117,7 +103,7 @@ static int run(int argc, char **argv)
 		help();
 		exit_code = LOAD_EXIT_WELL;
 	} else {
-		catch_signals();
+		load_catch_signals();
 		exit_code = carry_out(&line);
 	}
 	load_line_free(&line);

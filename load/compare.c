@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "load/command.h"
+#include "load/condition.h"
 #include "load/options.h"
 #include "load/report.h"
 
@@ -81,64 +82,9 @@ static int finish(const struct several *s, struct load_result **results, size_t 
 /* -- compare -- */
 
 struct measure {
-	const char *name;
-	double (*of)(const struct load_result *r);
+	const char *name, *figure; /* figure: as in conditions */
 	const char *(*text)(char out[32], double v);
 };
-
-static double of_rate(const struct load_result *r)
-{
-	return r->duration_us ? (double)(r->acknowledged + r->unconfirmed) / ((double)r->duration_us / 1e6) : NAN;
-}
-
-static double percentile(const struct load_result *r, double p)
-{
-	return hdr_count(r->latency) ? (double)hdr_percentile(r->latency, p) : NAN;
-}
-
-static double of_p50(const struct load_result *r)
-{
-	return percentile(r, 50);
-}
-
-static double of_p99(const struct load_result *r)
-{
-	return percentile(r, 99);
-}
-
-static double of_p999(const struct load_result *r)
-{
-	return percentile(r, 99.9);
-}
-
-static double of_max(const struct load_result *r)
-{
-	return percentile(r, 100);
-}
-
-static double of_errors(const struct load_result *r)
-{
-	double total = 0;
-	for (size_t i = 0; i < LOAD_ERRORS; i++)
-		total += (double)r->errors[i];
-	return total;
-}
-
-static double of_open(const struct load_result *r)
-{
-	return (double)r->unacknowledged;
-}
-
-static double of_cpu(const struct load_result *r)
-{
-	double messages = (double)(r->acknowledged + r->unconfirmed);
-	return r->has_server && messages > 0 ? r->server_cpu_us / messages : NAN;
-}
-
-static double of_memory(const struct load_result *r)
-{
-	return r->has_server ? (double)r->server_bytes_most : NAN;
-}
 
 static const char *text_cpu(char out[32], double v)
 {
@@ -154,15 +100,15 @@ static const char *text_bytes(char out[32], double v)
 }
 
 static const struct measure measures[] = {
-    {"rate", of_rate, report_count},
-    {"p50", of_p50, report_time},
-    {"p99", of_p99, report_time},
-    {"p99.9", of_p999, report_time},
-    {"max", of_max, report_time},
-    {"errors", of_errors, report_count},
-    {"open at the end", of_open, report_count},
-    {"CPU a message", of_cpu, text_cpu},
-    {"memory", of_memory, text_bytes},
+    {"rate", "rate", report_count},
+    {"p50", "p50", report_time},
+    {"p99", "p99", report_time},
+    {"p99.9", "p99.9", report_time},
+    {"max", "max", report_time},
+    {"errors", "errors", report_count},
+    {"open at the end", "unacknowledged", report_count},
+    {"CPU a message", "cpu", text_cpu},
+    {"memory", "memory", text_bytes},
 };
 
 static void print_comparison(const struct several *s, struct load_result *const *results)
@@ -176,9 +122,9 @@ static void print_comparison(const struct several *s, struct load_result *const 
 	putchar('\n');
 	for (size_t m = 0; m < sizeof(measures) / sizeof(*measures); m++) {
 		printf("%-16s", measures[m].name);
-		double first = measures[m].of(results[0]);
+		double first = condition_value(measures[m].figure, results[0]);
 		for (size_t i = 0; i < s->count; i++) {
-			double v = measures[m].of(results[i]);
+			double v = condition_value(measures[m].figure, results[i]);
 			printf(" %12s", measures[m].text(text, v));
 			if (i > 0 && first > 0 && isfinite(v))
 				printf(" %6.2fx", v / first);

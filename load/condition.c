@@ -80,10 +80,7 @@ static double of_late(const struct load_result *r)
 
 static double of_errors(const struct load_result *r)
 {
-	double total = 0;
-	for (size_t i = 0; i < LOAD_ERRORS; i++)
-		total += (double)r->errors[i];
-	return total;
+	return (double)load_result_errors(r);
 }
 
 static double of_cpu(const struct load_result *r)
@@ -210,6 +207,12 @@ static bool holds(const struct condition *c, double v)
 	case 2: return v > c->limit;
 	default: return !(v < c->limit) && !(v > c->limit) && isfinite(v);
 	}
+}
+
+double condition_value(const char *figure, const struct load_result *r)
+{
+	size_t i = find_figure(run_figures, figure, strlen(figure));
+	return i == SIZE_MAX ? NAN : run_figures[i].of(r);
 }
 
 bool condition_holds(const struct condition *c, const struct load_result *r, double *found)

@@ -22,6 +22,8 @@ enum gw_err condition_read(struct condition *c, const char *text, bool of_verdic
 /* condition_holds tells whether it is met; *found is the figure's value (NAN: not known, and then it does not hold). */
 bool condition_holds(const struct condition *c, const struct load_result *r, double *found);
 bool condition_holds_verdict(const struct condition *c, const struct verdict_line *l, double *found);
+/* condition_value is a run's figure by name; NAN: not known, or no such figure. */
+double condition_value(const char *figure, const struct load_result *r);
 /* condition_figures lists the figures with their meaning, for the help. */
 void condition_figures(FILE *out, bool of_verdict);
 

@@ -2,7 +2,6 @@
  * the gap is halved until it is small. Every try is a run of its own, open loop, so that a server that falls behind shows
  * it in its latency. */
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "load/options.h"
 #include "load/report.h"
 #include "load/run.h"
+#include "load/text.h"
 
 #define TRIES_MAX 64
 #define PACE 0.98 /* of the rate must be acknowledged, or the server does not keep up */
@@ -138,7 +138,9 @@ static bool write_json(const char *path, const struct load_plan *plan, const str
 	FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
 	if (!out)
 		return false;
-	fprintf(out, "{\"target\":\"%s\",\"rate\":%.0f,\"tries\":[", plan->target, best);
+	fputs("{\"target\":", out);
+	text_json(out, plan->target);
+	fprintf(out, ",\"rate\":%.0f,\"tries\":[", best);
 	for (size_t i = 0; i < count; i++) {
 		fprintf(out, "%s\n {\"rate\":%.0f,\"reached\":%.0f,\"holds\":%s", i ? "," : "", tries[i].rate,
 		        tries[i].reached, tries[i].holds ? "true" : "false");
@@ -149,12 +151,6 @@ static bool write_json(const char *path, const struct load_plan *plan, const str
 	fputs("\n]}\n", out);
 	bool good = fflush(out) == 0 && !ferror(out);
 	return (out == stdout || fclose(out) == 0) && good;
-}
-
-static void interrupted(int number)
-{
-	(void)number;
-	load_stop();
 }
 
 static int find(const struct find *f, struct load_line *line)
@@ -168,7 +164,7 @@ static int find(const struct find *f, struct load_line *line)
 		plan->duration_us = 5000000;
 		plan->warmup_us = plan->warmup_us ? plan->warmup_us : 1000000;
 	}
-	sigaction(SIGINT, &(struct sigaction){.sa_handler = interrupted}, NULL);
+	load_catch_signals();
 	printf("%s: the highest rate that holds\n", plan->target);
 	enum gw_err err = search(f, plan, tries, &count, &best, &why);
 	if (err) {

@@ -9,7 +9,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "gateway/json.h"
+#include "load/text.h"
 
 /* -- ranges -- */
 
@@ -192,15 +192,6 @@ struct ledger_device *ledger_device(struct ledger *l, const char *name, const ch
 
 /* -- on disk -- */
 
-static void write_text(FILE *out, const char *text)
-{
-	char escaped[6 * 1024];
-	size_t len = strnlen(text, 1024);
-	fputc('"', out);
-	fwrite(escaped, 1, json_escape(escaped, text, len), out);
-	fputc('"', out);
-}
-
 static void write_ranges(FILE *out, const char *key, const struct ledger_ranges *r)
 {
 	fprintf(out, ",\"%s\":[", key);
@@ -218,14 +209,14 @@ static void write_all(const struct ledger *l, FILE *out)
 	gmtime_r(&seconds, &utc);
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &utc);
 	fprintf(out, "{\"sluice_load_ledger\":1,\"run\":");
-	write_text(out, l->run);
+	text_json(out, l->run);
 	fprintf(out, ",\"started\":\"%s\",\"started_us\":%lld,\"target\":", when, (long long)l->started_us);
-	write_text(out, l->target);
+	text_json(out, l->target);
 	fprintf(out, ",\"complete\":%s}\n", l->complete ? "true" : "false");
 	for (size_t i = 0; i < l->device_count; i++) {
 		const struct ledger_device *d = &l->devices[i];
 		fputs("{\"device\":", out);
-		write_text(out, d->name);
+		text_json(out, d->name);
 		fprintf(out, ",\"protocol\":\"%s\",\"qos\":%d,\"sent\":%llu", d->protocol, d->qos,
 		        (unsigned long long)d->sent);
 		write_ranges(out, "acked", &d->acked);

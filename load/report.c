@@ -53,14 +53,6 @@ const char *report_bytes(char out[32], double bytes)
 
 /* -- a line a second -- */
 
-static uint64_t all_errors(const struct load_result *r)
-{
-	uint64_t total = 0;
-	for (size_t i = 0; i < LOAD_ERRORS; i++)
-		total += r->errors[i];
-	return total;
-}
-
 static void print_kinds(const struct load_result *r, FILE *out)
 {
 	for (size_t i = 0; i < LOAD_ERRORS; i++)
@@ -119,7 +111,7 @@ static void print_latency(const char *what, const struct hdr *h, FILE *out)
 
 static void print_errors(const struct load_result *r, FILE *out)
 {
-	if (all_errors(r) == 0)
+	if (load_result_errors(r) == 0)
 		return;
 	fputs("\n  errors\n", out);
 	for (size_t i = 0; i < LOAD_ERRORS; i++)

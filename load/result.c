@@ -102,6 +102,14 @@ void load_result_free(struct load_result *r)
 	free(r);
 }
 
+uint64_t load_result_errors(const struct load_result *r)
+{
+	uint64_t total = 0;
+	for (size_t i = 0; i < LOAD_ERRORS; i++)
+		total += r->errors[i];
+	return total;
+}
+
 /* -- writing -- */
 
 static void add_real(cJSON *to, const char *name, double v)

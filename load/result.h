@@ -72,7 +72,8 @@ struct load_result {
 
 /* load_result_new makes an empty one; NULL: out of memory. */
 struct load_result *load_result_new(void);
-void load_result_free(struct load_result *r); /* r may be NULL */
+void load_result_free(struct load_result *r);             /* r may be NULL */
+uint64_t load_result_errors(const struct load_result *r); /* of all kinds */
 /* load_result_write writes it as JSON, histograms included; load_result_read reads such a file. GW_OK | GW_IO |
  * GW_INVALID (no such report, or of a newer version) | GW_NOMEM, with why. */
 enum gw_err load_result_write(const struct load_result *r, FILE *out, struct why *why);

@@ -35,6 +35,19 @@ void load_stop(void)
 	atomic_fetch_add_explicit(&stops, 1, memory_order_relaxed);
 }
 
+static void interrupted(int number)
+{
+	(void)number;
+	load_stop();
+}
+
+void load_catch_signals(void)
+{
+	struct sigaction act = {.sa_handler = interrupted};
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+}
+
 bool load_stopped(void)
 {
 	return atomic_load_explicit(&stops, memory_order_relaxed) > 0;

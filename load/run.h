@@ -26,6 +26,8 @@ enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct loa
 void load_stop(void);
 bool load_stopped(void);
 void load_unstop(void);
+/* load_catch_signals: SIGINT and SIGTERM are load_stop from now on. */
+void load_catch_signals(void);
 /* load_make_run makes up an identifier: 8 characters, time and chance. */
 void load_make_run(char run[32]);
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/json.h"
+#include "load/text.h"
 
 static bool bit_get(const uint8_t *bits, uint64_t n)
 {
@@ -247,20 +247,12 @@ static void json_line(const struct verdict *v, const struct verdict_line *l, FIL
 		fputs("null}", out);
 }
 
-static void json_text(const char *text, FILE *out)
-{
-	char escaped[6 * 2048];
-	fputc('"', out);
-	fwrite(escaped, 1, json_escape(escaped, text, strnlen(text, 2048)), out);
-	fputc('"', out);
-}
-
 static void json_examples(const char *key, const struct verdict_examples *e, FILE *out)
 {
 	fprintf(out, ",\"%s\":[", key);
 	for (size_t i = 0; i < e->count; i++) {
 		fputs(i ? ",{\"device\":" : "{\"device\":", out);
-		json_text(e->items[i].device, out);
+		text_json(out, e->items[i].device);
 		fprintf(out, ",\"seq\":%llu}", (unsigned long long)e->items[i].seq);
 	}
 	fputc(']', out);
@@ -269,9 +261,9 @@ static void json_examples(const char *key, const struct verdict_examples *e, FIL
 void verdict_json(const struct verdict *v, const char *name, FILE *out)
 {
 	fputs("{\"source\":", out);
-	json_text(name, out);
+	text_json(out, name);
 	fputs(",\"run\":", out);
-	json_text(v->ledger->run, out);
+	text_json(out, v->ledger->run);
 	fprintf(out, ",\"records\":%llu,\"foreign\":%llu,\"complete\":%s,\"total\":", (unsigned long long)v->records,
 	        (unsigned long long)v->foreign, v->ledger->complete ? "true" : "false");
 	json_line(v, &v->total, out);
