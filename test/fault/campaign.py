@@ -104,6 +104,18 @@ class World:
         yield
         self.recovery_s = max(self.recovery_s, time.monotonic() - began)
 
+    def away(self, name, title, most_s=60):
+        """A place is stopped in order, killed, or frozen for a while; the outage counts from its return until it has nearly
+        everything again."""
+        place = self.places.get(name)
+        how = self.chance.choice(["stopped", "killed", "frozen"])
+        gone = {"stopped": place.down, "killed": lambda: place.down(crash=True), "frozen": place.paused}[how]
+        with gone():
+            time.sleep(self.chance.uniform(1, most_s))
+        with self.struck(f"{title} {how}"):
+            wait_until(lambda: self.gateway.metrics().sum("sluice_sink_lag_records", type=name) < 1000, 120,
+                       f"{title} catches up")
+
     def settle(self):
         """Waits for the end of the load, and until every sink has everything; stops the gateway."""
         output, _ = self.load.communicate(timeout=self.duration_s + 120)
