@@ -1,4 +1,4 @@
-/* What a sink says about a batch's items; batch_finish, which acts on it, is the pump's (pump.c). */
+/* What a sink says about a batch's items; batch_finish, which acts on it, is the pump's (pump_settle.c). */
 #include "gateway/batch.h"
 
 #include <stdarg.h>

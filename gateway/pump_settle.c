@@ -1,0 +1,273 @@
+/* What became of a batch: done, dead or to be tried again; back-off; the cursor behind the finished ones. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "gateway/pump_parts.h"
+
+/* -- batches -- */
+
+struct batch *settle_batch(struct pump *p)
+{
+	struct batch *b = p->spare;
+	if (b) {
+		p->spare = b->next;
+	} else {
+		b = calloc(1, sizeof(*b));
+		if (!b)
+			return NULL;
+		b->items = calloc((size_t)p->plan.common->batch_records, sizeof(*b->items));
+		b->blocks = calloc(1, sizeof(struct block_list));
+		if (!b->items || !b->blocks) {
+			free(b->items);
+			free(b->blocks);
+			free(b);
+			return NULL;
+		}
+	}
+	b->pump = p;
+	b->next = NULL;
+	b->count = b->bytes = b->entry_bytes = 0;
+	b->attempt = 0;
+	b->retry_after_ms = 0;
+	b->own = NULL;
+	b->submitted_us = 0;
+	b->waiting = b->finished = false;
+	if (p->last)
+		p->last->next = b;
+	else
+		p->first = b;
+	p->last = b;
+	return b;
+}
+
+static void item_forget(struct batch_item *item)
+{
+	free(item->reason);
+	item->reason = NULL;
+}
+
+static void batch_clear(struct batch *b)
+{
+	struct block_list *blocks = b->blocks;
+	for (size_t i = 0; i < b->count; i++)
+		item_forget(&b->items[i]);
+	for (size_t i = 0; i < blocks->count; i++)
+		block_release(blocks->items[i]);
+	blocks->count = 0;
+	b->count = 0;
+}
+
+void settle_free(struct batch *b)
+{
+	batch_clear(b);
+	free(b->items);
+	free(b->blocks);
+	free(b);
+}
+
+void settle_keep(struct pump *p, struct batch *b)
+{
+	batch_clear(b);
+	b->next = p->spare;
+	p->spare = b;
+}
+
+/* -- the cursor -- */
+
+void settle_save(struct pump *p, int64_t now_us)
+{
+	uint64_t left_out;
+	p->saved_us = now_us;
+	pulse_outside(&p->pulse, true);
+	if (cursor_save(p->cursor) && log_allow(&p->save_log, now_us / 1000, &left_out))
+		log_event(LOG_WARN, "sink", "its cursor cannot be stored; a restart would send records twice",
+		          LOG_S("sink.name", p->plan.name));
+	pulse_outside(&p->pulse, false);
+}
+
+static void move_cursor(struct pump *p)
+{
+	if (cursor_get(p->cursor) == p->finished)
+		return;
+	cursor_move(p->cursor, p->finished);
+	stat_set(&p->stats.cursor, p->finished);
+	bool full = journal_full(p->journal);
+	if (full)
+		settle_save(p, clock_mono_us()); /* space is freed behind what is stored */
+	if (p->urgent || full)
+		journal_wake(p->journal);
+}
+
+/* Finished batches at the front are passed. Behind one that takes long, neighbours that are finished become one, so
+ * that the list stays as short as what is with the sink. */
+void settle_finished(struct pump *p)
+{
+	while (p->first && p->first->finished) {
+		struct batch *b = p->first;
+		p->finished = b->last_sequence;
+		p->first = b->next;
+		if (!p->first)
+			p->last = NULL;
+		settle_keep(p, b);
+	}
+	for (struct batch *b = p->first; b; b = b->next)
+		while (b->finished && b->next && b->next->finished) {
+			struct batch *gone = b->next;
+			b->last_sequence = gone->last_sequence;
+			b->next = gone->next;
+			if (!b->next)
+				p->last = b;
+			settle_keep(p, gone);
+		}
+	if (!p->plan.sink->deferred)
+		move_cursor(p);
+}
+
+void sink_synced(struct sink_host *host)
+{
+	if (!host->pump->rewind) /* asked for and not done yet: what was finished until now is not to be believed */
+		move_cursor(host->pump);
+}
+
+void sink_rewind(struct sink_host *host)
+{
+	host->pump->rewind = true;
+}
+
+/* -- what became of a batch -- */
+
+void settle_back_off(struct pump *p, uint64_t least_ms)
+{
+	const struct sink_settings *s = p->plan.common;
+	int64_t now = clock_mono_us();
+	if (now >= p->quiet_until_us) /* batches that fail together make it longer once */
+		p->backoff_us = p->backoff_us ? p->backoff_us * 2 : s->backoff_min;
+	if (p->backoff_us > s->backoff_max)
+		p->backoff_us = s->backoff_max;
+	uint64_t wait = p->backoff_us / 2 + (uint64_t)rand_r(&p->random) % (p->backoff_us / 2 + 1);
+	if (least_ms * 1000 > wait)
+		wait = least_ms * 1000;
+	if (wait > s->backoff_max)
+		wait = s->backoff_max;
+	if (p->quiet_until_us < now + (int64_t)wait)
+		p->quiet_until_us = now + (int64_t)wait;
+}
+
+/* A record that was retried for longer than give_up_after is dead. */
+static bool given_up(const struct pump *p, const struct batch *b)
+{
+	return p->plan.common->give_up_after && b->attempt > 0 &&
+	       clock_mono_us() - b->submitted_us > (int64_t)p->plan.common->give_up_after;
+}
+
+static void bury(struct pump *p, struct batch *b)
+{
+	size_t buried = 0;
+	bool failed = false;
+	for (size_t i = 0; i < b->count && !failed; i++) {
+		struct batch_item *item = &b->items[i];
+		if (item->state != ITEM_DEAD)
+			continue;
+		failed =
+		    dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry) != GW_OK;
+		buried++;
+	}
+	if (buried == 0)
+		return;
+	if (failed || dead_sync(&p->dead)) {
+		for (size_t i = 0; i < b->count; i++)
+			if (b->items[i].state == ITEM_DEAD)
+				b->items[i].state = ITEM_RETRY; /* the sink will say it again */
+		return;
+	}
+	stat_add(&p->stats.dead, buried);
+	for (size_t i = 0; i < b->count; i++)
+		if (b->items[i].state == ITEM_DEAD) {
+			log_event(LOG_WARN, "sink", "refused records for good; they are in the dead letter file",
+			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.dead", buried),
+			          LOG_S("file.path", p->dead.path), LOG_S("error.message", b->items[i].reason));
+			return;
+		}
+}
+
+/* Whether the sink has all of it and said nothing else before: by far the most common word. */
+static bool is_done(const struct batch *b)
+{
+	unsigned other = 0;
+	for (size_t i = 0; i < b->count; i++)
+		other |= ((unsigned)b->items[i].state ^ ITEM_DONE) | (b->items[i].reason != NULL);
+	return other == 0;
+}
+
+/* Settles what is done or dead; what is to be tried again moves together and stays in the batch. */
+static void sift(struct pump *p, struct batch *b)
+{
+	size_t kept = 0, delivered = 0, bytes = 0;
+	bool over = given_up(p, b), told = false;
+	for (size_t i = 0; i < b->count; i++)
+		if (over && b->items[i].state != ITEM_DONE)
+			b->items[i].state = ITEM_DEAD;
+	bury(p, b);
+	for (size_t i = 0; i < b->count; i++) {
+		struct batch_item *item = &b->items[i];
+		if (item->state == ITEM_DONE || item->state == ITEM_DEAD) {
+			if (item->state == ITEM_DONE) {
+				delivered++;
+				bytes += record_size(item->entry);
+			}
+			item_forget(item);
+			continue;
+		}
+		struct batch_item keep = *item;
+		*item = (struct batch_item){0};
+		keep.state = ITEM_PENDING;
+		uint64_t left_out;
+		if (!told && keep.reason && (told = true) &&
+		    log_allow(&p->retry_log, clock_mono_us() / 1000, &left_out))
+			log_event(LOG_WARN, "sink", "could not take records now, will try again",
+			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.attempt", b->attempt + 1),
+			          LOG_S("error.message", keep.reason), LOG_N("sluice.left_out", left_out));
+		item_forget(&keep);
+		b->items[kept++] = keep;
+	}
+	b->count = kept;
+	b->bytes = b->entry_bytes = 0;
+	for (size_t i = 0; i < kept; i++) {
+		struct record r;
+		record_read(&r, b->items[i].entry);
+		b->bytes += r.json_len;
+		b->entry_bytes += r.size;
+	}
+	stat_add(&p->stats.delivered, delivered);
+	stat_add(&p->stats.delivered_bytes, bytes);
+}
+
+void batch_finish(struct batch *b)
+{
+	struct pump *p = b->pump;
+	assert(p->with_sink > 0);
+	p->with_sink--;
+	stat_sub(&p->stats.in_flight, b->count);
+	if (is_done(b)) {
+		stat_add(&p->stats.delivered, b->count);
+		stat_add(&p->stats.delivered_bytes, b->entry_bytes);
+		b->count = 0;
+	} else {
+		sift(p, b);
+	}
+	if (b->count > 0) {
+		stat_add(&p->stats.errors, 1);
+		stat_add(&p->stats.retried, b->count);
+		settle_back_off(p, b->retry_after_ms);
+		b->attempt++;
+		b->waiting = true;
+		p->waiting++;
+		return;
+	}
+	if (b->attempt > 0 || clock_mono_us() >= p->quiet_until_us)
+		p->backoff_us = 0;
+	histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);
+	b->finished = true;
+	batch_clear(b); /* its blocks are not kept while it waits for those in front of it */
+	settle_finished(p);
+}
