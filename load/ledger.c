@@ -272,12 +272,20 @@ static bool take_ranges(const cJSON *array, struct ledger_ranges *r, uint64_t se
 	return true;
 }
 
+/* As load/protocols.c has them; write_all relies on it. */
+static bool is_protocol(const cJSON *name)
+{
+	return cJSON_IsString(name) && *name->valuestring &&
+	       name->valuestring[strspn(name->valuestring, "abcdefghijklmnopqrstuvwxyz0123456789")] == '\0' &&
+	       strlen(name->valuestring) < sizeof(((struct ledger_device *)0)->protocol);
+}
+
 static bool take_device(struct ledger *l, const cJSON *line)
 {
 	const cJSON *name = cJSON_GetObjectItemCaseSensitive(line, "device");
 	const cJSON *protocol = cJSON_GetObjectItemCaseSensitive(line, "protocol");
 	const cJSON *qos = cJSON_GetObjectItemCaseSensitive(line, "qos");
-	if (!cJSON_IsString(name) || !cJSON_IsString(protocol) || !cJSON_IsNumber(qos) ||
+	if (!cJSON_IsString(name) || !is_protocol(protocol) || !cJSON_IsNumber(qos) ||
 	    ledger_find(l, name->valuestring, strlen(name->valuestring)))
 		return false;
 	struct ledger_device *d = ledger_device(l, name->valuestring, protocol->valuestring, qos->valueint);
@@ -295,8 +303,9 @@ static struct ledger *take_head(const cJSON *line)
 	if (!cJSON_IsNumber(version) || version->valueint != 1 || !cJSON_IsString(run) || !cJSON_IsString(target))
 		return NULL;
 	struct ledger *l = ledger_new(run->valuestring, target->valuestring);
-	if (l && cJSON_IsNumber(started))
-		l->started_us = (int64_t)started->valuedouble;
+	uint64_t us;
+	if (l && take_count(started, &us))
+		l->started_us = (int64_t)us;
 	if (l)
 		l->complete = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(line, "complete"));
 	return l;

@@ -24,7 +24,7 @@ struct search {
 	char base[512], index[512]; /* "http://host:9200", "telemetry-*" */
 };
 
-static size_t gather(char *data, size_t size, size_t count, void *context)
+static size_t gather(const char *data, size_t size, size_t count, void *context)
 {
 	struct answer *a = context;
 	size_t len = size * count;
@@ -49,6 +49,9 @@ static enum gw_err ask(struct search *s, const char *path, const char *body, str
 	long status = 0;
 	snprintf(url, sizeof(url), "%s/%s", s->base, path);
 	s->answer.len = 0;
+	gather("", 1, 0, &s->answer); /* an answer without a body is an empty text */
+	if (!s->answer.text)
+		return why_set(why, GW_NOMEM, "%s: out of memory", url);
 	curl_easy_setopt(s->curl, CURLOPT_URL, url);
 	curl_easy_setopt(s->curl, CURLOPT_POSTFIELDS, body);
 	curl_easy_setopt(s->curl, CURLOPT_ERRORBUFFER, text);
@@ -59,7 +62,7 @@ static enum gw_err ask(struct search *s, const char *path, const char *body, str
 	curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 200)
 		return why_set(why, status == 404 ? GW_CONFIG : GW_IO, "%s: status %ld: %.300s", url, status,
-		               s->answer.text ? s->answer.text : "");
+		               s->answer.text);
 	return GW_OK;
 }
 

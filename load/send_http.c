@@ -73,6 +73,18 @@ struct answer {
 	bool close;
 };
 
+/* A number of at most 18 digits, none of them from `end` on: what was read has no terminator. Returns where it ends; NULL:
+ * there is none. */
+static const char *read_number(const char *at, const char *end, uint64_t *out)
+{
+	const char *from = at;
+	uint64_t v = 0;
+	while (at < end && *at >= '0' && *at <= '9' && at - from < 18)
+		v = v * 10 + (uint64_t)(*at++ - '0');
+	*out = v;
+	return at > from ? at : NULL;
+}
+
 /* The value of a header; NULL: it is not there. */
 static const char *header(const struct answer *a, const char *name)
 {
@@ -92,6 +104,12 @@ static const char *header(const struct answer *a, const char *name)
 	return NULL;
 }
 
+static int hex_digit(char c)
+{
+	const char *all = "0123456789abcdef0123456789ABCDEF", *at = c ? strchr(all, c) : NULL;
+	return at ? (int)((at - all) % 16) : -1;
+}
+
 /* The end of a chunked body (RFC 9112 section 7.1); 0: it is not whole; SIZE_MAX: it is none. */
 static size_t chunks_end(const char *in, size_t len)
 {
@@ -99,9 +117,10 @@ static size_t chunks_end(const char *in, size_t len)
 		const char *line = memchr(in + at, '\n', len - at);
 		if (!line)
 			return len - at > 100 ? SIZE_MAX : 0;
-		char *end;
-		unsigned long n = strtoul(in + at, &end, 16);
-		if (end == in + at || n > 1u << 30)
+		size_t n = 0, digits = 0;
+		for (int d; digits < 9 && (d = hex_digit(in[at + digits])) >= 0; digits++)
+			n = n << 4 | (size_t)d; /* the line's end is no digit */
+		if (digits == 0 || n > 1u << 30)
 			return SIZE_MAX;
 		at = (size_t)(line - in) + 1;
 		if (at + n + 2 > len)
@@ -116,14 +135,15 @@ static size_t chunks_end(const char *in, size_t len)
 static int read_answer(const char *in, size_t len, struct answer *a)
 {
 	const char *end = memmem(in, len, "\r\n\r\n", 4), *value;
+	uint64_t number;
 	if (len >= 9 && memcmp(in, "HTTP/1.", 7) != 0)
 		return -1;
 	if (!end)
 		return 0;
 	const char *line_end = memchr(in, '\n', len);
-	if (line_end - in < 13)
+	if (line_end - in < 13 || read_number(in + 9, in + 12, &number) != in + 12)
 		return -1;
-	a->status = (unsigned)strtoul(in + 9, NULL, 10);
+	a->status = (unsigned)number;
 	a->head = line_end + 1;
 	a->head_len = end + 2 > a->head ? (size_t)(end + 2 - a->head) : 0;
 	a->body = end + 4;
@@ -138,8 +158,10 @@ static int read_answer(const char *in, size_t len, struct answer *a)
 			return n == 0 ? 0 : -1;
 		a->body_len = n;
 	} else if ((value = header(a, "Content-Length"))) {
-		a->body_len = strtoul(value, NULL, 10);
-		if (a->body_len > behind)
+		if (!read_number(value, end, &number))
+			return -1;
+		a->body_len = number;
+		if (number > behind)
 			return 0;
 	} else {
 		return -1; /* a body until the end of the connection is nothing for keep-alive */
@@ -152,36 +174,32 @@ static int read_answer(const char *in, size_t len, struct answer *a)
 static bool member(const char *in, const char *end, const char *name, uint64_t *out, const char **behind)
 {
 	const char *at = in < end ? memmem(in, (size_t)(end - in), name, strlen(name)) : NULL;
-	if (!at)
-		return false;
-	char *stop;
-	at += strlen(name);
-	*out = strtoull(at, &stop, 10);
-	*behind = stop;
-	return stop > at;
+	*behind = at ? read_number(at + strlen(name), end, out) : NULL;
+	return *behind != NULL;
 }
 
 static void take_report(struct connection *c, const struct answer *a)
 {
-	const char *at = a->body, *end = at + a->body_len, *reason;
+	const char *at, *end = a->body + a->body_len, *reason, *quote;
 	uint64_t from = c->base, next = c->base, until = c->next, rejected = 0, listed = 0, line;
 	char words[80];
-	if (!member(at, end, "\"rejected_count\":", &rejected, &at))
+	if (!member(a->body, end, "\"rejected_count\":", &rejected, &at))
 		rejected = 0;
 	for (at = a->body; rejected > 0 && member(at, end, "\"line\":", &line, &at) && line >= 1; listed++) {
 		uint64_t number = from + line - 1;
 		if (number >= until)
 			break;
 		reason = memmem(at, (size_t)(end - at), "\"reason\":\"", 10);
-		int len = reason ? (int)strcspn(reason + 10, "\"") : 0;
+		quote = reason ? memchr(reason + 10, '"', (size_t)(end - reason) - 10) : NULL;
+		int len = quote ? (int)(quote - reason) - 10 : 0;
 		connection_acked(c, next, number);
-		if (reason && len == 4 && !memcmp(reason + 10, "full", 4)) {
+		if (len == 4 && !memcmp(reason + 10, "full", 4)) {
 			worker_error(c->worker, LOAD_BUSY, "line %llu of a batch: full", (unsigned long long)line);
 			connection_repeat(c, 1000000);
 			return;
 		}
 		snprintf(words, sizeof(words), "line %llu of a batch: %.*s", (unsigned long long)line,
-		         len < 40 ? len : 40, reason ? reason + 10 : "");
+		         len < 40 ? len : 40, quote ? reason + 10 : "");
 		connection_rejected(c, number, number + 1, LOAD_REJECTED, words);
 		next = number + 1;
 	}
@@ -202,7 +220,9 @@ static void take_answer(struct connection *c, const struct answer *a)
 		return;
 	}
 	const char *after = header(a, "Retry-After");
-	uint64_t pause = after ? strtoul(after, NULL, 10) : 1;
+	uint64_t pause = 1; /* also when Retry-After is a date */
+	if (after && !read_number(after, a->body, &pause))
+		pause = 1;
 	snprintf(words, sizeof(words), "HTTP %u %.*s", a->status, (int)(a->body_len < 100 ? a->body_len : 100),
 	         a->body);
 	if (a->status == 429 || a->status == 408 || a->status >= 500) {
@@ -216,22 +236,29 @@ static void take_answer(struct connection *c, const struct answer *a)
 
 static size_t take(struct connection *c, const uint8_t *in, size_t len)
 {
-	struct answer a;
-	int r = read_answer((const char *)in, len, &a);
-	if (r < 0 || (r > 0 && c->base == c->next)) {
-		connection_lost(c, LOAD_PROTOCOL, "%s: %.*s", r < 0 ? "no answer of HTTP/1.1" : "an answer to nothing",
-		                (int)(len < 80 ? len : 80), (const char *)in);
-		return len;
+	struct answer a = {.status = 0};
+	size_t used = 0;
+	while (a.status < 200 && used < len) { /* behind an interim answer (RFC 9110 section 15.2) comes the real one */
+		const char *at = (const char *)in + used;
+		size_t left = len - used;
+		int r = read_answer(at, left, &a);
+		if (r == 0)
+			return used;
+		if (r < 0 || c->base == c->next) {
+			connection_lost(c, LOAD_PROTOCOL, "%s: %.*s",
+			                r < 0 ? "no answer of HTTP/1.1" : "an answer to nothing",
+			                (int)(left < 80 ? left : 80), at);
+			return len;
+		}
+		used += a.whole;
 	}
-	if (r == 0)
-		return 0;
 	if (a.status >= 200)
 		take_answer(c, &a);
 	if (a.close) {
 		connection_again(c);
 		return len;
 	}
-	return a.whole;
+	return used;
 }
 
 static bool closed(struct connection *c) /* between two requests a server may do that (RFC 9112 section 9.5) */

@@ -266,7 +266,10 @@ def test_bomb_is_refused_and_takes_no_memory(gateway):
                 problem(answer, 413, "unpacked-too-large")
             answer = c.post("/v1/telemetry/d", content=bombs[2][1], headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
             assert answer.status_code in (400, 413)
-        assert gw.memory() - before < 48 << 20  # each would be 64 MiB; sanitizers keep freed memory for a while
+        # each would be 64 MiB; sanitizers keep freed memory for a while
+        with open(f"/proc/{gw.pid}/maps") as maps:
+            most = (48 if "san.so" in maps.read() else 4) << 20
+        assert gw.memory() - before < most
         assert c.post("/v1/telemetry/d", content=b"1").status_code == 204
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -629,6 +630,53 @@ def test_many_client_identifiers_leave_nothing_behind(sluice):
         wait_until(lambda: gw.metrics().sum("sluice_connections", listener="mqtt") == 0)
         sizes.append(plain_memory(gw))
     assert sizes[3] - sizes[1] < 1 << 20, sizes
+
+
+def test_open_qos_2_identifiers_of_many_clients_cost_little(sluice):
+    """100 clients hold all the identifiers they may hold open; each is remembered across a crash as well."""
+    gw = sluice(mqtt(receive_maximum=1024) | {"journal": {"max_state": "2MiB"}})
+    Raw(gw, "first").send(publish("t", "x", qos=2, mid=1)).expect(pubrec(1)).close()
+    before, raws = plain_memory(gw), []
+    for n in range(100):
+        raws.append(Raw(gw, f"client-{n}", clean=False))
+        raws[-1].send(*[publish("t", "x", qos=2, mid=mid) for mid in range(1, 1025)]).expect(*[pubrec(mid) for mid in range(1, 1025)])
+    grown = plain_memory(gw) - before
+    print(f"{grown / 102400:.0f} bytes an identifier")
+    assert grown < 16 << 20, f"{grown / 102400:.0f} bytes an identifier"
+    for raw in raws:
+        raw.send(publish("t", "x", qos=2, mid=2000)).expect_closed()
+    assert gw.metrics().sum("sluice_journal_state_bytes") <= 2 << 20
+
+
+def test_a_hundred_thousand_topics_and_devices_leave_nothing_behind(sluice):
+    gw = sluice(mqtt(max_unacked=1024) | {"journal": {"tail_memory": "1MiB", "segment": "4MiB"}})
+    raw, sizes, each = Raw(gw), [], 500
+    for start in range(0, 100_000, each):
+        mids = range(start % 60000 + 1, start % 60000 + 1 + each)
+        raw.send(*[publish(f"devices/device-{start + mid}/topic-{start + mid}", "1", qos=1, mid=mid) for mid in mids])
+        raw.expect(*[puback(mid) for mid in mids])
+        if start % 20_000 == 20_000 - each:
+            sizes.append(plain_memory(gw))
+    assert sizes[-1] - sizes[1] < 1 << 20, sizes
+    raw.close()
+
+
+def test_devices_are_not_taken_for_silent_while_the_gateway_itself_stood_still(sluice):
+    """Their pings of that time lie in the sockets; a keep-alive that ran out meanwhile is nobody's fault."""
+    gw = sluice(mqtt(keep_alive_max="1s"))
+    raws = [Raw(gw, f"dev-{n}", keep_alive=1) for n in range(50)]
+    gw.signal(signal.SIGSTOP)
+    start = time.monotonic()
+    try:
+        for raw in raws:
+            raw.send(PINGREQ)
+        wait_until(lambda: time.monotonic() - start > 4, what="more than the keep-alive and a half")
+    finally:
+        gw.signal(signal.SIGCONT)
+    for raw in raws:
+        raw.expect(PINGRESP).send(publish("t", "1", qos=1, mid=7)).expect(puback(7))
+    assert gw.metrics().sum("sluice_connections", listener="mqtt") == 50
+    assert gw.metrics().sum("sluice_messages_refused_total", listener="mqtt", reason="timeout") == 0
 
 
 def test_random_bytes_never_hurt(one):

@@ -144,6 +144,8 @@ static void what_is_no_ledger_is_refused_with_its_line(void **state)
 	     "line 2"},
 	    {"HEAD{\"device\":\"d\",\"protocol\":\"tcp\",\"qos\":-1,\"sent\":9,\"acked\":[[3]],\"resent\":[]}\n",
 	     "line 2"},
+	    {"HEAD{\"device\":\"d\",\"protocol\":\"t\\\"\",\"qos\":-1,\"sent\":9,\"acked\":[],\"resent\":[]}\n",
+	     "line 2"},
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		char path[] = "/tmp/sluice-ledger-XXXXXX";

@@ -1,6 +1,8 @@
 /* HTTP as the load tester speaks it. */
 #include "test/unit/load_world.h"
 
+#include "test/unit/guard.h"
+
 static void batch_of_3(struct load_plan *p)
 {
 	p->batch = 3;
@@ -142,6 +144,57 @@ static void what_is_no_answer_ends_the_connection(void **state)
 	}
 }
 
+/* What is read has no terminator: numbers and words end where the answer does. */
+static void a_report_without_an_end_is_read_no_further_than_it_goes(void **state)
+{
+	(void)state;
+	static const char *const reports[] = {"{\"rejected_count\":2", "{\"rejected_count\":2,\"line\":2",
+	                                      "{\"rejected_count\":2,\"line\":2,\"reason\":\"full"};
+	for (size_t i = 0; i < sizeof(reports) / sizeof(reports[0]); i++) {
+		struct world w;
+		uint8_t out[65536];
+		char text[200];
+		world_open(&w, "http://127.0.0.1", batch_of_3);
+		world_sent(&w, out);
+		int len = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+		                   strlen(reports[i]), reports[i]);
+		world_answer(&w, guard_copy(text, (size_t)len), (size_t)len, 0);
+		assert_int_equal(w.worker.counts.errors[LOAD_BUSY], 0);
+		assert_true(w.worker.counts.acknowledged <= 1);
+		world_close(&w);
+	}
+}
+
+static void an_interim_answer_is_passed_over(void **state)
+{
+	(void)state;
+	static const char both[] = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+	for (size_t cut = 0; cut < strlen(both); cut++) {
+		struct world w;
+		uint8_t out[65536];
+		world_open(&w, "http://127.0.0.1", NULL);
+		world_sent(&w, out);
+		answer(&w, both, cut);
+		assert_int_equal(w.worker.counts.acknowledged, 1);
+		assert_int_equal(world_errors(&w), 0);
+		world_close(&w);
+	}
+}
+
+static void a_date_to_retry_after_is_a_second(void **state)
+{
+	(void)state;
+	struct world w;
+	uint8_t out[65536];
+	world_open(&w, "http://127.0.0.1", NULL);
+	world_sent(&w, out);
+	answer(&w, "HTTP/1.1 503 Busy\r\nRetry-After: Fri, 27 Nov 2026 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n", 0);
+	assert_int_equal(world_sent(&w, out), 0);
+	w.worker.now_us += 1000001;
+	assert_true(world_sent(&w, out) > 0);
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -152,6 +205,9 @@ int main(void)
 	    cmocka_unit_test(from_a_full_line_on_it_is_sent_again_after_a_pause),
 	    cmocka_unit_test(more_rejections_than_are_listed_acknowledge_nothing_behind_the_list),
 	    cmocka_unit_test(what_is_no_answer_ends_the_connection),
+	    cmocka_unit_test(a_report_without_an_end_is_read_no_further_than_it_goes),
+	    cmocka_unit_test(an_interim_answer_is_passed_over),
+	    cmocka_unit_test(a_date_to_retry_after_is_a_second),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
