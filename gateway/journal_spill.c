@@ -111,7 +111,7 @@ static bool go_to_disk(struct journal *j, const char *why)
 	atomic_store_explicit(&j->rests, false, memory_order_relaxed);
 	/* Without its cursors what was delivered out of memory would look like a gap: then everything stays in memory, and
 	 * unacknowledged, until they can be stored. */
-	if (clock_mono_us() < j->spill_next_us)
+	if (clock_mono_us() < j->spill_next_us && !atomic_load(&j->stopping)) /* there is no later try */
 		return true;
 	/* Looked at before they are stored: what a cursor passes afterwards is written all the same, or there would be a gap
 	 * behind the stored one. */
