@@ -10,6 +10,7 @@
 #include "gateway/record.h"
 
 struct pump;
+struct track;
 
 enum item_state {
 	ITEM_PENDING = 0, /* the sink has not said anything: counts as RETRY when the batch is finished */
@@ -33,8 +34,12 @@ struct batch {
 	uint64_t
 	    retry_after_ms; /* set by the sink: not before that long (HTTP Retry-After); 0: the pump's own back-off */
 	void *own;          /* the sink's, while it has the batch */
+	bool earlier; /* it begins with a record from before the start of this process: an earlier one may have sent it
+	               */
+	bool resumes; /* it begins where an earlier process may have left off sending */
 	/* the rest is the pump's */
 	struct pump *pump;
+	struct track *track;
 	struct batch *next;
 	void *blocks;
 	size_t entry_bytes; /* of the items' entries */

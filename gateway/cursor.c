@@ -13,20 +13,53 @@
 #define SLOT 4096u
 static const char magic[8] = "SLCURSR1";
 
-static bool slot_read(const uint8_t *slot, uint64_t *count, uint64_t *sequence)
+#define AHEAD 96u /* offset of the stretches */
+
+/* What a slot says. */
+struct content {
+	uint64_t count, sequence;
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	size_t ahead_count;
+};
+
+/* Stretches are taken whole or not at all: without them records come again, which is always allowed. */
+static void ahead_read(const uint8_t *slot, struct content *out)
+{
+	size_t n = bytes_get(slot + AHEAD, 4);
+	uint64_t above = out->sequence;
+	out->ahead_count = 0;
+	if (n > CURSOR_AHEAD_MAX)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t *at = slot + AHEAD + 4 + i * 16;
+		struct cursor_stretch s = {bytes_get(at, 8), bytes_get(at + 8, 8)};
+		if (s.to <= above)
+			continue; /* the cursor has passed it */
+		s.from = s.from <= above ? above + 1 : s.from;
+		if (s.from > s.to) {
+			out->ahead_count = 0;
+			return;
+		}
+		out->ahead[out->ahead_count++] = s;
+		above = s.to;
+	}
+}
+
+static bool slot_read(const uint8_t *slot, struct content *out)
 {
 	if (memcmp(slot, magic, sizeof(magic)) != 0 || bytes_get(slot + 8, 4) != crc32c(0, slot + 12, SLOT - 12) ||
 	    bytes_get(slot + 12, 4) != 1)
 		return false;
-	*count = bytes_get(slot + 16, 8);
-	*sequence = bytes_get(slot + 24, 8);
+	out->count = bytes_get(slot + 16, 8);
+	out->sequence = bytes_get(slot + 24, 8);
+	ahead_read(slot, out);
 	return true;
 }
 
 enum slots { SLOTS_NEW, SLOTS_DAMAGED, SLOTS_GOOD, SLOTS_UNREAD };
 
 /* The newer of the two slots. */
-static enum slots slots_read(const struct disk *d, int fd, uint64_t *count, uint64_t *sequence)
+static enum slots slots_read(const struct disk *d, int fd, struct content *out)
 {
 	uint8_t slots[2 * SLOT] = {0};
 	bool found = false, empty = true;
@@ -35,10 +68,9 @@ static enum slots slots_read(const struct disk *d, int fd, uint64_t *count, uint
 	for (size_t i = 0; i < sizeof(slots) && empty; i++)
 		empty = slots[i] == 0;
 	for (size_t i = 0; i < 2; i++) {
-		uint64_t c, s;
-		if (slot_read(slots + i * SLOT, &c, &s) && (!found || c > *count)) {
-			*count = c;
-			*sequence = s;
+		struct content c;
+		if (slot_read(slots + i * SLOT, &c) && (!found || c.count > out->count)) {
+			*out = c;
 			found = true;
 		}
 	}
@@ -54,10 +86,16 @@ static enum gw_err slot_write(struct cursor *c, uint64_t sequence)
 	bytes_put(slot + 24, sequence, 8);
 	slot[32] = (uint8_t)strlen(c->name);
 	memcpy(slot + 33, c->name, strlen(c->name));
+	bytes_put(slot + AHEAD, c->ahead_count, 4);
+	for (size_t i = 0; i < c->ahead_count; i++) {
+		bytes_put(slot + AHEAD + 4 + i * 16, c->ahead[i].from, 8);
+		bytes_put(slot + AHEAD + 12 + i * 16, c->ahead[i].to, 8);
+	}
 	bytes_put(slot + 8, crc32c(0, slot + 12, SLOT - 12), 4);
 	if (c->disk->write(c->disk, c->fd, slot, SLOT, (c->count + 1) % 2 * SLOT) || c->disk->sync(c->disk, c->fd))
 		return GW_IO;
 	c->count++;
+	c->ahead_changed = false;
 	atomic_store_explicit(&c->saved, sequence, memory_order_seq_cst);
 	return GW_OK;
 }
@@ -83,15 +121,18 @@ enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *d
 		why_set(why, GW_IO, "cursor %s: open %s: %s", name, c->path, strerror(-c->fd));
 		goto failed;
 	}
-	uint64_t saved;
-	switch (slots_read(disk, c->fd, &c->count, &saved)) {
+	struct content saved = {0};
+	switch (slots_read(disk, c->fd, &saved)) {
 	case SLOTS_UNREAD:
 		why_set(why, GW_IO, "cursor %s: %s cannot be read: the disk failed", name, c->path);
 		goto failed;
 	case SLOTS_GOOD:
 		*existed = true;
-		atomic_init(&c->saved, saved);
-		atomic_init(&c->sequence, saved);
+		c->count = saved.count;
+		c->ahead_count = saved.ahead_count;
+		memcpy(c->ahead, saved.ahead, sizeof(c->ahead));
+		atomic_init(&c->saved, saved.sequence);
+		atomic_init(&c->sequence, saved.sequence);
 		return GW_OK;
 	case SLOTS_DAMAGED: /* it was somewhere: behind everything only repeats, anything else could lose */
 		log_event(LOG_ERROR, "journal", "a cursor is damaged; its sink starts with the oldest record",
@@ -111,6 +152,19 @@ failed:
 	return GW_IO;
 }
 
+void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size_t count)
+{
+	if (!c->disk)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->ahead_changed |=
+	    count != c->ahead_count || (count > 0 && memcmp(ahead, c->ahead, count * sizeof(*ahead)) != 0);
+	if (count > 0)
+		memcpy(c->ahead, ahead, count * sizeof(*ahead));
+	c->ahead_count = count;
+	pthread_mutex_unlock(&c->lock);
+}
+
 enum gw_err cursor_save(struct cursor *c)
 {
 	enum gw_err err = GW_OK;
@@ -118,7 +172,7 @@ enum gw_err cursor_save(struct cursor *c)
 		return GW_OK;
 	pthread_mutex_lock(&c->lock);
 	uint64_t sequence = cursor_get(c);
-	if (sequence != atomic_load_explicit(&c->saved, memory_order_relaxed))
+	if (c->ahead_changed || sequence != atomic_load_explicit(&c->saved, memory_order_relaxed))
 		err = slot_write(c, sequence);
 	pthread_mutex_unlock(&c->lock);
 	return err;
@@ -137,12 +191,13 @@ void cursor_close(struct cursor *c)
 
 enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *sequence)
 {
-	uint64_t count;
+	struct content content;
 	int fd = disk->open(disk, path, DISK_READ);
 	if (fd < 0)
 		return GW_IO;
-	bool good = slots_read(disk, fd, &count, sequence) == SLOTS_GOOD;
-
+	bool good = slots_read(disk, fd, &content) == SLOTS_GOOD;
+	if (good)
+		*sequence = content.sequence;
 	disk->close(disk, fd);
 	return good ? GW_OK : GW_IO;
 }

@@ -8,6 +8,9 @@
  *	16  u64 count: the slot with the higher count is newer
  *	24  u64 sequence
  *	32  u8  length of the name, then the name (at most 63 bytes)
+ *	96  u32 number n of stretches, at most 16
+ *	100 n times u64 first, u64 last sequence of a stretch above `sequence` that the sink has, too; in order, apart
+ * Programs that do not know the stretches send what is in them again.
  * A torn write spoils at most the older slot. */
 #ifndef SLUICE_GATEWAY_CURSOR_H
 #define SLUICE_GATEWAY_CURSOR_H
@@ -21,14 +24,23 @@
 #include "gateway/error.h"
 
 #define CURSOR_NAME_MAX 63u
+#define CURSOR_AHEAD_MAX 16u
+
+/* Records above the cursor that are settled, too. */
+struct cursor_stretch {
+	uint64_t from, to;
+};
 
 struct cursor {
 	char name[CURSOR_NAME_MAX + 1];
 	const struct disk *disk; /* NULL: kept in memory only */
 	char *path;              /* owned */
 	int fd;
-	pthread_mutex_t lock;      /* guards the file and count: pump and journal store it */
-	uint64_t count;            /* of the file */
+	pthread_mutex_t lock;                          /* guards the file and count: pump and journal store it */
+	uint64_t count;                                /* of the file */
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX]; /* also under lock, once threads run */
+	size_t ahead_count;
+	bool ahead_changed;        /* since the file was written */
 	_Atomic uint64_t sequence; /* the pump moves it, the journal reads it to settle `delivered` */
 	_Atomic uint64_t saved;    /* what the file says; the pump stores it, the journal reads it to free space */
 };
@@ -39,7 +51,10 @@ struct cursor {
  * GW_OK | GW_IO (also when it cannot be read) | GW_NOMEM, with why. With disk == NULL it is kept in memory. */
 enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *dir, const char *name, uint64_t start,
                         bool *existed, struct why *why);
-/* cursor_save writes and syncs the sequence if it has moved since the last save. GW_OK | GW_IO (the old one stays
+/* cursor_set_ahead says what is settled above the cursor, for the next cursor_save; what the cursor has passed by then
+ * does no harm. In order, not touching; at most CURSOR_AHEAD_MAX. Any thread. */
+void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size_t count);
+/* cursor_save writes and syncs the sequence if it or what is ahead has changed since the last save. GW_OK | GW_IO (the old one stays
  * good). Any thread. */
 enum gw_err cursor_save(struct cursor *c);
 void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct */

@@ -94,6 +94,19 @@ static bool beyond_this_machine(const struct listener_plan *l)
 	       strcmp(a->host, "localhost") != 0;
 }
 
+/* What is delivered ahead of the cursor is not told to anybody who waits for the sink. */
+static bool waits_for_replay(const struct gateway_plan *plan, const struct listener_settings *c)
+{
+	bool waits = false;
+	for (size_t i = 0; i < plan->sink_count; i++) {
+		bool named = c->delivered_to.count == 0;
+		for (size_t k = 0; k < c->delivered_to.count; k++)
+			named |= strcmp(c->delivered_to.items[k], plan->sinks[i].name) == 0;
+		waits |= named && plan->sinks[i].common->replay_order == REPLAY_LIVE_FIRST;
+	}
+	return waits;
+}
+
 enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct listener_plan *l, struct why *why)
 {
 	const struct listener_settings *c = l->common;
@@ -111,6 +124,12 @@ enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct
 		if (!find_sink(plan, c->delivered_to.items[i]))
 			return why_set(why, GW_CONFIG, "delivered_to: there is no sink named \"%s\"",
 			               c->delivered_to.items[i]);
+	if (c->ack == ACK_DELIVERED && waits_for_replay(plan, c))
+		return why_set(
+		    why, GW_CONFIG,
+		    "ack: \"delivered\" waits for a sink with replay_order live_first: after an outage its devices "
+		    "would wait until all that gathered is there; use replay_order: oldest_first, or name other "
+		    "sinks in delivered_to");
 	for (size_t i = 0; i < c->include.count; i++)
 		if (strcmp(c->include.items[i], "source") != 0 && strcmp(c->include.items[i], "content_type") != 0)
 			return why_set(why, GW_CONFIG, "include: \"%s\"; allowed: source, content_type",

@@ -9,6 +9,7 @@
 #include "gateway/pump_parts.h"
 
 static const char *const froms[] = {"oldest", "now", NULL};
+static const char *const orders[] = {[REPLAY_OLDEST_FIRST] = "oldest_first", [REPLAY_LIVE_FIRST] = "live_first", NULL};
 
 const struct setting sink_settings[] = {
     SETTING_CHOICES(
@@ -25,6 +26,13 @@ const struct setting sink_settings[] = {
     SETTING(
         struct sink_settings, give_up_after, SETTING_DURATION, "0", 0, 3.2e15,
         "A record that the sink could not take for that long becomes a dead letter; 0: never, the journal holds it."),
+    SETTING_CHOICES(struct sink_settings, replay_order, "oldest_first", orders,
+                    "After an outage or a start: everything in its order, or new records at once and what gathered "
+                    "behind them."),
+    SETTING(struct sink_settings, replay_rate, SETTING_INT, "0", 0, 100000000,
+            "Records a second of what gathered during an outage or was there at the start; 0: no limit."),
+    SETTING(struct sink_settings, replay_after, SETTING_DURATION, "5s", 0, 3.6e9,
+            "A sink that was in trouble for less long had no outage."),
     SETTING(struct sink_settings, dead_letters, SETTING_STRING, NULL, 0, 0,
             "File for records that the sink refuses for good; else DATA/dead/NAME.ndjson."),
     SETTINGS_END,
@@ -62,13 +70,13 @@ enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct jo
 	    dead_init(&p->dead, disk, plan->common->dead_letters ? plan->common->dead_letters : path, plan->name))
 		err = why_set(why, GW_NOMEM, "out of memory or file descriptors");
 	else if (!(err = journal_add_cursor(j, plan->name, plan->common->from == 1, &p->cursor, why))) {
-		p->finished = cursor_get(p->cursor);
-		p->sequence = p->finished + 1;
 		memcpy(p->state, plan->settings, plan->sink->size);
 		stat_set(&p->stats.up, 1);
-		err = plan->sink->open(p->state, &p->host, why);
+		if (!(err = replay_open(p, why)))
+			err = plan->sink->open(p->state, &p->host, why);
 	}
-	if (!err && (journal_reader_open(j, &p->reader) || journal_add_reader(j, fd, &p->sleeping)))
+	if (!err && (journal_reader_open(j, &p->live.reader) || journal_reader_open(j, &p->replay.reader) ||
+	             journal_add_reader(j, fd, &p->sleeping)))
 		err = why_set(why, GW_NOMEM, "out of memory");
 	if (err) {
 		pump_close(p);
@@ -103,24 +111,30 @@ bool pump_join(struct pump *p)
 	return p->has_all;
 }
 
+static void track_close(struct track *t)
+{
+	while (t->first) {
+		struct batch *b = t->first;
+		t->first = b->next;
+		settle_free(b);
+	}
+	block_release(t->block);
+	journal_reader_close(t->reader);
+}
+
 void pump_close(struct pump *p)
 {
 	if (!p)
 		return;
 	if (p->state)
 		p->plan.sink->close(p->state);
-	while (p->first) {
-		struct batch *b = p->first;
-		p->first = b->next;
-		settle_free(b);
-	}
+	track_close(&p->live);
+	track_close(&p->replay);
 	while (p->spare) {
 		struct batch *b = p->spare;
 		p->spare = b->next;
 		settle_free(b);
 	}
-	block_release(p->block);
-	journal_reader_close(p->reader);
 	dead_fini(&p->dead);
 	if (p->host.wake_fd >= 0)
 		close(p->host.wake_fd);
@@ -131,12 +145,24 @@ void pump_close(struct pump *p)
 
 /* -- for others -- */
 
+/* Under lock: notes when an outage begins and ends. */
+static void note_outage(struct pump *p, bool trouble)
+{
+	int64_t now = clock_mono_us();
+	if (!trouble && p->down_us && now - p->down_us >= (int64_t)p->plan.common->replay_after)
+		atomic_store_explicit(&p->back, true, memory_order_relaxed);
+	if (!trouble || !p->down_us)
+		p->down_us = trouble ? now : 0;
+}
+
 void sink_state(struct sink_host *host, const char *text)
 {
 	struct pump *p = host->pump;
 	pthread_mutex_lock(&p->lock);
 	bool changed = strcmp(p->state_text, text ? text : "") != 0;
 	snprintf(p->state_text, sizeof(p->state_text), "%s", text ? text : "");
+	if (changed)
+		note_outage(p, text != NULL);
 	pthread_mutex_unlock(&p->lock);
 	if (!changed)
 		return;

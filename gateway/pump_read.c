@@ -1,31 +1,40 @@
 /* From the journal into batches. */
 #include "gateway/pump_parts.h"
 
-/* Makes p->entry the record at p->sequence; false: there is none yet. */
-static bool next_entry(struct pump *p)
+/* Makes t->entry the record at t->sequence; false: there is none yet, or none of the track's. */
+static bool next_entry(struct pump *p, struct track *t)
 {
-	while (!p->block || p->sequence > block_last(p->block)) {
-		block_release(p->block);
-		p->block = NULL;
-		bool there = journal_last(p->journal) >= p->sequence;
+	while (!t->block || t->sequence > block_last(t->block)) {
+		block_release(t->block);
+		t->block = NULL;
+		if (t->sequence > t->end)
+			return false;
+		bool there = journal_last(p->journal) >= t->sequence;
 		pulse_outside(&p->pulse, true);
-		enum gw_err err = journal_read(p->reader, p->sequence, &p->block);
+		enum gw_err err = journal_read(t->reader, t->sequence, &t->block);
 		pulse_outside(&p->pulse, false);
-		p->stuck = err && there;
+		t->stuck = err && there;
 		uint64_t left_out;
-		if (p->stuck && log_allow(&p->read_log, clock_mono_us() / 1000, &left_out))
+		if (t->stuck && log_allow(&p->read_log, clock_mono_us() / 1000, &left_out))
 			log_event(LOG_ERROR, "sink", "cannot read the journal, will try again",
-			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.journal.sequence", p->sequence));
+			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.journal.sequence", t->sequence));
 		if (err)
 			return false;
-		p->entry = block_entries(p->block);
-		uint64_t at = p->block->first;
-		if (p->sequence < at)
-			p->sequence = at; /* a damaged range was passed over, and counted by the reader */
-		for (; at < p->sequence; at++)
-			p->entry += record_size(p->entry);
+		t->entry = block_entries(t->block);
+		uint64_t at = t->block->first;
+		if (t->sequence < at)
+			t->sequence = at; /* a damaged range was passed over, and counted by the reader */
+		for (; at < t->sequence; at++)
+			t->entry += record_size(t->entry);
 	}
-	return true;
+	return t->sequence <= t->end;
+}
+
+void read_from(struct track *t, uint64_t sequence)
+{
+	block_release(t->block);
+	t->block = NULL;
+	t->sequence = sequence;
 }
 
 static bool lean_on(struct batch *b, struct block *block)
@@ -51,18 +60,18 @@ static inline void ask_ahead(const uint8_t *entry, uint32_t size)
 }
 
 /* Adds records of one block to the batch; true: no more of them fit. */
-static bool fill_from_block(struct pump *p, struct batch *b)
+static bool fill_from_block(struct pump *p, struct track *t, struct batch *b)
 {
-	const struct sink_settings *s = p->plan.common;
-	const uint8_t *entry = p->entry;
-	uint64_t sequence = p->sequence, last = block_last(p->block);
+	const uint8_t *entry = t->entry;
+	uint64_t sequence = t->sequence, last = block_last(t->block), most_bytes = p->plan.common->batch_bytes;
 	bool full = false;
+	last = last < t->end ? last : t->end;
 	for (; sequence <= last; sequence++) {
 		uint32_t size = record_size(entry), json_len = record_json_len(entry);
 		ask_ahead(entry, size);
 		if (record_kind(entry) == p->kind) {
-			full = b->count == (size_t)s->batch_records ||
-			       (b->count > 0 && b->bytes + json_len > s->batch_bytes) || !lean_on(b, p->block);
+			full = b->count == t->most || (b->count > 0 && b->bytes + json_len > most_bytes) ||
+			       !lean_on(b, t->block);
 			if (full)
 				break;
 			b->items[b->count++] = (struct batch_item){.entry = entry, .sequence = sequence};
@@ -71,26 +80,26 @@ static bool fill_from_block(struct pump *p, struct batch *b)
 		}
 		entry += size;
 	}
-	if (sequence > p->sequence)
+	if (sequence > t->sequence)
 		b->last_sequence = sequence - 1;
-	p->entry = entry;
-	p->sequence = sequence;
+	t->entry = entry;
+	t->sequence = sequence;
 	return full;
 }
 
-/* Adds records to the batch being filled; true: it is full. */
-bool read_fill(struct pump *p)
+bool read_fill(struct pump *p, struct track *t)
 {
-	while (next_entry(p)) {
-		struct batch *b = p->filling ? p->filling : settle_batch(p);
+	while (next_entry(p, t)) {
+		struct batch *b = t->filling ? t->filling : settle_batch(p, t);
 		if (!b)
 			return false;
-		if (!p->filling) {
-			p->filling = b;
-			p->filling_since_us = clock_mono_us();
+		if (!t->filling) {
+			t->filling = b;
+			if (t == &p->live)
+				p->filling_since_us = clock_mono_us();
 		}
-		if (fill_from_block(p, b))
+		if (fill_from_block(p, t, b))
 			return true;
 	}
-	return p->filling && p->filling->count == (size_t)p->plan.common->batch_records;
+	return t->filling && t->filling->count == t->most;
 }

@@ -6,7 +6,7 @@
 
 /* -- batches -- */
 
-struct batch *settle_batch(struct pump *p)
+struct batch *settle_batch(struct pump *p, struct track *t)
 {
 	struct batch *b = p->spare;
 	if (b) {
@@ -25,6 +25,7 @@ struct batch *settle_batch(struct pump *p)
 		}
 	}
 	b->pump = p;
+	b->track = t;
 	b->next = NULL;
 	b->count = b->bytes = b->entry_bytes = 0;
 	b->attempt = 0;
@@ -32,11 +33,17 @@ struct batch *settle_batch(struct pump *p)
 	b->own = NULL;
 	b->submitted_us = 0;
 	b->waiting = b->finished = false;
-	if (p->last)
-		p->last->next = b;
-	else
-		p->first = b;
-	p->last = b;
+	b->earlier = t->sequence <= p->earlier;
+	b->resumes = t == &p->replay && p->resumes;
+	if (b->resumes)
+		p->resumes = false;
+	if (t->last) {
+		t->last->next = b;
+	} else {
+		t->first = b;
+		t->finished = t->sequence - 1;
+	}
+	t->last = b;
 	return b;
 }
 
@@ -76,8 +83,12 @@ void settle_keep(struct pump *p, struct batch *b)
 
 void settle_save(struct pump *p, int64_t now_us)
 {
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
 	uint64_t left_out;
 	p->saved_us = now_us;
+	/* Sequences that were never on disk may be given out again after a crash: of those nothing may be remembered. */
+	if (journal_keeps_state(p->journal))
+		cursor_set_ahead(p->cursor, ahead, replay_ahead(p, ahead));
 	pulse_outside(&p->pulse, true);
 	if (cursor_save(p->cursor) && log_allow(&p->save_log, now_us / 1000, &left_out))
 		log_event(LOG_WARN, "sink", "its cursor cannot be stored; a restart would send records twice",
@@ -85,12 +96,21 @@ void settle_save(struct pump *p, int64_t now_us)
 	pulse_outside(&p->pulse, false);
 }
 
-static void move_cursor(struct pump *p)
+/* With no batch left all that was read is finished, also what was read over. */
+static uint64_t finished(const struct track *t)
 {
-	if (cursor_get(p->cursor) == p->finished)
+	return t->first ? t->finished : t->sequence - 1;
+}
+
+void settle_cursor(struct pump *p)
+{
+	uint64_t safe = p->live.safe;
+	if (p->gap_count > 0 && p->replay.safe < safe)
+		safe = p->replay.safe;
+	if (cursor_get(p->cursor) == safe)
 		return;
-	cursor_move(p->cursor, p->finished);
-	stat_set(&p->stats.cursor, p->finished);
+	cursor_move(p->cursor, safe);
+	stat_set(&p->stats.cursor, safe);
 	bool full = journal_full(p->journal);
 	if (full)
 		settle_save(p, clock_mono_us()); /* space is freed behind what is stored */
@@ -98,35 +118,48 @@ static void move_cursor(struct pump *p)
 		journal_wake(p->journal);
 }
 
-/* Finished batches at the front are passed. Behind one that takes long, neighbours that are finished become one, so
- * that the list stays as short as what is with the sink. */
-void settle_finished(struct pump *p)
+void settle_safe(struct pump *p)
 {
-	while (p->first && p->first->finished) {
-		struct batch *b = p->first;
-		p->finished = b->last_sequence;
-		p->first = b->next;
-		if (!p->first)
-			p->last = NULL;
+	p->live.safe = finished(&p->live);
+	if (p->gap_count > 0)
+		p->replay.safe = finished(&p->replay);
+	settle_cursor(p);
+}
+
+bool settle_unsafe(const struct pump *p)
+{
+	return finished(&p->live) > p->live.safe || (p->gap_count > 0 && finished(&p->replay) > p->replay.safe);
+}
+
+/* Behind a batch that takes long, neighbours that are finished become one, so that the list stays as short as what is
+ * with the sink. */
+void settle_finished(struct pump *p, struct track *t)
+{
+	while (t->first && t->first->finished) {
+		struct batch *b = t->first;
+		t->finished = b->last_sequence;
+		t->first = b->next;
+		if (!t->first)
+			t->last = NULL;
 		settle_keep(p, b);
 	}
-	for (struct batch *b = p->first; b; b = b->next)
+	for (struct batch *b = t->first; b; b = b->next)
 		while (b->finished && b->next && b->next->finished) {
 			struct batch *gone = b->next;
 			b->last_sequence = gone->last_sequence;
 			b->next = gone->next;
 			if (!b->next)
-				p->last = b;
+				t->last = b;
 			settle_keep(p, gone);
 		}
 	if (!p->plan.sink->deferred)
-		move_cursor(p);
+		settle_safe(p);
 }
 
 void sink_synced(struct sink_host *host)
 {
 	if (!host->pump->rewind) /* asked for and not done yet: what was finished until now is not to be believed */
-		move_cursor(host->pump);
+		settle_safe(host->pump);
 }
 
 void sink_rewind(struct sink_host *host)
@@ -245,8 +278,11 @@ static void sift(struct pump *p, struct batch *b)
 void batch_finish(struct batch *b)
 {
 	struct pump *p = b->pump;
-	assert(p->with_sink > 0);
+	struct track *t = b->track;
+	uint64_t delivered = stat_get(&p->stats.delivered);
+	assert(p->with_sink > 0 && t->with_sink > 0);
 	p->with_sink--;
+	t->with_sink--;
 	stat_sub(&p->stats.in_flight, b->count);
 	if (is_done(b)) {
 		stat_add(&p->stats.delivered, b->count);
@@ -255,6 +291,8 @@ void batch_finish(struct batch *b)
 	} else {
 		sift(p, b);
 	}
+	if (t == &p->replay)
+		stat_add(&p->stats.replayed, stat_get(&p->stats.delivered) - delivered);
 	if (b->count > 0) {
 		stat_add(&p->stats.errors, 1);
 		stat_add(&p->stats.retried, b->count);
@@ -269,5 +307,5 @@ void batch_finish(struct batch *b)
 	histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);
 	b->finished = true;
 	batch_clear(b); /* its blocks are not kept while it waits for those in front of it */
-	settle_finished(p);
+	settle_finished(p, t);
 }

@@ -99,6 +99,8 @@ struct sink_stats {
 	stat_t lag_since_us;    /* gauge: wall clock of the oldest record not settled; 0: none */
 	stat_t up;              /* gauge: 1 while the last attempt worked */
 	stat_t errors;          /* failed attempts */
+	stat_t replay_left;     /* gauge: records of an outage that it does not have yet */
+	stat_t replayed;        /* records of an outage that it has */
 	stat_t limited;         /* times a limit of the sink struck (queue full, max_targets, 413) */
 	struct histogram batch; /* from submit to settled */
 };

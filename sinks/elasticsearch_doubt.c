@@ -7,7 +7,8 @@
  *
  * After a start, what was with the server and not covered by the stored cursor is at the front: first records that
  * were finished, then at most `in_flight` batches of which any may have arrived. When so many records in a row were not
- * found, nothing behind them can have been sent.
+ * found, nothing behind them can have been sent. Where new records went ahead of older ones (replay_order) there is more
+ * than one such front: the pump marks what is of the earlier life, and where a front begins (batch.h).
  *
  * Looking up is _mget, by index and id, since a search would not see what was not refreshed. It needs the rights
  * view_index_metadata and read; without them records are sent as they are, and a warning says so. */
@@ -24,7 +25,7 @@
 
 bool doubt_applies(const struct elasticsearch *es, const struct batch *b)
 {
-	return es->data_stream && !es->doubt_denied && (es->doubt_records > 0 || b->attempt > 0);
+	return es->data_stream && !es->doubt_denied && ((es->doubt_records > 0 && b->earlier) || b->attempt > 0);
 }
 
 void doubt_begin(struct elasticsearch *es)
@@ -151,7 +152,7 @@ void doubt_over(struct elasticsearch *es, const struct batch *b, size_t found)
 		doubt_begin(es);
 		log_event(LOG_INFO, "sink", "records were there already, in an index that the data stream has left",
 		          LOG_S("sink.name", es->host->name), LOG_N("sluice.records", found));
-	} else {
+	} else if (b->earlier) {
 		es->doubt_records -= (int64_t)b->count;
 	}
 }

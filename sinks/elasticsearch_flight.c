@@ -202,6 +202,8 @@ static void part_send(struct flight *f, size_t stop)
 static void batch_send(struct flight *f)
 {
 	f->tries = 0;
+	if (f->batch->resumes)
+		doubt_begin(f->es);
 	f->step = doubt_applies(f->es, f->batch) ? STEP_STREAM : STEP_BULK;
 	if (f->step == STEP_BULK)
 		part_send(f, f->batch->count);

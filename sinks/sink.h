@@ -15,6 +15,8 @@
 #include "gateway/settings.h"
 #include "gateway/stats.h"
 
+enum replay_order { REPLAY_OLDEST_FIRST, REPLAY_LIVE_FIRST };
+
 /* Settings that every sink has, whatever its kind. */
 struct sink_settings {
 	int from;              /* 0 oldest, 1 now: where a new sink starts in the journal */
@@ -23,6 +25,9 @@ struct sink_settings {
 	uint64_t batch_age;                /* us: longest wait for a batch to fill */
 	int64_t in_flight;                 /* batches with the sink at one time */
 	uint64_t backoff_min, backoff_max; /* us */
+	int replay_order;                  /* enum replay_order */
+	int64_t replay_rate;               /* records a second; 0: no limit */
+	uint64_t replay_after;             /* us: shorter trouble is no outage */
 	uint64_t give_up_after;            /* us: retried longer than this: dead letter; 0: never */
 	char *dead_letters;                /* path of the dead letter file; NULL: DATA/dead/NAME.ndjson */
 };

@@ -53,6 +53,66 @@ static void a_new_one_starts_where_told_and_is_there_after_a_crash(void **unused
 	}
 }
 
+/* What a cursor in a file says about the stretches above it: "5: 8-9 12-20". */
+static void told(struct sim *sim, char out[200])
+{
+	struct cursor c;
+	bool existed;
+	assert_int_equal(open_at(&c, sim, 12345, &existed), GW_OK);
+	int n = snprintf(out, 200, "%llu:", (unsigned long long)cursor_get(&c));
+	for (size_t i = 0; i < c.ahead_count; i++)
+		n += snprintf(out + n, 200 - (size_t)n, " %llu-%llu", (unsigned long long)c.ahead[i].from,
+		              (unsigned long long)c.ahead[i].to);
+	cursor_close(&c);
+}
+
+static void what_is_settled_above_it_is_stored_too_until_it_has_passed(void **unused)
+{
+	(void)unused;
+	struct sim *sim = sim_new(DIR_PATH, 0);
+	struct cursor c;
+	bool existed;
+	char text[200];
+	const struct cursor_stretch ahead[] = {{8, 9}, {12, 20}, {30, 30}};
+	assert_int_equal(open_at(&c, sim, 5, &existed), GW_OK);
+	cursor_set_ahead(&c, ahead, 3);
+	assert_int_equal(cursor_save(&c), GW_OK);
+	told(sim, text);
+	assert_string_equal(text, "5: 8-9 12-20 30-30");
+	uint64_t calls = sim_calls(sim);
+	cursor_set_ahead(&c, ahead, 3); /* nothing new: nothing is written */
+	assert_int_equal(cursor_save(&c), GW_OK);
+	assert_int_equal(sim_calls(sim), calls);
+	cursor_move(&c, 15);
+	assert_int_equal(cursor_save(&c), GW_OK);
+	told(sim, text);
+	assert_string_equal(text, "15: 16-20 30-30");
+	cursor_set_ahead(&c, NULL, 0);
+	assert_int_equal(cursor_save(&c), GW_OK);
+	told(sim, text);
+	assert_string_equal(text, "15:");
+	cursor_close(&c);
+	sim_free(sim);
+}
+
+static void a_save_that_fails_keeps_what_is_ahead_for_the_next(void **unused)
+{
+	(void)unused;
+	struct sim *sim = sim_new(DIR_PATH, 0);
+	struct cursor c;
+	bool existed;
+	char text[200];
+	assert_int_equal(open_at(&c, sim, 5, &existed), GW_OK);
+	cursor_set_ahead(&c, &(struct cursor_stretch){8, 9}, 1);
+	sim_fail(sim, 1, 1, EIO);
+	assert_int_equal(cursor_save(&c), GW_IO);
+	assert_int_equal(cursor_save(&c), GW_OK);
+	told(sim, text);
+	assert_string_equal(text, "5: 8-9");
+	cursor_close(&c);
+	sim_free(sim);
+}
+
 static void what_was_saved_is_there_after_a_crash(void **unused)
 {
 	(void)unused;
@@ -244,6 +304,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_new_one_starts_where_told_and_is_there_after_a_crash),
+	    cmocka_unit_test(what_is_settled_above_it_is_stored_too_until_it_has_passed),
+	    cmocka_unit_test(a_save_that_fails_keeps_what_is_ahead_for_the_next),
 	    cmocka_unit_test(what_was_saved_is_there_after_a_crash),
 	    cmocka_unit_test(a_torn_write_leaves_the_old_or_the_new),
 	    cmocka_unit_test(a_failed_save_keeps_the_old_one_and_is_made_up_for),
