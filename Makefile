@@ -156,11 +156,15 @@ system: all ## real clients against the real program, with a real Kafka and a re
 	@cd test && SLUICE_BIN=$(abspath $(BUILD)/sluice) $(abspath $(BUILD)/venv)/bin/python -m pytest -q $(PYTEST_ARGS) system
 
 ROUND_ARGS = $(if $(ITEM),--item $(ITEM)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND),--round $(ROUND)) $(if $(SEED),--seed $(SEED)) $(if $(SINKS),--sinks $(SINKS))
-torture: all ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
+torture: all $(BUILD)/test/bench/slow_sync.so ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/torture.py --json $(BUILD)/torture.json $(ROUND_ARGS)
 
-torture-bounded: all ## a few rounds of it, to files only: under a minute
+soak: all ## ordinary traffic for SOAK (30m) at SOAK_RATE (4000/s), and whether anything grows; curves in build/soak.svg
+	@test/venv.sh $(BUILD)/venv
+	@$(BUILD)/venv/bin/python test/fault/soak.py --out $(BUILD) $(if $(SOAK),--time $(SOAK)) $(if $(SOAK_RATE),--rate $(SOAK_RATE))
+
+torture-bounded: all $(BUILD)/test/bench/slow_sync.so ## a few rounds of it, to files only: under a minute
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/torture.py --bounded --json $(BUILD)/torture-bounded.json $(ROUND_ARGS)
 
@@ -219,6 +223,6 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded image \
+.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded soak image \
     bench bench-deps bench-programs bench-peers peers-deps lint direction \
     format format-check tidy docs docs-check clean help

@@ -1,0 +1,136 @@
+"""Item 9: slow and hostile clients, all at once: HTTP heads and bodies, MQTT CONNECTs and TCP lines that come byte by byte,
+connections that say nothing, more connections than there are descriptors, and all devices coming back in one moment.
+
+What is held to: devices that behave are served all the while, their p99 at most P99_TIMES what it was without the herd (or
+P99_MS, where that is more: a busy machine's own jitter); every connection of the herd is closed by the time-out that the
+configuration names for it, and by nothing else; the memory the herd took is bounded by EACH_BYTES a connection; without
+descriptors accepting pauses, says so and goes on by itself."""
+
+import os
+import stat
+import time
+
+from harness import wait_until
+from herd import Herd, Kind
+from sending import Sending, errors, p99_ms, target
+
+NUMBER, TITLE = 9, "slow, silent and too many clients"
+NEEDS = ()
+FULL, BOUNDED = 2, 1
+
+P99_TIMES, P99_MS, BOUNDED_P99_MS = 2, 25, 250  # a few seconds on a machine that does other things as well say little
+EACH_BYTES = 16 << 10
+LATE_S = 4      # time-outs are looked at once a second; connections wait to be accepted; the machine is busy
+RETURN_S = 30   # within which all have to be in again
+
+# seconds: the time-outs of the configuration, by what they are called there
+FULL_TIMES = {"http_idle": 30, "http_request": 60, "mqtt_connect": 10, "mqtt_idle": 40, "tcp_idle": 30}
+SHORT_TIMES = {"http_idle": 2, "http_request": 4, "mqtt_connect": 2, "mqtt_idle": 3, "tcp_idle": 2}
+
+
+def configuration(times):
+    return {"listeners": {
+        "mqtt": {"connect_timeout": f"{times['mqtt_connect']}s", "idle_timeout": f"{times['mqtt_idle']}s"},
+        "tcp": {"idle_timeout": f"{times['tcp_idle']}s"},
+        "http": {"idle_timeout": f"{times['http_idle']}s", "request_timeout": f"{times['http_request']}s"},
+    }}
+
+
+def kinds(gateway, slow, idle, times):
+    """slow connections that drip, in quarters; idle ones that do not. Each with the time-out that ends it."""
+    mqtt, tcp, http = (gateway.address(name) for name in ("mqtt", "tcp", "http"))
+    connect = b"\x10\xc8\x01\x00\x04MQTT\x04\x02\x00\x3c\x00\xbc" + b"slow" * 47       # 200 bytes and its header
+    hello = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"                            # no keep-alive, no identifier
+    head = b"POST /v1/telemetry/slow HTTP/1.1\r\nHost: h\r\nX-Slow: " + b"a" * 200
+    body = b"POST /v1/telemetry/slow HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n"
+    return {
+        Kind("HTTP heads", http, slow // 4, drip=head): times["http_idle"],
+        Kind("HTTP bodies", http, slow // 4, hello=body, drip=b"1"): times["http_request"],
+        Kind("MQTT CONNECTs", mqtt, slow // 4, drip=connect): times["mqtt_connect"],
+        Kind("TCP lines", tcp, slow // 4, drip=b"x"): times["tcp_idle"],
+        Kind("silent HTTP", http, idle // 3): times["http_idle"],
+        Kind("idle MQTT", mqtt, idle // 3, hello=hello): times["mqtt_idle"],
+        Kind("silent TCP", tcp, idle // 3): times["tcp_idle"],
+    }
+
+
+def send(world, gateway, name, seconds, warmup="1500ms"):
+    """What devices that behave send: a steady rate on all four protocols."""
+    targets = [target(gateway, listener) for listener in ("mqtt", "coap", "tcp", "http")]
+    return Sending(world.dir, name, targets, "-c", "4", "-r", "100", "-t", f"{seconds}s", "--warmup", warmup)
+
+
+def herd(world):
+    """Thousands that drip or stay silent, while others work."""
+    slow, idle, seconds, times = (600, 1200, 2, SHORT_TIMES) if world.bounded else (5000, 10000, 20, FULL_TIMES)
+    gateway = world.start(configuration(times))
+    alone = send(world, gateway, "alone", seconds).finish()
+    memory, expected = gateway.memory(), kinds(gateway, slow, idle, times)
+    with Herd(list(expected)) as crowd:
+        wait_until(lambda: crowd.failed or crowd.standing() >= 0.98 * (slow + idle), 60, "the herd is there")
+        beside = send(world, gateway, "beside", seconds).finish()
+        each = (gateway.memory() - memory) / crowd.standing()
+        crowd.settle()
+        wait_until(lambda: crowd.failed or crowd.standing() == 0, max(times.values()) + LATE_S + 5, "the herd is gone")
+    ratio = p99_ms(beside) / p99_ms(alone)
+    world.note(f"{slow} slow and {idle} silent beside: p99 {p99_ms(alone):.1f} -> {p99_ms(beside):.1f} ms ({ratio:.2f} times), "
+               f"{each / 1024:.1f} KiB each")
+    for kind, seconds in expected.items():
+        world.note(f"  {kind} (time-out {seconds} s)")
+        world.must(len(kind.ages) == kind.opened and not kind.refused, f"{kind}, {kind.refused} refused: not every one was closed")
+        world.must(seconds - 0.5 <= min(kind.ages) and max(kind.ages) <= seconds + LATE_S, f"{kind}: the time-out is {seconds} s")
+    world.must(not errors(alone) and not errors(beside), f"errors: {errors(alone)} {errors(beside)}")
+    world.must(p99_ms(beside) <= max(P99_TIMES * p99_ms(alone), BOUNDED_P99_MS if world.bounded else P99_MS), f"p99 is {ratio:.1f} times what it was")
+    world.must(each <= EACH_BYTES, f"{each:.0f} bytes a connection")
+    wait_until(lambda: gateway.metrics().sum("sluice_connections") == 0, 10, "no connection is left")
+    return ["alone", "beside"]
+
+
+def processor_s(pid):
+    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def descriptors(world):
+    """256 descriptors and 600 connections: those that are there are served; it does not spin; it says so; it recovers."""
+    limited = world.dir / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{world.program}" "$@"\n')
+    limited.chmod(limited.stat().st_mode | stat.S_IXUSR)
+    gateway = world.start({}, program=limited)
+    first = send(world, gateway, "first", 2)
+    wait_until(lambda: gateway.metrics().sum("sluice_connections") >= 12, 10, "devices are connected")
+    idle = [Kind(name, gateway.address(name), 200) for name in ("mqtt", "tcp", "http")]
+    with Herd(idle, replaced=False):
+        gateway.wait_log("cannot accept connections")
+        spent, since = processor_s(gateway.pid), time.monotonic()
+        first = first.finish()
+        share = (processor_s(gateway.pid) - spent) / (time.monotonic() - since)
+        lines = gateway.log().count("cannot accept connections")
+    second = send(world, gateway, "second", 1, warmup="0").finish()
+    back = max(r["latency"]["max_us"] for r in second.values()) / 1e6  # a message waits until its connection is accepted
+    wait_until(lambda: gateway.metrics().sum("sluice_connections") == 0, 10, "no connection is left")
+    world.note(f"256 descriptors, 600 connections more: {share:.0%} of a core, {lines} lines in the log, back in {back:.1f} s")
+    world.must(not errors(first) and not errors(second), f"errors: {errors(first)} {errors(second)}")
+    world.must(share < 0.5, f"it used {share:.0%} of a core")
+    world.must(lines < 60, f"{lines} lines in the log")
+    world.must(back <= 5, f"back in {back:.1f} s")
+    world.recovered(back)
+    return ["first", "second"]
+
+
+def storm(world):
+    """All devices come back in one moment."""
+    count = 2000 if world.bounded else 10000
+    gateway = world.start({})
+    results = Sending(world.dir, "storm", [target(gateway, "mqtt")], "--storm", str(count), "-n", str(count), "-t", "60s").finish()
+    took = results["mqtt"]["connect"]["max_us"] / 1e6
+    world.note(f"{count} MQTT clients at once: all in after {took:.1f} s")
+    world.must(results["mqtt"]["connects"] == count and not errors(results), f"{results['mqtt']['connects']} came in, {errors(results)}")
+    world.must(took <= RETURN_S, f"the last came in after {took:.1f} s")
+    world.recovered(took)
+    return ["storm"]
+
+
+def play(world):
+    for part in (herd, descriptors, storm):
+        world.part(part)

@@ -1,0 +1,19 @@
+"""Item 12: a soak; `make soak` is the long one (soak.py tells what it looks at)."""
+
+from soak import QUANTITIES, SHORT_S, soak
+
+NUMBER, TITLE = 12, "soak"
+NEEDS = ()
+FULL, BOUNDED = 1, 1
+FULL_S, BOUNDED_S = 600, 10
+
+
+def play(trial):
+    seconds = BOUNDED_S if trial.bounded else FULL_S
+    (trial.root / "soak").mkdir()
+    verdicts, total, _, _ = soak(trial.root / "soak", seconds, 2000, lambda text: print(text, flush=True), 10 if seconds < SHORT_S else 30)
+    trial.add(total)
+    for name, _, _ in QUANTITIES:
+        v = verdicts[name]
+        trial.note(f"{name} {v['least']:.0f} to {v['most']:.0f}, drift {v['drift']:+.0f}")
+        trial.must(v["flat"], f"{name} is not flat: {v}")

@@ -1,0 +1,171 @@
+"""Hours of ordinary traffic, and whether anything grows: resident memory, descriptors, threads, what is remembered across a
+crash, files and bytes of the journal.
+
+    make soak [SOAK=30m] [SOAK_RATE=4000]
+
+sluice-load sends on all four protocols for that time (MQTT with QoS 2 and sessions that stay; every connection is closed and
+opened again now and then), and everything is sampled once a second. A line is laid through what comes after the warm-up, the
+first third but no more than five minutes: what it rises or falls from end to end is the drift, and must be within one per
+cent, or within the grain that is named beside it. Then everything that was acknowledged must be there.
+
+The curves are in build/soak.svg, the verdict in build/soak.json. Item 12 of the campaign is the same, for SOAK_S seconds."""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "system"), str(HERE.parent / "bench")]
+
+from harness import DEFAULTS, ROOT, Sluice, merge  # noqa: E402 (test/system)
+from plot import chart  # noqa: E402 (test/bench)
+from sending import Sending, errors, target, verify  # noqa: E402
+
+SHARE = 0.01
+WARM_MOST_S = 300
+MIB = 1 << 20
+
+# name, label, grain: a drift no larger than that is none, whatever per cent it is
+QUANTITIES = [
+    ("memory", "resident memory, bytes", 256 << 10),
+    ("descriptors", "open descriptors", 1),
+    ("threads", "threads", 0),
+    ("state", "identifiers remembered across a crash", 8),
+    ("files", "files of the journal, those ready for use too", 4),
+    ("journal", "bytes of the journal that hold records", 8 * MIB),
+]
+
+CONFIGURATION = {
+    "journal": {"segment": "4MiB"},
+    "listeners": {"tcp": {"reply": "count", "device": ["/device"]}},
+    "sinks": {"file": {"rotate_bytes": "256MiB", "sync_interval": "1s"}},
+}
+# A short soak is over before the caches of the defaults are full, which then looks like growth.
+LANE = {"lane": "128KiB", "max_payload": "16KiB"}
+SHORT = {"journal": {"segment": "1MiB", "block": "256KiB", "tail_memory": "256KiB"},
+         "listeners": {"coap": {"exchanges": 512, **LANE}, "mqtt": LANE, "tcp": LANE, "http": LANE}}
+SHORT_S = 120
+
+
+def sample(gateway):
+    process, metrics = Path(f"/proc/{gateway.pid}"), gateway.metrics()
+    return {"memory": gateway.memory(), "descriptors": sum(1 for _ in (process / "fd").iterdir()),
+            "threads": sum(1 for _ in (process / "task").iterdir()), "state": metrics.sum("sluice_journal_state_items"),
+            "files": sum(1 for _ in (gateway.data / "journal").iterdir()), "journal": metrics.sum("sluice_journal_bytes")}
+
+
+def drift(points):
+    """How much the line of least squares through (time, value) rises from its beginning to its end, and the mean."""
+    mean_t, mean_v = (sum(p[i] for p in points) / len(points) for i in (0, 1))
+    spread = sum((t - mean_t) ** 2 for t, _ in points)
+    slope = sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread else 0
+    return slope * (points[-1][0] - points[0][0]), mean_v
+
+
+def judge(samples, seconds):
+    """By quantity: {drift, mean, flat}, of what came after the warm-up."""
+    warm = min(seconds / 3, WARM_MOST_S)
+    out = {}
+    for name, _, grain in QUANTITIES:
+        points = [(t, values[name]) for t, values in samples if t >= warm]
+        rise, mean = drift(points)
+        out[name] = {"drift": round(rise, 3), "mean": round(mean, 3), "share": round(rise / mean, 5) if mean else 0,
+                     "least": min(v for _, v in points), "most": max(v for _, v in points),
+                     "flat": abs(rise) <= max(SHARE * abs(mean), grain)}
+    return out
+
+
+def draw(samples, title, caption):
+    panels = [(label, [(name, [(t, values[name]) for t, values in samples])], False) for name, label, _ in QUANTITIES]
+    return chart(title, caption, "seconds", panels, log_x=False)
+
+
+def load(directory, gateway, seconds, rate):
+    own = {"mqtt": {"qos": 2, "connections": 10}, "coap": {"window": 8, "connections": 10}, "tcp": {"connections": 10},
+           "http": {"connections": 10}}
+    targets = [target(gateway, name, rate=max(1, rate // 4), reconnect_every="7s" if name != "coap" else 0, **options)
+               for name, options in own.items()]
+    return Sending(directory, "soak", [t.replace(",reconnect-every=0", "") for t in targets], "-t", f"{seconds}s")
+
+
+def soak(directory, seconds, rate, say, every_s):
+    """Returns (verdicts by quantity, what verify says, samples, figures of the load)."""
+    config = merge(merge(DEFAULTS, CONFIGURATION), SHORT if seconds < SHORT_S else {})
+    gateway = Sluice(directory, config).start()
+    sending, samples, began, told = load(directory, gateway, seconds, rate), [], time.monotonic(), 0
+    try:
+        while sending.running():
+            at = time.monotonic() - began
+            if at < seconds:  # what comes after it is the end, and not the soak
+                samples.append((at, sample(gateway)))
+            if at - told >= every_s:
+                told = at
+                now = samples[-1][1]
+                say(f"{at:.0f} of {seconds} s: {now['memory'] / MIB:.1f} MiB, {now['descriptors']} descriptors, "
+                    f"{now['threads']} threads, {now['state']:.0f} remembered, {now['files']} files of the journal")
+            time.sleep(max(0, 1 - (time.monotonic() - began - at)))
+        figures = sending.finish()
+        wrong = gateway.finish()
+        if wrong:
+            raise RuntimeError(wrong)
+        return judge(samples, seconds), verify(sending.ledger, gateway.file), samples, figures
+    finally:
+        sending.close()
+        if gateway.running():
+            gateway.finish()
+
+
+def table(verdicts, out=print):
+    for name, label, _ in QUANTITIES:
+        v = verdicts[name]
+        out(f"  {label:46} {v['least']:>14,.0f} to {v['most']:>14,.0f}   drift {v['drift']:>+14,.1f} ({v['share']:+.2%})   "
+            f"{'flat' if v['flat'] else 'NOT FLAT'}")
+
+
+def seconds_of(text):
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    try:
+        value = int(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        value = 0
+    if value < 10:
+        raise argparse.ArgumentTypeError(f"{text}: a time of at least 10 s, such as 90s, 30m or 24h")
+    return value
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--time", type=seconds_of, default="30m", help="%(default)s")
+    p.add_argument("--rate", type=int, default=4000, help="messages a second, all protocols together; %(default)s")
+    p.add_argument("--out", type=Path, default=Path("build"), help="where soak.svg and soak.json go; %(default)s")
+    a = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("soak: ended by SIGTERM"))
+    work = Path(tempfile.mkdtemp(prefix="sluice-soak-"))
+    need, free = a.time * a.rate * 600 + (1 << 30), shutil.disk_usage(work).free
+    if free < need:
+        sys.exit(f"soak: {work}: about {need >> 30} GiB are needed for {a.rate}/s over {a.time} s, {free >> 30} are free: "
+                 "set TMPDIR to a larger place, or lower SOAK or SOAK_RATE")
+    verdicts, total, samples, figures = soak(work, a.time, a.rate, lambda text: print(f"soak: {text}", flush=True), 10)
+    wrong = errors(figures)
+    row = {"item": 12, "seconds": a.time, "rate": a.rate, "sent": total["sent"], "acknowledged": total["acknowledged"],
+           "missing": total["missing"], "twice": total["twice"], "errors": wrong, "verdicts": verdicts}
+    a.out.mkdir(parents=True, exist_ok=True)
+    (a.out / "soak.json").write_text(json.dumps(row, indent=1) + "\n")
+    (a.out / "soak.svg").write_text(draw(samples, f"A soak of {a.time} s", f"{total['acknowledged']} messages acknowledged, "
+                                                                           f"{total['missing']} missing"))
+    print(f"{total['sent']} sent, {total['acknowledged']} acknowledged, {total['missing']} missing, {total['twice']} twice")
+    table(verdicts)
+    good = not total["missing"] and not wrong and all(v["flat"] for v in verdicts.values())
+    print(f"soak: {'flat, nothing is missing' if good else f'FAILED {wrong or str()}; kept: {work}'}; {a.out}/soak.svg, {a.out}/soak.json")
+    if good:
+        shutil.rmtree(work)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()

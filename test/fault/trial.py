@@ -1,0 +1,70 @@
+"""A round that is not "load, strike, verify" but has a course of its own: parts, each with its gateway and its runs of
+sluice-load, what they found, and what must hold. For items that bring their own play()."""
+
+import random
+import shutil
+
+from campaign import SMALL, Lost
+from harness import DEFAULTS, ROOT, Sluice, merge  # test/system
+from sending import verify
+
+
+class Trial:
+    """.dir (of this part), .bounded, .chance; .sent, .acknowledged, .missing, .duplicates, .recovery_s, .notes at the end."""
+
+    program = ROOT / "build" / "sluice"
+
+    def __init__(self, directory, seed, bounded):
+        self.root, self.bounded, self.chance = directory, bounded, random.Random(seed)
+        self.sent = self.acknowledged = self.missing = self.duplicates = 0
+        self.recovery_s, self.notes, self._wrong = 0.0, [], []
+        self.dir, self.gateway = directory, None
+        directory.mkdir(parents=True)
+
+    # -- for the item
+
+    def part(self, play):
+        """Plays one part: play(trial) returns the names of its runs, and all that they had acknowledged must be there."""
+        self.dir, self.gateway = self.root / play.__name__, None
+        self.dir.mkdir()
+        try:
+            self._account(play(self))
+        finally:
+            if self.gateway and self.gateway.running():
+                self.gateway.finish()
+        if self._wrong:
+            raise Lost("\n  ".join([f"{play.__name__}: {'; '.join(self._wrong)}", *self.notes]))
+        shutil.rmtree(self.dir)
+
+    def start(self, change, program=None, env=None):
+        """The part's gateway: small segments and lanes, and what is different about it."""
+        self.gateway = Sluice(self.dir, merge(merge(DEFAULTS, SMALL), change), program or self.program, env)
+        return self.gateway.start()
+
+    def note(self, text):
+        """Something found; told in the round's line."""
+        self.notes.append(text)
+
+    def must(self, holds, otherwise):
+        """When it does not hold the round has failed; it goes on all the same, to find what else is wrong."""
+        if not holds:
+            self._wrong.append(otherwise)
+
+    def recovered(self, seconds):
+        self.recovery_s = max(self.recovery_s, seconds)
+
+    # -- its own
+
+    def _account(self, runs):
+        wrong = self.gateway.finish()
+        self.must(not wrong, wrong)
+        for run in runs:
+            self.add(verify(self.dir / f"{run}.ledger", self.gateway.file))
+
+    def add(self, total):
+        self.sent += total["sent"]
+        self.acknowledged += total["acknowledged"]
+        self.missing += total["missing"]
+        self.duplicates += total["twice"]
+        self.must(not total["missing"] and not total["unknown"],
+                  f"{total['missing']} acknowledged messages are missing, {total['unknown']} were never sent")
