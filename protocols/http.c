@@ -50,7 +50,8 @@ static const struct setting settings[] = {
             "Memory for the head of a request: request line, headers, and what the library needs to hold them. It is "
             "taken per connection."),
     SETTING(struct http, max_buffered, SETTING_BYTES, "64MiB", 65536, 17179869184.0,
-            "Memory of all bodies on their way into one listener thread; a body that finds none is answered 503."),
+            "Memory of all bodies on their way into one listener thread; a body over 4 KiB that finds none is answered "
+            "503."),
     SETTING(struct http, max_connections, SETTING_INT, "10000", 1, 1000000,
             "Connections of one listener thread; further ones are answered 503 and closed."),
     SETTING(struct http, max_per_address, SETTING_INT, "0", 0, 1000000,

@@ -227,12 +227,14 @@ static void buffer_give(struct http_conns *t, uint8_t *buffer, size_t room)
 	t->small_count++;
 }
 
+/* A small body finds room whatever the others have: else a few that stop half-way through long bodies would have everybody
+ * refused. max_connections bounds the sum of them. */
 static enum gw_err grow(struct http_conns *t, struct http_request *r, size_t wanted)
 {
 	size_t room = r->body_room ? r->body_room : SMALL;
 	while (room < wanted)
 		room *= 2;
-	if (t->buffered - r->body_room + room > t->max_buffered)
+	if (room > SMALL && t->buffered - r->body_room + room > t->max_buffered)
 		return GW_NOMEM;
 	uint8_t *more = buffer_take(t, room);
 	if (!more)

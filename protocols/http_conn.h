@@ -118,7 +118,8 @@ void http_conn_phase(struct http_conns *t, struct http_conn *c, enum http_phase 
  * peer might never see the answer. */
 void http_conn_linger(struct http_conn *c);
 
-/* http_conns_append adds bytes to the request's body. GW_OK | GW_NOMEM (the machine's, or max_buffered). */
+/* http_conns_append adds bytes to the request's body. GW_OK | GW_NOMEM (the machine's, or max_buffered and the body is
+ * over 4 KiB). */
 enum gw_err http_conns_append(struct http_conns *t, struct http_request *r, const void *bytes, size_t len);
 /* http_conns_adopt makes buffer (malloc'ed, room bytes, len of them used) the request's body. GW_OK | GW_NOMEM
  * (max_buffered): not adopted. */

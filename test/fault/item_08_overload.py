@@ -51,7 +51,7 @@ def most_memory():
     stream = 2 * KIB + 16 * KIB + OUTPUT  # a connection; a message that is not whole (max_packet); answers that are not read
     return (20 * MIB + len(LISTENERS) * (LANE + 512 * KIB) +
             (CONNECTIONS["mqtt"] + CONNECTIONS["tcp"]) * stream +
-            CONNECTIONS["http"] * (2 * KIB + HEAD) + BODIES +
+            CONNECTIONS["http"] * (6 * KIB + HEAD) + BODIES +
             EXCHANGES * 160 + BLOCKS + 64 * DATAGRAM +
             3 * BLOCK + TAIL + (BATCHES + 1) * (BATCH + BLOCK))
 

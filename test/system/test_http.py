@@ -389,6 +389,22 @@ def test_slow_heads_and_bodies_are_closed_while_others_are_served(gateway):
     assert gw.metrics().sum("sluice_messages_refused_total", listener="http", reason="timeout") == 200
 
 
+def test_long_bodies_that_stop_half_way_leave_room_for_messages(gateway):
+    gw = gateway({"max_buffered": "2MiB", "max_body": "1MiB", "max_payload": "64KiB"})
+    slow = []
+    for _ in range(8):
+        s = socket.create_connection(gw.address("http"), timeout=5 * SLOWNESS)
+        s.sendall(b"POST /v1/telemetry HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000000\r\n\r\n" + b"1\n" * 300_000)
+        slow.append(s)
+    gw.wait_metric("sluice_messages_refused_total", 1, listener="http", reason="memory_limit")
+    with client(gw) as c:
+        for n in range(50):
+            assert c.post("/v1/telemetry/d", json={"n": n}).status_code == 204
+    for s in slow:
+        s.close()
+    assert payloads(gw, 50) == [{"n": n} for n in range(50)]
+
+
 def test_body_that_drips_is_closed_in_the_end(gateway):
     gw = gateway({"idle_timeout": "10s", "request_timeout": "1s"})
     with socket.create_connection(gw.address("http"), timeout=0.1) as s:
