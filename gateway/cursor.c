@@ -195,9 +195,9 @@ enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *seq
 	int fd = disk->open(disk, path, DISK_READ);
 	if (fd < 0)
 		return GW_IO;
-	bool good = slots_read(disk, fd, &content) == SLOTS_GOOD;
-	if (good)
+	enum slots slots = slots_read(disk, fd, &content);
+	if (slots == SLOTS_GOOD)
 		*sequence = content.sequence;
 	disk->close(disk, fd);
-	return good ? GW_OK : GW_IO;
+	return slots == SLOTS_GOOD ? GW_OK : slots == SLOTS_NEW ? GW_AGAIN : slots == SLOTS_UNREAD ? GW_IO : GW_INVALID;
 }

@@ -58,7 +58,8 @@ void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size
  * good). Any thread. */
 enum gw_err cursor_save(struct cursor *c);
 void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct */
-/* cursor_peek reads the sequence of the file at path without changing it. GW_OK | GW_IO. */
+/* cursor_peek reads the sequence of the file at path without changing it. GW_OK | GW_AGAIN (it
+ * was just made, nothing is in it) | GW_INVALID (neither slot is valid) | GW_IO. */
 enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *sequence);
 
 static inline uint64_t cursor_get(const struct cursor *c)

@@ -66,18 +66,17 @@ const struct setting journal_settings[] = {
 
 /* -- opening -- */
 
-static enum gw_err lock_dir(struct journal *j, struct why *why)
+enum gw_err journal_lock(const char *dir, int *fd, struct why *why)
 {
 	char path[4096];
-	snprintf(path, sizeof(path), "%s/lock", j->dir);
-	j->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-	if (j->lock_fd < 0)
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (*fd < 0)
 		return why_set(why, GW_IO, "journal: %s: %s", path, strerror(errno));
-	if (flock(j->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
 		return GW_OK;
 	return why_set(why, GW_IO,
-	               "journal: %s is in use by another process: two gateways cannot share one data directory",
-	               j->dir);
+	               "journal: %s is in use by another process: two gateways cannot share one data directory", dir);
 }
 
 static enum gw_err make_dirs(struct journal *j, struct why *why)
@@ -113,7 +112,7 @@ static bool direct_works(struct journal *j)
 static enum gw_err open_on_disk(struct journal *j, struct why *why)
 {
 	enum gw_err err;
-	if ((err = make_dirs(j, why)) || (err = lock_dir(j, why)))
+	if ((err = make_dirs(j, why)) || (err = journal_lock(j->dir, &j->lock_fd, why)))
 		return err;
 	j->direct = direct_works(j);
 	return journal_recover(j, why);

@@ -1,6 +1,7 @@
 /* The inside of the journal, shared by its files alone: journal.c (the thread), journal_settle.c (who waits for
  * what), journal_spill.c (memory first, disk when sinks fall behind), journal_space.c (segments, spares, room),
- * journal_recover.c (what is there at start) and journal_read.c (what pumps read). */
+ * journal_segments.c and journal_recover.c (what is there at start) and journal_read.c (what pumps
+ * read). look.c and repair.c use what does not need a running journal. */
 #ifndef SLUICE_GATEWAY_JOURNAL_PARTS_H
 #define SLUICE_GATEWAY_JOURNAL_PARTS_H
 
@@ -16,7 +17,8 @@
 struct segment {
 	uint32_t number; /* of its file */
 	uint64_t generation, first, size;
-	bool bad; /* a write or sync failed: not used again, removed when it is free */
+	bool
+	    bad; /* a write or sync failed: not used again, removed when it is free. At start: superseded by later ones */
 };
 
 /* What a lane waits for: when all its cursors have passed sequence, everything before position is delivered. */
@@ -133,6 +135,10 @@ void journal_note_trouble(struct journal *j, int err);
 /* journal_room makes j->block an empty one with room for body bytes of entries; false: no memory. */
 bool journal_room(struct journal *j, size_t body);
 
+/* journal_lock takes DIR/lock for this process. *fd: close it to let go. GW_OK | GW_IO (another process has it, or the
+ * disk), with why. */
+enum gw_err journal_lock(const char *dir, int *fd, struct why *why);
+
 /* journal_settle.c: the journal's thread */
 /* settle_note: once sequence `last` is passed, everything of the lane that was gathered until now is. */
 void settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last);
@@ -158,6 +164,8 @@ void spill_budget(struct journal *j);
 /* journal_state.c: the journal's thread (main before the start) */
 /* state_take applies the changes in the entries of a block to the table; a checkpoint begins it anew. */
 void state_take(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint);
+/* state_entries writes the table as entries of a checkpoint into b, at most room bytes; false: it does not fit. */
+bool state_entries(struct state_table *t, struct block *b, size_t room);
 /* state_begin decides what is kept and how large a checkpoint may be, before the start. */
 void state_begin(struct journal *j);
 /* state_checkpoint writes the table at the head of the new current segment and syncs it. 0 or negative errno. */
@@ -204,6 +212,8 @@ struct scan {
 	size_t len;
 	bool failed; /* the disk failed: not the same as an invalid block */
 };
+/* scan_init takes over fd, which may be a negative errno. */
+void scan_init(struct scan *s, const struct disk *disk, int fd, uint64_t size);
 enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags);
 void scan_close(struct scan *s);
 /* scan_bytes returns at least len bytes at offset, or NULL (behind the end, or s->failed). Valid until the next call.
@@ -214,6 +224,28 @@ const uint8_t *scan_block(struct scan *s, uint64_t offset, uint64_t generation, 
 /* scan_next looks for the next valid block of this generation from offset on whose first is at least `least`;
  * UINT64_MAX: none. */
 uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_t least, struct block_header *h);
+/* scan_step goes to the next block that counts, at *at or, where that is damaged, behind it: then *at is moved. Returns
+ * its bytes; NULL at the end (*at stays) or when the disk failed. */
+const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint64_t expected, struct block_header *h);
+/* scan_torn tells whether something of this generation stands at offset: the start of a block that was not finished. */
+bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation);
+
+/* journal_segments.c: what the files are; the same for a start and for whoever only looks (look.h). Pure or any thread. */
+enum segment_kind {
+	SEGMENT_GOOD,   /* its header is valid */
+	SEGMENT_SPOILT, /* its header is damaged; named by the first valid block in it */
+	SEGMENT_EMPTY,  /* neither header nor block: a spare */
+	SEGMENT_NEWER,  /* written by a newer version, h->version */
+	SEGMENT_UNREAD, /* the disk failed, which is not the same as damage */
+};
+/* segment_number reads the number out of NNNNNNNN.segment; false: it is another file. */
+bool segment_number(const char *name, uint32_t *number);
+/* segment_look looks at an open file of which s knows no size yet, and sets out but for its number. h: its header, of GOOD
+ * and NEWER. */
+enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h);
+/* segments_sort puts them in the order of their generations and marks as bad those that later ones supersede wholly: they
+ * hold nothing that counts. */
+void segments_sort(struct segment *items, size_t count);
 
 /* tail_add hands a durable block to the readers; takes over the caller's hold. */
 void tail_add(struct journal *j, struct block *b);

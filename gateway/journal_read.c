@@ -90,12 +90,14 @@ static struct block *tail_find(const struct journal *j, uint64_t sequence)
 
 /* -- scanning a segment -- */
 
+void scan_init(struct scan *s, const struct disk *disk, int fd, uint64_t size)
+{
+	*s = (struct scan){.disk = disk, .fd = fd, .size = size};
+}
+
 enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags)
 {
-	memset(s, 0, sizeof(*s));
-	s->disk = j->disk;
-	s->size = size;
-	s->fd = space_open(j, number, flags);
+	scan_init(s, j->disk, space_open(j, number, flags), size);
 	return s->fd < 0 ? GW_IO : GW_OK;
 }
 
@@ -160,6 +162,25 @@ uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_
 			break;
 	}
 	return UINT64_MAX;
+}
+
+const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint64_t expected, struct block_header *h)
+{
+	const uint8_t *bytes = scan_block(s, *at, generation, h);
+	if (bytes && h->first >= expected)
+		return bytes;
+	uint64_t next = s->failed ? UINT64_MAX : scan_next(s, *at + BLOCK_ALIGN, generation, expected, h);
+	if (next == UINT64_MAX)
+		return NULL;
+	*at = next;
+	return scan_block(s, next, generation, h);
+}
+
+bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation)
+{
+	struct block_header h;
+	const uint8_t *bytes = scan_bytes(s, offset, BLOCK_ALIGN);
+	return bytes && block_header_read(&h, bytes, generation, (size_t)(s->size - offset));
 }
 
 /* -- a pump's reader -- */

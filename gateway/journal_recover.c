@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "gateway/bytes.h"
 #include "gateway/journal_parts.h"
 #include "gateway/log.h"
 
@@ -21,24 +20,6 @@ struct found {
 	bool nomem, newer, unread;
 	uint32_t newer_version, unread_number;
 };
-
-/* A file whose header is spoilt: the generation and first sequence stand in its blocks, too. */
-static bool name_by_blocks(struct scan *s, struct segment *out)
-{
-	for (uint64_t at = SEGMENT_HEADER; at + BLOCK_ALIGN <= s->size; at += BLOCK_ALIGN) {
-		const uint8_t *bytes = scan_bytes(s, at, BLOCK_ALIGN);
-		if (!bytes)
-			return false;
-		uint64_t generation = bytes_get(bytes + 8, 8);
-		struct block_header h;
-		if (generation == 0 || !scan_block(s, at, generation, &h))
-			continue;
-		out->generation = generation;
-		out->first = h.first;
-		return true;
-	}
-	return false;
-}
 
 static void add_found(struct found *f, const struct segment *s)
 {
@@ -59,41 +40,36 @@ static void look_at_file(struct found *f, uint32_t number)
 {
 	struct journal *j = f->journal;
 	struct segment s = {.number = number};
+	struct segment_header h;
 	struct scan scan;
 	if (number >= j->next_number)
 		j->next_number = number + 1;
-	int64_t size = -1;
+	enum segment_kind kind = SEGMENT_UNREAD;
 	if (scan_open(&scan, j, number, 0, DISK_READ) == GW_OK)
-		size = j->disk->size(j->disk, scan.fd);
-	scan.size = size < 0 ? 0 : (uint64_t)size;
-	const uint8_t *bytes = scan_bytes(&scan, 0, SEGMENT_HEADER);
-	struct segment_header h;
-	int good = bytes ? segment_header_read(&h, bytes) : 0;
-	s.size = scan.size;
-	if (size < 0 || scan.failed) {
+		kind = segment_look(&scan, &s, &h);
+	scan_close(&scan);
+	switch (kind) {
+	case SEGMENT_UNREAD:
 		f->unread = true;
 		f->unread_number = number;
-	} else if (good < 0) {
+		break;
+	case SEGMENT_NEWER:
 		f->newer = true;
 		f->newer_version = h.version;
-	} else if (good > 0) {
-		s.generation = h.generation;
-		s.first = h.first;
-		add_found(f, &s);
-	} else if (name_by_blocks(&scan, &s)) {
+		break;
+	case SEGMENT_SPOILT:
 		log_event(LOG_ERROR, "journal", "the header of a segment is damaged; its blocks are used",
 		          LOG_N("sluice.journal.segment", number));
 		stat_add_shared(&j->stats->damaged_blocks, 1);
 		add_found(f, &s);
-	} else if (scan.failed) {
-		f->unread = true;
-		f->unread_number = number;
-	} else if (s.size == j->settings->segment) {
-		f->nomem |= !space_add_spare(j, number);
-	} else {
-		space_remove(j, number); /* an unfinished preallocation, or a spare of another size */
+		break;
+	case SEGMENT_GOOD: add_found(f, &s); break;
+	case SEGMENT_EMPTY:
+		if (s.size == j->settings->segment)
+			f->nomem |= !space_add_spare(j, number);
+		else
+			space_remove(j, number); /* an unfinished preallocation, or a spare of another size */
 	}
-	scan_close(&scan);
 }
 
 struct numbers {
@@ -105,9 +81,8 @@ struct numbers {
 static void note_name(void *context, const char *name)
 {
 	struct numbers *n = context;
-	unsigned number;
-	int end = 0;
-	if (sscanf(name, "%8u.segment%n", &number, &end) != 1 || end != 16 || name[end])
+	uint32_t number;
+	if (!segment_number(name, &number))
 		return;
 	if (n->count == n->room) {
 		size_t room = n->room ? n->room * 2 : 64;
@@ -122,31 +97,19 @@ static void note_name(void *context, const char *name)
 	n->items[n->count++] = number;
 }
 
-static int by_generation(const void *a, const void *b)
-{
-	const struct segment *x = a, *y = b;
-	return (x->generation > y->generation) - (x->generation < y->generation);
-}
-
 /* Segments that a later one supersedes wholly hold nothing that counts. */
 static bool keep_counting(struct journal *j, struct found *f)
 {
-	if (f->count > 0)
-		qsort(f->items, f->count, sizeof(*f->items), by_generation);
-	uint64_t least = UINT64_MAX;
-	for (size_t i = f->count; i-- > 0;) {
-		bool counts = f->items[i].first < least;
-		if (counts)
-			least = f->items[i].first;
-		else if (f->items[i].size == j->settings->segment)
-			f->nomem |= !space_add_spare(j, f->items[i].number);
+	segments_sort(f->items, f->count);
+	for (size_t i = 0; i < f->count; i++) {
+		const struct segment *s = &f->items[i];
+		if (!s->bad)
+			f->nomem |= !space_add_segment(j, s);
+		else if (s->size == j->settings->segment)
+			f->nomem |= !space_add_spare(j, s->number);
 		else
-			space_remove(j, f->items[i].number);
-		f->items[i].bad = !counts;
+			space_remove(j, s->number);
 	}
-	for (size_t i = 0; i < f->count; i++)
-		if (!f->items[i].bad && !space_add_segment(j, &f->items[i]))
-			f->nomem = true;
 	if (f->count) {
 		/* The life before may have begun a segment whose header was lost in a crash and whose first block was not:
 		 * that block must not be met again behind a new header of the same generation. */
@@ -159,37 +122,24 @@ static bool keep_counting(struct journal *j, struct found *f)
 	return !f->nomem;
 }
 
-/* Is there anything of this generation at offset: the start of a block that was not finished? */
-static bool torn_at(struct scan *s, uint64_t offset, uint64_t generation)
-{
-	struct block_header h;
-	const uint8_t *bytes = scan_bytes(s, offset, BLOCK_ALIGN);
-	return bytes && block_header_read(&h, bytes, generation, (size_t)(s->size - offset));
-}
-
 /* Walks the newest segment to its end. */
 static void walk_newest(struct journal *j, struct scan *s, const struct segment *newest)
 {
 	struct journal_stats *stats = j->stats;
 	uint64_t expected = newest->first, at = SEGMENT_HEADER;
-	for (;;) {
-		struct block_header h;
-		if (scan_block(s, at, newest->generation, &h) && h.first >= expected) {
-			if (h.first > expected)
-				stat_add_shared(&stats->lost_sequences, h.first - expected);
-		} else {
-			uint64_t next = scan_next(s, at + BLOCK_ALIGN, newest->generation, expected, &h);
-			if (next == UINT64_MAX)
-				break;
+	struct block_header h;
+	const uint8_t *bytes;
+	for (uint64_t from = at; (bytes = scan_step(s, &at, newest->generation, expected, &h)); from = at) {
+		if (at > from) {
 			log_event(LOG_ERROR, "journal",
 			          "a damaged range was found in the newest segment and is passed over",
-			          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", at),
+			          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", from),
 			          LOG_N("sluice.journal.records_lost", h.first - expected));
 			stat_add_shared(&stats->damaged_blocks, 1);
-			stat_add_shared(&stats->lost_sequences, h.first - expected);
-			at = next;
 		}
-		state_take(j, scan_bytes(s, at, block_size(h.body)) + BLOCK_HEADER, h.count, h.checkpoint);
+		if (h.first > expected)
+			stat_add_shared(&stats->lost_sequences, h.first - expected);
+		state_take(j, bytes + BLOCK_HEADER, h.count, h.checkpoint);
 		if (h.checkpoint) {
 			at += block_size(h.body);
 			continue;
@@ -200,7 +150,7 @@ static void walk_newest(struct journal *j, struct scan *s, const struct segment 
 	}
 	j->next = expected;
 	j->offset = at;
-	if (torn_at(s, at, newest->generation)) {
+	if (scan_torn(s, at, newest->generation)) {
 		log_event(LOG_WARN, "journal",
 		          "the last block was not finished and is cut; nothing in it was acknowledged",
 		          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", at));
@@ -235,16 +185,8 @@ static void replay_state(struct journal *j, const struct segment *segment, uint6
 		return;
 	}
 	uint64_t at = SEGMENT_HEADER, expected = segment->first;
-	for (;;) {
-		const uint8_t *bytes = scan_block(&scan, at, segment->generation, &h);
-		if (!bytes || h.first < expected) {
-			at = scan_next(&scan, at + BLOCK_ALIGN, segment->generation, expected, &h);
-			if (at == UINT64_MAX)
-				break;
-			continue;
-		}
-		if (h.first >= end)
-			break;
+	const uint8_t *bytes;
+	while ((bytes = scan_step(&scan, &at, segment->generation, expected, &h)) && h.first < end) {
 		state_take(j, bytes + BLOCK_HEADER, h.count, h.checkpoint);
 		if (!h.checkpoint)
 			expected = h.first + h.count;

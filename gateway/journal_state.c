@@ -31,16 +31,7 @@ static void show(struct journal *j)
 
 void state_take(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint)
 {
-	size_t forgotten = 0;
-	if (checkpoint)
-		state_table_clear(&j->state);
-	for (; count > 0; count--, entries += record_size(entries)) {
-		const uint8_t *changes;
-		struct state_change c;
-		size_t len = state_of_entry(entries, &changes), size;
-		for (; len > 0 && (size = state_read(&c, changes, len)) > 0; changes += size, len -= size)
-			forgotten += state_table_apply(&j->state, &c);
-	}
+	size_t forgotten = state_table_take(&j->state, entries, count, checkpoint);
 	if (forgotten > 0)
 		stat_add(&j->stats->state_forgotten, forgotten);
 	show(j);
@@ -100,10 +91,10 @@ void state_begin(struct journal *j)
 
 /* Writes the table as entries; there is always one, so that a segment with a checkpoint can be told from one that lost
  * it. False: it does not fit, which cannot be. */
-static bool write_entries(struct journal *j, struct block *b, size_t room)
+bool state_entries(struct state_table *t, struct block *b, size_t room)
 {
 	struct state_change c;
-	bool more = state_table_first(&j->state, &c);
+	bool more = state_table_first(t, &c);
 	b->body = b->count = 0;
 	do {
 		uint8_t *entry = b->bytes + BLOCK_HEADER + b->body;
@@ -113,7 +104,7 @@ static bool write_entries(struct journal *j, struct block *b, size_t room)
 				return false;
 			state_write(&c, entry + RECORD_HEADER + r.json_len);
 			r.json_len += (uint32_t)state_size(&c);
-			more = state_table_next(&j->state, &c);
+			more = state_table_next(t, &c);
 		}
 		record_write(&r, entry);
 		b->body += r.size;
@@ -128,7 +119,7 @@ int state_checkpoint(struct journal *j, uint64_t first)
 	struct block *b = block_new((size_t)j->checkpoint_room);
 	if (!b)
 		return -ENOMEM;
-	int err = write_entries(j, b, (size_t)j->checkpoint_room - BLOCK_HEADER) ? 0 : -ENOSPC;
+	int err = state_entries(&j->state, b, (size_t)j->checkpoint_room - BLOCK_HEADER) ? 0 : -ENOSPC;
 	if (!err) {
 		struct block_header h = {.generation = j->generation,
 		                         .first = first,

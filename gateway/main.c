@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "gateway/drain.h"
 #include "gateway/gateway.h"
+#include "gateway/inspect.h"
 #include "gateway/log.h"
 #include "gateway/stats.h"
 
@@ -316,6 +317,9 @@ static void usage(FILE *out)
 	      "  sluice drain [--data DIR]                deliver a journal that no gateway serves any more, without "
 	      "listeners;\n"
 	      "                                           DIR instead of the configuration's `data`\n"
+	      "  sluice journal info | dump | verify | repair --data DIR\n"
+	      "                                           look into a journal, also while a gateway runs; mend a "
+	      "damaged one\n"
 	      "  sluice --help-config                     every setting, with its default\n"
 	      "  sluice --help-config=markdown            the same as docs/configuration.md\n"
 	      "  sluice --help-config=yaml                the same as a commented sluice.yaml\n"
@@ -390,6 +394,8 @@ int main(int argc, char **argv)
 	const char *config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml";
 	bool hints = false, ready = false;
 	char *data = NULL;
+	if (argc > 1 && strcmp(argv[1], "journal") == 0) /* has options of its own, and no configuration */
+		return inspect_command(argc - 1, argv + 1);
 	make_schema();
 	for (int o; (o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;)
 		switch (o) {

@@ -285,6 +285,21 @@ size_t state_table_apply(struct state_table *t, const struct state_change *c)
 	return make_room(t);
 }
 
+size_t state_table_take(struct state_table *t, const uint8_t *entries, uint32_t count, bool checkpoint)
+{
+	size_t forgotten = 0;
+	if (checkpoint)
+		state_table_clear(t);
+	for (; count > 0; count--, entries += record_size(entries)) {
+		const uint8_t *changes;
+		struct state_change c;
+		size_t len = state_of_entry(entries, &changes), size;
+		for (; len > 0 && (size = state_read(&c, changes, len)) > 0; changes += size, len -= size)
+			forgotten += state_table_apply(t, &c);
+	}
+	return forgotten;
+}
+
 size_t state_table_limit(struct state_table *t, size_t max)
 {
 	t->max = max;

@@ -82,6 +82,9 @@ void state_table_fini(struct state_table *t);
 void state_table_clear(struct state_table *t);
 /* state_table_apply applies a change and returns how many items it cost for want of room or memory. */
 size_t state_table_apply(struct state_table *t, const struct state_change *c);
+/* state_table_take applies the changes in `count` entries of a block (record.h), which was checked; a checkpoint begins the
+ * table anew. Returns how many items it cost. */
+size_t state_table_take(struct state_table *t, const uint8_t *entries, uint32_t count, bool checkpoint);
 /* state_table_limit sets max and returns how many items that costs. */
 size_t state_table_limit(struct state_table *t, size_t max);
 /* state_table_expire drops what no longer counts at now_us (wall clock). */

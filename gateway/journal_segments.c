@@ -1,0 +1,80 @@
+/* What the files of a journal are: which is a segment, of which generation, and which of them count. Used at start
+ * (journal_recover.c) and by whoever looks at a journal from outside (look.c). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/bytes.h"
+#include "gateway/journal_parts.h"
+
+bool segment_number(const char *name, uint32_t *number)
+{
+	unsigned n;
+	int end = 0;
+	if (sscanf(name, "%8u.segment%n", &n, &end) != 1 || end != 16 || name[end])
+		return false;
+	*number = n;
+	return true;
+}
+
+/* A file whose header is spoilt: the generation and first sequence stand in its blocks, too. */
+static bool name_by_blocks(struct scan *s, struct segment *out)
+{
+	for (uint64_t at = SEGMENT_HEADER; at + BLOCK_ALIGN <= s->size; at += BLOCK_ALIGN) {
+		const uint8_t *bytes = scan_bytes(s, at, BLOCK_ALIGN);
+		if (!bytes)
+			return false;
+		uint64_t generation = bytes_get(bytes + 8, 8);
+		struct block_header h;
+		if (generation == 0 || !scan_block(s, at, generation, &h))
+			continue;
+		out->generation = generation;
+		out->first = h.first;
+		return true;
+	}
+	return false;
+}
+
+enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h)
+{
+	int64_t size = s->disk->size(s->disk, s->fd);
+	if (size < 0)
+		return SEGMENT_UNREAD;
+	out->size = s->size = (uint64_t)size;
+	const uint8_t *bytes = scan_bytes(s, 0, SEGMENT_HEADER);
+	int good = bytes ? segment_header_read(h, bytes) : 0;
+	if (s->failed)
+		return SEGMENT_UNREAD;
+	if (good < 0)
+		return SEGMENT_NEWER;
+	if (good > 0) {
+		out->generation = h->generation;
+		out->first = h->first;
+		return SEGMENT_GOOD;
+	}
+	if (name_by_blocks(s, out))
+		return SEGMENT_SPOILT;
+	return s->failed ? SEGMENT_UNREAD : SEGMENT_EMPTY;
+}
+
+/* Two of one generation are what a repair leaves that was cut short: the one with the higher number is the new one. */
+static int by_generation(const void *a, const void *b)
+{
+	const struct segment *x = a, *y = b;
+	if (x->generation != y->generation)
+		return x->generation > y->generation ? 1 : -1;
+	if (x->first != y->first)
+		return x->first > y->first ? 1 : -1;
+	return (x->number > y->number) - (x->number < y->number);
+}
+
+void segments_sort(struct segment *items, size_t count)
+{
+	if (count > 0)
+		qsort(items, count, sizeof(*items), by_generation);
+	uint64_t least = UINT64_MAX;
+	for (size_t i = count; i-- > 0;) {
+		items[i].bad = items[i].first >= least;
+		if (!items[i].bad)
+			least = items[i].first;
+	}
+}
