@@ -22,6 +22,7 @@ P99_TIMES, P99_MS, BOUNDED_P99_MS = 2, 25, 250  # a few seconds on a machine tha
 EACH_BYTES = 16 << 10
 LATE_S = 4      # time-outs are looked at once a second; connections wait to be accepted; the machine is busy
 RETURN_S = 30   # within which all have to be in again
+STOP_S = 10
 
 # seconds: the time-outs of the configuration, by what they are called there
 FULL_TIMES = {"http_idle": 30, "http_request": 60, "mqtt_connect": 10, "mqtt_idle": 40, "tcp_idle": 30}
@@ -106,6 +107,7 @@ def descriptors(world):
         first = first.finish()
         share = (processor_s(gateway.pid) - spent) / (time.monotonic() - since)
         lines = gateway.log().count("cannot accept connections")
+        probe = gateway.status("/livez"), gateway.status("/readyz")
     second = send(world, gateway, "second", 1, warmup="0").finish()
     back = max(r["latency"]["max_us"] for r in second.values()) / 1e6  # a message waits until its connection is accepted
     wait_until(lambda: gateway.metrics().sum("sluice_connections") == 0, 10, "no connection is left")
@@ -113,6 +115,7 @@ def descriptors(world):
     world.must(not errors(first) and not errors(second), f"errors: {errors(first)} {errors(second)}")
     world.must(share < 0.5, f"it used {share:.0%} of a core")
     world.must(lines < 60, f"{lines} lines in the log")
+    world.must(probe == (200, 200), f"probes were answered {probe}: somebody would have restarted it")
     world.must(back <= 5, f"back in {back:.1f} s")
     world.recovered(back)
     return ["first", "second"]
@@ -131,6 +134,25 @@ def storm(world):
     return ["storm"]
 
 
+def stop(world):
+    """An orderly stop is one with the herd there, too."""
+    slow, idle = (600, 1200) if world.bounded else (5000, 10000)
+    gateway = world.start({})
+    with Herd(list(kinds(gateway, slow, idle, FULL_TIMES)), replaced=False) as crowd:
+        wait_until(lambda: crowd.failed or crowd.standing() >= slow + idle, 60, "the herd is there")
+        sending = send(world, gateway, "stopped", 1, warmup="0")
+        wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 50, 10, "devices send")
+        began = time.monotonic()
+        code = gateway.stop(20)
+        took = time.monotonic() - began
+        gateway.start()
+        sending.finish()
+    world.note(f"stopped in order with {slow + idle} connections in {took:.1f} s")
+    world.must(code == 0, f"it stopped with exit code {code}")
+    world.must(took <= STOP_S, f"it stopped after {took:.1f} s")
+    return ["stopped"]
+
+
 def play(world):
-    for part in (herd, descriptors, storm):
+    for part in (herd, descriptors, storm, stop):
         world.part(part)

@@ -442,6 +442,26 @@ def test_thousands_of_endpoints_leave_memory_bounded(coap):
     assert gateway.memory() < 128 << 20
 
 
+def test_twenty_thousand_endpoints_cost_little_and_one_that_is_known_is_still_recognised(coap):
+    gateway = coap()
+    host, port = gateway.address("coap")
+    with Peer((host, port)) as ours:
+        first = message(CON, POST, 1, b"", "/t/ours", [], b"1")
+        assert ours.ask(first).name == "2.04"
+        before = gateway.memory()
+        for n in range(20000):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.bind((f"127.4.{n // 250}.{n % 250 + 1}", 0))
+                s.sendto(message(NON, POST, n, b"", "/t/flood", [(NO_RESPONSE, 26)], b"1"), (host, port))
+            if n % 500 == 499:
+                assert ours.ask(message(CON, POST, n + 2, b"", "/t/ours", [], b"2")).name == "2.04"  # it keeps up
+        gateway.wait_metric("sluice_messages_accepted_total", 20041)
+        grown = gateway.memory() - before
+        assert grown < 24 << 20, f"{grown / 20000:.0f} bytes an endpoint"
+        assert ours.ask(first).name == "2.04"
+    assert gateway.metrics().sum("sluice_messages_duplicate_total") == 1
+
+
 def test_an_address_in_use_is_told(coap, sluice):
     gateway = coap()
     listen = f"127.0.0.1:{gateway.port('coap')}"

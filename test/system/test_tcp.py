@@ -291,6 +291,21 @@ def test_idle_connections_cost_little(sluice, connect):
     wait_until(lambda: (gw.memory() - before) / count < 2048, 10, "at most 2 KiB resident per idle connection")
 
 
+def test_deep_wide_and_endless_json_is_exact_or_refused(sluice, connect):
+    """Each is looked through for the device, too, which comes last."""
+    gw = sluice(config(device=["/device"], payload="json", max_payload="1MiB", max_line="1MiB", lane="16MiB"))
+    lines = ["[" * 100000 + "]" * 100000, '{"a":' * 100000 + "1" + "}" * 100000, "{" + '"k":1,' * 50000 + '"device":"equal"}',
+             "{" + "".join(f'"k{n}":{n},' for n in range(50000)) + '"device":"different"}',
+             '{"n":' + "9" * 100000 + ',"device":"long"}', '{"s":"\\ud800","device":"lone"}', '{"a":{"device":"inside"}}',
+             '{"device":"end"}']
+    c = connect(gw)
+    c.send("\n".join(lines) + "\n")
+    assert [line.split()[1:] for line in c.until_ok(8)] == [
+        ["1", "invalid_payload"], ["2", "invalid_payload"], ["6", "invalid_payload"], ["7", "no_device"]]
+    assert [r["device"]["id"] for r in gw.wait_records(4)] == ["equal", "different", "long", "end"]
+    assert all(line in gw.file.read_text() for line in lines[2:5])
+
+
 @pytest.mark.parametrize("bad, told", [
     ({"device": None}, "device"),
     ({"device": ["peer", "/device"]}, "peer always names a device"),
