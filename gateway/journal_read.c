@@ -130,7 +130,8 @@ const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len)
 		return NULL;
 	if (offset >= s->at && offset + len <= s->at + s->len)
 		return s->buffer + (offset - s->at);
-	size_t want = len > WINDOW ? (len + DISK_ALIGN - 1) & ~(size_t)(DISK_ALIGN - 1) : WINDOW;
+	size_t most = s->size < WINDOW ? (size_t)s->size : WINDOW; /* whole pages are read, below */
+	size_t want = ((len > most ? len : most) + DISK_ALIGN - 1) & ~(size_t)(DISK_ALIGN - 1);
 	if (!scan_room(s, want)) {
 		s->failed = true;
 		return NULL;

@@ -22,8 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 import pytest  # noqa: E402 (harness.py fails by pytest.fail)
 
 import item_01_kill  # noqa: E402
+import item_02_power  # noqa: E402
 import item_04_kafka  # noqa: E402
 import item_05_elasticsearch  # noqa: E402
+import item_07_bytes  # noqa: E402
 import item_08_overload  # noqa: E402
 import item_09_hostile  # noqa: E402
 import item_12_soak  # noqa: E402
@@ -33,8 +35,10 @@ from trial import Trial  # noqa: E402
 # A new item is one file and one line here.
 ITEMS = [
     item_01_kill,
+    item_02_power,
     item_04_kafka,
     item_05_elasticsearch,
+    item_07_bytes,
     item_08_overload,
     item_09_hostile,
     item_12_soak,

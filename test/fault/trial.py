@@ -1,8 +1,11 @@
 """A round that is not "load, strike, verify" but has a course of its own: parts, each with its gateway and its runs of
 sluice-load, what they found, and what must hold. For items that bring their own play()."""
 
+import os
 import random
+import re
 import shutil
+import subprocess
 
 from campaign import SMALL, Lost
 from harness import DEFAULTS, ROOT, Sluice, merge  # test/system
@@ -40,6 +43,19 @@ class Trial:
         """The part's gateway: small segments and lanes, and what is different about it."""
         self.gateway = Sluice(self.dir, merge(merge(DEFAULTS, SMALL), change), program or self.program, env)
         return self.gateway.start()
+
+    def unit(self, name, tests=None, env=None, timeout=3600):
+        """Runs a unit test program, which make has built; all must pass."""
+        program = ROOT / "build" / "test" / "unit" / name
+        if not program.exists():
+            raise Lost(f"{program} is not there: make torture builds it")
+        done = subprocess.run([program, *([tests] if tests else [])], env={**os.environ, **(env or {})}, capture_output=True,
+                              text=True, timeout=timeout)
+        output = done.stdout + done.stderr
+        if done.returncode:
+            raise Lost(f"{name} ended with exit code {done.returncode}: {output[-2000:]}")
+        passed = re.search(r"PASSED\D+(\d+) test", output)
+        self.note(f"{name}: {passed.group(1)} tests passed{''.join(f', {k}={v}' for k, v in (env or {}).items())}")
 
     def note(self, text):
         """Something found; told in the round's line."""

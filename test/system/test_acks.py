@@ -10,6 +10,7 @@ import pytest
 from conftest import wait_until
 from harness import ROOT
 from numbered import HttpDevice, MqttDevice, TcpDevice
+from test_mqtt import Raw, puback, publish, pubrec
 
 CLOSED = "127.0.0.1:9"
 
@@ -152,6 +153,17 @@ def calls(path):
             yield thread, "end", name, arguments
 
 
+def answer(name, text):
+    """The number that is acknowledged by what is sent: `ok N` of TCP, PUBACK (0x40) and PUBREC (0x50) of MQTT; None: nothing is."""
+    found = re.search(r'"((?:[^"\\]|\\.)*)"', text)
+    if not name.startswith(("write", "send")) or not found:
+        return None
+    sent = found.group(1).encode("latin-1").decode("unicode_escape").encode("latin-1")
+    if line := re.match(rb"ok (\d+)\n", sent):
+        return int(line.group(1))
+    return int.from_bytes(sent[2:4], "big") if sent[:2] in (b"\x40\x02", b"\x50\x02") else None
+
+
 def uncovered(path):
     """(answers seen, the first that left too early or None). A line is covered once a write to a segment that returned
     after it had arrived was followed by a whole fdatasync of that file. One line is under way at a time."""
@@ -159,7 +171,7 @@ def uncovered(path):
     syncing, early = {}, None
     for thread, what, name, text in calls(path):
         segment = ".segment>" in text
-        if what == "end" and (found := re.search(r'^.*{\\"probe\\":(\d+)}\\n"', text)) and name.startswith(("read", "recv")):
+        if what == "end" and (found := re.search(r'^.*{\\"probe\\":(\d+)}(?:\\n)?"', text)) and name.startswith(("read", "recv")):
             arrived = int(found.group(1))
         elif what == "end" and segment and name.startswith("pwrite"):
             written = arrived
@@ -167,29 +179,43 @@ def uncovered(path):
             syncing[thread] = written
         elif what == "end" and segment and name in ("fdatasync", "fsync"):
             covered = max(covered, syncing.pop(thread))
-        elif what == "begin" and (found := re.search(r'"ok (\d+)\\n', text)):
-            answered = int(found.group(1))
+        elif what == "begin" and (number := answer(name, text)):
+            answered = number
             if answered > covered and not early:
                 early = answered
     return answered, early
 
 
+def send_lines(gw, count):
+    with socket.create_connection(gw.address("tcp"), timeout=20) as s:
+        for n in range(1, count + 1):
+            s.sendall(b'{"probe":%d}\n' % n)
+            assert s.recv(100) == b"ok %d\n" % n
+
+
+def send_publishes(gw, count):
+    """QoS 1 and 2 in turn; one is under way at a time."""
+    with Raw(gw, "probe").sock as s:
+        for n in range(1, count + 1):
+            s.sendall(publish("devices/probe/t", '{"probe":%d}' % n, qos=2 - n % 2, mid=n))
+            assert s.recv(100) == (puback(n) if n % 2 else pubrec(n))
+
+
+@pytest.mark.parametrize("protocol, send", [("tcp", send_lines), ("mqtt", send_publishes)])
 @pytest.mark.parametrize("level", ["durable", "accepted"])
-def test_no_acknowledgement_leaves_before_the_sync_that_covers_it(sluice, tmp_path, level):
+def test_no_acknowledgement_leaves_before_the_sync_that_covers_it(sluice, tmp_path, level, protocol, send):
     """Seen from the kernel. `ack: accepted`, which promises nothing, shows that the eye is sharp enough."""
     trace, script = tmp_path / "trace", tmp_path / "traced"
     program = os.environ.get("SLUICE_BIN") or ROOT / "build" / "sluice"
     seen = "read,recvfrom,recvmsg,write,writev,sendto,sendmsg,pwrite64,pwritev,pwritev2,fdatasync,fsync"
     script.write_text(f'#!/bin/sh\nexec strace -D -f -y -s 100 -o {trace} -e trace={seen} {program} "$@"\n')
     script.chmod(0o755)
-    gw = sluice({"listeners": {"tcp": {"reply": "count", "ack": level}}}, program=script, timeout=60)
+    own = {"reply": "count"} if protocol == "tcp" else {}
+    gw = sluice({"listeners": {protocol: {"ack": level, **own}}}, program=script, timeout=60)
     lines = 60
-    with socket.create_connection(gw.address("tcp"), timeout=20) as s:
-        for n in range(1, lines + 1):
-            s.sendall(b'{"probe":%d}\n' % n)
-            assert s.recv(100) == b"ok %d\n" % n
+    send(gw, lines)
     assert gw.stop(timeout=30) == 0
     wait_until(lambda: "exited with 0" in trace.read_text(errors="replace"), what="the trace is written")
     answered, early = uncovered(trace)
     assert answered == lines, "the trace shows all answers"
-    assert (early is None) == (level == "durable"), f"`ok {early}` left before its line was synced"
+    assert (early is None) == (level == "durable"), f"the answer to {early} left before its message was synced"

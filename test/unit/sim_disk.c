@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/bytes.h"
+#include "gateway/crc32c.h"
+
 #define SIM_SECTOR 512u
 #define SIM_PATH 256
 #define SIM_FDS 256
@@ -45,7 +48,7 @@ struct sim_change {
 };
 
 struct sim_handle {
-	bool open, append, direct;
+	bool open, append, direct, cursor;
 	struct sim_node *node;
 };
 
@@ -323,6 +326,7 @@ static int sim_open(const struct disk *d, const char *path, unsigned flags)
 		if (!s->handles[i].open) {
 			s->handles[i] = (struct sim_handle){
 			    .open = true, .append = flags & DISK_APPEND, .direct = flags & DISK_DIRECT, .node = n};
+			s->handles[i].cursor = strstr(clean, ".cursor") != NULL;
 			return call_end(d, 1000 + i);
 		}
 	return call_end(d, -EMFILE);
@@ -364,14 +368,27 @@ static bool has_space(const struct sim *s, const struct sim_node *n, uint64_t en
 	return !s->capacity || end <= n->now.len || bytes_used(s) + end - n->now.len <= s->capacity;
 }
 
+/* SIM_CURSOR_AHEAD; gateway/cursor.h tells what a slot looks like. */
+static void move_ahead(uint8_t slot[4096], const void *data)
+{
+	memcpy(slot, data, 4096);
+	bytes_put(slot + 24, bytes_get(slot + 24, 8) + 1, 8);
+	bytes_put(slot + 8, crc32c(0, slot + 12, 4096 - 12), 4);
+}
+
 static int sim_write(const struct disk *d, int fd, const void *data, size_t len, uint64_t at)
 {
 	struct sim *s = sim_of(d);
 	int err = call_begin(d);
 	struct sim_handle *h = handle_of(s, fd);
 	struct sim_node *n = h->node;
+	uint8_t slot[4096];
 	if (h->append)
 		at = n->now.len;
+	if (s->mutant == SIM_CURSOR_AHEAD && h->cursor && len == sizeof(slot)) {
+		move_ahead(slot, data);
+		data = slot;
+	}
 	if (!err && h->direct && (len % SIM_SECTOR || at % SIM_SECTOR || (uintptr_t)data % SIM_SECTOR))
 		err = -EINVAL;
 	else if (!err && !has_space(s, n, at + len))
@@ -397,7 +414,7 @@ static int sim_sync(const struct disk *d, int fd)
 		for (size_t i = 0; i < n->pending_count; i++)
 			pending_tear(&n->safe, &n->pending[i], &s->random);
 		pending_drop(n, n->pending_count);
-	} else if (s->mutant == SIM_HONEST || s->mutant == SIM_NO_SYNC_DIR) {
+	} else if (s->mutant != SIM_NO_SYNC && s->mutant != SIM_LATE_SYNC) {
 		pending_sync(n, n->pending_count);
 	} else if (s->mutant == SIM_LATE_SYNC) {
 		pending_sync(n, n->late <= n->pending_count ? n->late : 0);

@@ -24,7 +24,8 @@ enum sim_mutant {
 	SIM_HONEST,
 	SIM_NO_SYNC,     /* fdatasync says yes and does nothing */
 	SIM_NO_SYNC_DIR, /* fsync of a directory says yes and does nothing */
-	SIM_LATE_SYNC,   /* fdatasync says yes at once, what it should have done happens with the next sync */
+	SIM_CURSOR_AHEAD, /* a cursor's file says one more than was written to it: what a sink that counts before it has would say */
+	SIM_LATE_SYNC, /* fdatasync says yes at once, what it should have done happens with the next sync */
 };
 
 struct sim;

@@ -119,6 +119,14 @@ static void an_acknowledgement_before_the_sync_is_caught(void **unused)
 	assert_true(crash_many(SIM_LATE_SYNC, 600, &verdict, true) > 0);
 }
 
+static void a_cursor_ahead_of_its_sink_is_caught(void **unused)
+{
+	(void)unused;
+	const char *verdict = "";
+	assert_true(crash_many(SIM_CURSOR_AHEAD, 600, &verdict, true) > 0);
+	assert_non_null(strstr(verdict, "the cursor is ahead"));
+}
+
 /* -- a disk that fails -- */
 
 /* One life in which call number n (and times - 1 more) fails. True: there were that many calls. */
@@ -408,6 +416,7 @@ int main(int argc, char **argv)
 	    TEST(a_missing_fdatasync_is_caught),
 	    TEST(a_missing_directory_sync_is_caught),
 	    TEST(an_acknowledgement_before_the_sync_is_caught),
+	    TEST(a_cursor_ahead_of_its_sink_is_caught),
 	    TEST(no_call_of_the_disk_may_fail_so_that_something_is_lost),
 	    TEST(nor_may_several_fail_in_a_row),
 	    TEST(a_second_process_is_refused),

@@ -1,0 +1,95 @@
+"""Item 7: a journal's bytes. Every byte of a small journal flipped, every file cut anywhere: never a crash, never a wrong
+record, always a start, with a report; and the same seen from outside, and mended (test/unit/test_journal_damage.c,
+test_look.c; every byte of it; make unit takes every 131st or so). Then the real program on a real disk: a journal that
+a kill left is damaged here and there, looked at, mended, and delivered."""
+
+import json
+import os
+import shutil
+import subprocess
+
+from campaign import Lost
+from harness import ROOT, wait_until
+
+NUMBER, TITLE = 7, "journal bytes flipped, files cut"
+NEEDS = ()
+FULL, BOUNDED = 3, 1
+
+TESTS = ("test_journal_damage", "test_look")
+PLACES = {False: 60, True: 5}  # damaged one after the other on the real disk
+
+
+def journal(gateway, *args):
+    done = gateway.command("journal", *args, "--data", gateway.data, timeout=120)
+    if done.returncode not in (0, 1):
+        raise Lost(f"sluice journal {args[0]} ended with exit code {done.returncode}: {done.stderr[-1000:]}")
+    return done
+
+
+def records(gateway):
+    """{sequence: record} of what dump shows."""
+    lines = [json.loads(line) for line in journal(gateway, "dump", "--meta").stdout.splitlines()]
+    return {line["sequence"]: line.get("record") for line in lines}
+
+
+def harm(trial, gateway):
+    """One byte of one file flipped, or a file cut."""
+    files = sorted((gateway.data / "journal").glob("*.segment"))
+    path = trial.chance.choice(files)
+    size = path.stat().st_size
+    # Where something is: the rest of a segment is zeros.
+    data = path.read_bytes()
+    used = len(data.rstrip(b"\0")) or 4096
+    at = trial.chance.randrange(used)
+    if trial.chance.random() < 0.2:
+        os.truncate(path, at)
+        return f"{path.name} cut at {at} of {size}"
+    with open(path, "r+b") as f:
+        f.seek(at)
+        f.write(bytes([data[at] ^ 1 << trial.chance.randrange(8)]))
+    return f"{path.name} flipped at {at}"
+
+
+def on_a_real_disk(trial):
+    """Copies of one journal, each damaged in one place: what was there is there, but for what the damage is told to cost."""
+    gateway = trial.start({"stop": {"drain": "1s"}, "listeners": {"tcp": {"reply": "count"}},
+                           "sinks": {"away": {"type": "elasticsearch", "nodes": ["http://127.0.0.1:9"]}}})
+    run = subprocess.run([ROOT / "build" / "sluice-load", "tcp://{}:{}#window=200".format(*gateway.address("tcp")), "-c", "2", "-r", "4k",
+                          "-t", "2s", "--ledger", trial.dir / "run.ledger", "--quiet"], capture_output=True, text=True, timeout=60)
+    if run.returncode:
+        raise Lost(f"sluice-load ended with exit code {run.returncode}: {run.stderr}")
+    gateway.kill()
+    whole, before = gateway.data, records(gateway)
+    told = lost_most = 0
+    try:
+        for n in range(PLACES[trial.bounded]):
+            gateway.data = trial.dir / f"damaged-{n}"
+            shutil.copytree(whole, gateway.data)
+            what = harm(trial, gateway)
+            verdict = json.loads(journal(gateway, "verify", "--json").stdout)
+            after = records(gateway)
+            wrong = [q for q, record in after.items() if before.get(q) != record]
+            gone = set(before) - set(after)
+            # What is lost at the very end looks like the block that a crash leaves.
+            at_end = gone and max(gone) == max(before) and gone == set(range(min(gone), max(before) + 1))
+            trial.must(not wrong, f"{what}: wrong records {wrong[:5]}")
+            trial.must(len(gone) == verdict["records_lost"] or at_end,
+                       f"{what}: {len(gone)} records are gone, {verdict['records_lost']} told")
+            journal(gateway, "repair")
+            trial.must(journal(gateway, "verify").returncode == 0, f"{what}: not whole after the repair")
+            trial.must(records(gateway) == after, f"{what}: the repair changed what is there")
+            told += verdict["verdict"] == "damaged"
+            lost_most = max(lost_most, len(gone))
+            shutil.rmtree(gateway.data)
+    finally:
+        gateway.data = whole
+    trial.note(f"{PLACES[trial.bounded]} places damaged on disk, {told} told, {lost_most} of {len(before)} records at most lost by one")
+    gateway.start()  # and the one that was not damaged delivers everything
+    wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records", type="file") == 0, 60, "the file has everything")
+    return ["run"]
+
+
+def play(trial):
+    for name in () if trial.bounded else TESTS:
+        trial.unit(name, env={"SLUICE_EXHAUSTIVE": "1"})
+    trial.part(on_a_real_disk)
