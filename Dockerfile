@@ -18,7 +18,7 @@ RUN make -j"$(nproc)" && make install DESTDIR=/out PREFIX=/usr && strip /out/usr
 FROM debian:trixie-slim
 RUN apt-get update -q \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-        ca-certificates libcjson1 libcoap3t64 libcurl4t64 libevent-core-2.1-7t64 libmicrohttpd12t64 librdkafka1 \
+        ca-certificates libcjson1 libcoap3t64 libcurl4t64 libevent-core-2.1-7t64 libjemalloc2 libmicrohttpd12t64 librdkafka1 \
         libssl3t64 libyaml-0-2 zlib1g \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
  && install -d -m 0750 -o 65532 -g 65532 /var/lib/sluice

@@ -20,7 +20,7 @@ die() { echo "install-deps.sh: $*" >&2; exit 1; }
 # One word per package. a|b: whichever the release has (Debian 12's name first). a?cmd: only where no cmd is on the
 # PATH.
 build_packages='gcc make pkg-config|pkgconf libc6-dev libmicrohttpd-dev libcoap3-dev|libcoap-dev librdkafka-dev
-	libcjson-dev libssl-dev libyaml-dev libevent-dev libcurl4-openssl-dev zlib1g-dev'
+	libcjson-dev libssl-dev libyaml-dev libevent-dev libcurl4-openssl-dev libjemalloc-dev zlib1g-dev'
 test_packages='libcmocka-dev clang clang-format clang-tidy mosquitto mosquitto-clients libcoap3-bin|libcoap-bin
 	netcat-openbsd curl openssl ca-certificates maven?mvn default-jdk-headless?javac python3?python3 python3-venv
 	prometheus?promtool strace wrk jq'

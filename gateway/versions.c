@@ -12,11 +12,23 @@
 
 #include "gateway/gateway.h"
 
+/* The allocator, where the program is linked with it (Makefile). */
+__attribute__((weak)) int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len);
+
+static const char *allocator_version(void)
+{
+	const char *text = NULL;
+	size_t size = sizeof(text);
+	if (!mallctl || mallctl("version", (void *)&text, &size, NULL, 0) || !text)
+		return "none";
+	return text;
+}
+
 struct version {
 	const char *name, *label, *text;
 };
 
-#define LIBRARIES 9
+#define LIBRARIES 10
 static void collect(struct version v[LIBRARIES])
 {
 	const struct version all[LIBRARIES] = {
@@ -29,6 +41,7 @@ static void collect(struct version v[LIBRARIES])
 	    {"cJSON", "cjson", cJSON_Version()},
 	    {"libyaml", "libyaml", yaml_get_version_string()},
 	    {"zlib", "zlib", zlibVersion()},
+	    {"jemalloc", "jemalloc", allocator_version()},
 	};
 	for (int i = 0; i < LIBRARIES; i++)
 		v[i] = all[i];

@@ -135,7 +135,8 @@ def test_exit_codes_of_the_command_line(idle):
 def test_version_names_the_libraries(idle):
     done = idle.command("--version")
     assert done.returncode == 0 and done.stdout.startswith("sluice ")
-    for library in ("libmicrohttpd", "libcoap", "librdkafka", "libcurl", "OpenSSL", "libevent", "cJSON", "libyaml"):
+    for library in ("libmicrohttpd", "libcoap", "librdkafka", "libcurl", "OpenSSL", "libevent", "cJSON", "libyaml",
+                    "jemalloc"):
         assert re.search(rf"^{library}\b.*\d+\.\d+", done.stdout, re.M), (library, done.stdout)
 
 
