@@ -46,8 +46,9 @@ const struct setting kafka_settings[] = {
                     "got it (for brokers that refuse a device's "
                     "clock, see message.timestamp.after.max.ms)."),
     SETTING_CHOICES(ST, compression, "lz4", compression_choices, "Compression of what is sent."),
-    SETTING(ST, linger, SETTING_DURATION, "5ms", 0, 9e8,
-            "How long a request waits for more records; longer makes larger, cheaper requests."),
+    SETTING(ST, linger, SETTING_DURATION, "20ms", 0, 9e8,
+            "How long a request waits for more records; longer makes larger, cheaper requests. Where devices wait for "
+            "`ack: delivered` to Kafka alone, 1ms to 5ms answers sooner."),
     SETTING(ST, queue_bytes, SETTING_BYTES, "32MiB", 1 << 20, 2147482624.0,
             "Records the Kafka library may hold; what does not fit waits in the journal."),
     SETTING(ST, queue_records, SETTING_INT, "100000", 1, 10000000, "The same as a number of records."),
