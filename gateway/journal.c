@@ -576,6 +576,8 @@ static void *journal_run(void *arg)
 				sleep_until_woken(j, 100); /* no memory for a block */
 			space_keep(j);
 		} else if (atomic_load(&j->stopping)) {
+			if (lanes_have(j))
+				continue; /* published between the look above and the order to stop */
 			settle_delivered(j);
 			spill_turn(j);
 			break;

@@ -408,6 +408,49 @@ static void a_producer_that_waits_is_woken(void **unused)
 	world_fini(&w);
 }
 
+/* The thread had looked into the lanes, found nothing, and then saw that it shall stop: it ended without what was published
+ * in between. Many idle lanes behind the one make that moment long enough to be met. */
+static void what_was_published_before_the_stop_is_written(void **unused)
+{
+	(void)unused;
+	enum { IDLE = 250 };
+	struct journal_settings settings = small_settings();
+	struct why why = {.text = ""};
+	static struct lane idle[IDLE];
+	settings.type = JOURNAL_MEMORY;
+	settings.max_bytes = 1 << 30;
+	for (size_t i = 0; i < IDLE; i++)
+		assert_int_equal(lane_init(&idle[i], 32 << 10), GW_OK);
+	for (int life = 0; life < 3000; life++) {
+		struct journal_stats stats = {0};
+		struct journal *j;
+		struct lane lane;
+		if (journal_open(&j, &settings, &disk_real, root, &stats, &why) || lane_init(&lane, 32 << 10) ||
+		    journal_add_lane(j, &lane, 0))
+			fail_msg("%s", why.text);
+		for (size_t i = 0; i < IDLE; i++)
+			assert_int_equal(journal_add_lane(j, &idle[i], 0), GW_OK);
+		assert_int_equal(journal_start(j, &why), GW_OK);
+		for (uint64_t n = 1; n <= 2; n++) {
+			record_make(lane_reserve(&lane, record_room(0, n)), 0, n);
+			lane_commit(&lane, record_room(0, n));
+			lane_publish(&lane);
+			if (n == 2)
+				break;
+			journal_wake(j);
+			wait_position(&lane.durable, lane.tail);
+			for (volatile int pause = life % 300 * 10; pause > 0; pause--)
+				;
+		}
+		assert_int_equal(journal_stop(j, clock_mono_us() + DEADLINE_US), GW_OK);
+		assert_int_equal(atomic_load(&lane.durable), lane.tail);
+		journal_close(j);
+		lane_fini(&lane);
+	}
+	for (size_t i = 0; i < IDLE; i++)
+		lane_fini(&idle[i]);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -424,6 +467,7 @@ int main(int argc, char **argv)
 	    TEST(delivered_positions_follow_the_slowest_named_cursor),
 	    TEST(sinks_that_left_with_records_undelivered_are_refused),
 	    TEST(a_producer_that_waits_is_woken),
+	    TEST(what_was_published_before_the_stop_is_written),
 	};
 	if (argc > 1) /* some of them: a pattern with * */
 		cmocka_set_test_filter(argv[1]);
