@@ -191,13 +191,24 @@ void cursor_close(struct cursor *c)
 
 enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *sequence)
 {
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	size_t count;
+	return cursor_peek_ahead(disk, path, sequence, ahead, &count);
+}
+
+enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_t *sequence,
+                              struct cursor_stretch ahead[CURSOR_AHEAD_MAX], size_t *count)
+{
 	struct content content;
 	int fd = disk->open(disk, path, DISK_READ);
 	if (fd < 0)
 		return GW_IO;
 	enum slots slots = slots_read(disk, fd, &content);
-	if (slots == SLOTS_GOOD)
+	if (slots == SLOTS_GOOD) {
 		*sequence = content.sequence;
+		*count = content.ahead_count;
+		memcpy(ahead, content.ahead, content.ahead_count * sizeof(*ahead));
+	}
 	disk->close(disk, fd);
 	return slots == SLOTS_GOOD ? GW_OK : slots == SLOTS_NEW ? GW_AGAIN : slots == SLOTS_UNREAD ? GW_IO : GW_INVALID;
 }

@@ -61,6 +61,9 @@ void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct *
 /* cursor_peek reads the sequence of the file at path without changing it. GW_OK | GW_AGAIN (it
  * was just made, nothing is in it) | GW_INVALID (neither slot is valid) | GW_IO. */
 enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *sequence);
+/* cursor_peek_ahead reads what is settled above it, too: *count stretches, in order. Results as of cursor_peek. */
+enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_t *sequence,
+                              struct cursor_stretch ahead[CURSOR_AHEAD_MAX], size_t *count);
 
 static inline uint64_t cursor_get(const struct cursor *c)
 {

@@ -154,7 +154,7 @@ static void note_cursor(void *context, const char *name)
 	char path[4096];
 	snprintf(path, sizeof(path), "%s/%s", l->cursor_dir, name);
 	memcpy(c->name, name, len - 7);
-	enum gw_err err = cursor_peek(l->disk, path, &c->sequence);
+	enum gw_err err = cursor_peek_ahead(l->disk, path, &c->sequence, c->ahead, &c->ahead_count);
 	c->unread = err == GW_IO;
 	c->damaged = err == GW_INVALID;
 }

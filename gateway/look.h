@@ -30,7 +30,9 @@ struct look_segment {
 
 struct look_cursor {
 	char name[CURSOR_NAME_MAX + 1];
-	uint64_t sequence; /* the sink has everything up to it */
+	uint64_t sequence;                             /* the sink has everything up to it ... */
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX]; /* ... and these above it */
+	size_t ahead_count;
 	bool damaged, unread;
 };
 

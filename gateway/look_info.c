@@ -58,6 +58,17 @@ static void add_block(struct part *p, const struct block_header *h)
 	add_times(p, h->time_us);
 }
 
+/* Whether the sink has all of these. */
+static bool has(const struct look_cursor *c, uint64_t first, uint64_t last)
+{
+	if (last <= c->sequence)
+		return true;
+	for (size_t k = 0; k < c->ahead_count; k++)
+		if (c->ahead[k].from <= first && last <= c->ahead[k].to)
+			return true;
+	return false;
+}
+
 static bool add(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
                 const uint8_t *bytes)
 {
@@ -70,7 +81,7 @@ static bool add(void *context, const struct look_segment *s, uint64_t offset, co
 	add_block(&i->parts[i->count - 1], h);
 	add_block(&i->whole, h);
 	for (size_t c = 0; c < i->look->cursor_count && !h->checkpoint; c++)
-		if (h->first + h->count - 1 > i->look->cursors[c].sequence)
+		if (!has(&i->look->cursors[c], h->first, h->first + h->count - 1))
 			i->behind[c] += block_size(h->body);
 	return true;
 }
@@ -93,7 +104,13 @@ static void show_progress(void *context, uint64_t bytes)
 
 static uint64_t lag(const struct look *l, const struct look_cursor *c)
 {
-	return l->last > c->sequence ? l->last - c->sequence : 0;
+	if (l->last <= c->sequence)
+		return 0;
+	uint64_t behind = l->last - c->sequence;
+	for (size_t k = 0; k < c->ahead_count; k++)
+		if (c->ahead[k].to <= l->last)
+			behind -= c->ahead[k].to - c->ahead[k].from + 1;
+	return behind;
 }
 
 /* -- scopes of state -- */

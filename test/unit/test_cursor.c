@@ -79,6 +79,12 @@ static void what_is_settled_above_it_is_stored_too_until_it_has_passed(void **un
 	assert_int_equal(cursor_save(&c), GW_OK);
 	told(sim, text);
 	assert_string_equal(text, "5: 8-9 12-20 30-30");
+	struct cursor_stretch seen[CURSOR_AHEAD_MAX];
+	uint64_t sequence;
+	size_t count;
+	assert_int_equal(cursor_peek_ahead(sim_disk(sim), FILE_PATH, &sequence, seen, &count), GW_OK);
+	assert_true(sequence == 5 && count == 3);
+	assert_memory_equal(seen, ahead, sizeof(ahead));
 	uint64_t calls = sim_calls(sim);
 	cursor_set_ahead(&c, ahead, 3); /* nothing new: nothing is written */
 	assert_int_equal(cursor_save(&c), GW_OK);
