@@ -15,6 +15,7 @@
 #include "gateway/journal_parts.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "gateway/log.h"
@@ -116,10 +117,15 @@ static bool go_to_disk(struct journal *j, const char *why)
 	/* Looked at before they are stored: what a cursor passes afterwards is written all the same, or there would be a gap
 	 * behind the stored one. */
 	uint64_t passed = settle_least(j), from = j->held_from;
-	if (!store_cursors(j)) {
+	while (!store_cursors(j)) {
 		journal_note_trouble(j, -EIO);
 		put_off(j);
-		return !atomic_load(&j->stopping);
+		if (!atomic_load(&j->stopping))
+			return true;
+		/* As in journal_write: it is tried as long as the stop may take. */
+		if (clock_mono_us() > atomic_load(&j->stop_by_us))
+			return false;
+		poll(NULL, 0, RETRY_US / 1000);
 	}
 	if (oldest_held(j, passed, &index))
 		while (index < j->tail_count) {

@@ -212,6 +212,27 @@ static void a_stop_right_after_a_failure_writes_all_the_same(void **unused)
 	world_fini(&w);
 }
 
+/* The cursors, which come first, are tried as long as the stop may take, too. */
+static void a_disk_that_fails_while_it_stops_is_waited_for(void **unused)
+{
+	(void)unused;
+	struct world w;
+	open_spilling(&w, 7, 1000);
+	wait_rest(&w);
+	deliver_some(&w);
+	atomic_store(&w.journal->spill_after_us, 3600000000);
+	uint64_t had = w.known;
+	for (int i = 0; i < 5; i++)
+		world_put(&w, 0);
+	world_publish(&w);
+	sim_fail(w.sim, 1, 3, EIO);
+	world_stop(&w);
+	cut_now(&w, had);
+	world_close(&w);
+	judge_all(&w, "stop", 1);
+	world_fini(&w);
+}
+
 /* The cuts fall anywhere between memory and disk. */
 static void what_was_durable_survives_any_power_cut(void **unused)
 {
@@ -297,6 +318,7 @@ int main(int argc, char **argv)
 	    TEST(a_memory_that_is_used_up_goes_to_disk_at_once),
 	    TEST(an_orderly_stop_writes_what_the_sink_lacks),
 	    TEST(a_stop_right_after_a_failure_writes_all_the_same),
+	    TEST(a_disk_that_fails_while_it_stops_is_waited_for),
 	    TEST(what_was_durable_survives_any_power_cut),
 	    TEST(a_failing_disk_delays_and_loses_nothing),
 	    TEST(a_budget_is_warned_of_and_refuses_nothing),
