@@ -191,7 +191,9 @@ static void what_is_new_does_not_keep_the_replay_back_for_ever(void **unused)
 	int64_t until = clock_mono_us() + DEADLINE_US;
 	while (cursor_now(&f) < 500 && f.put < SEEN_MAX - 100) {
 		put(&f, 20);
-		assert_true(clock_mono_us() < until);
+		/* There is always something new, but not all that this test may put at once. */
+		while (f.put - stat_get(&pump_stats(f.pump)->delivered) > 600)
+			assert_true(clock_mono_us() < until);
 	}
 	assert_true(cursor_now(&f) >= 500); /* though new ones came all the time */
 	WAIT(cursor_now(&f) == f.put);
@@ -213,10 +215,12 @@ static void what_is_there_at_the_start_is_a_backlog_too(void **unused)
 	control.submit = submit_up;
 	control.seen_count = 0;
 	f.common.replay_rate = 2000;
+	int64_t since = clock_mono_us();
 	fixture_open(&f, &plain_sink, false);
 	put(&f, 10);
 	WAIT(is_settled(BACKLOG + 1, BACKLOG + 10));
-	assert_false(all_settled(BACKLOG)); /* a second's worth */
+	if (clock_mono_us() - since < 500000) /* else this machine stood; it is a second's worth */
+		assert_false(all_settled(BACKLOG));
 	WAIT(cursor_now(&f) == f.put);
 	assert_true(fixture_stop(&f, DEADLINE_US));
 	assert_seen_once(1, f.put);
