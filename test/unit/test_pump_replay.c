@@ -449,6 +449,88 @@ static void a_sink_that_syncs_later_loses_nothing_either(void **unused)
 	fixture_fini(&f);
 }
 
+static enum gw_err submit_again(struct batch *b)
+{
+	control.seen_count -= b->count;
+	return GW_AGAIN;
+}
+
+/* What the sink says in its next turn, once: 1 it works and has synced, 2 it is in trouble and has lost what was not. */
+static int word;
+
+static void spoken_poll(void *self, int timeout_ms)
+{
+	struct test_sink *s = self;
+	struct pollfd p = {.fd = s->host->wake_fd, .events = POLLIN};
+	poll(&p, 1, timeout_ms < 2 ? timeout_ms : 2);
+	pthread_mutex_lock(&control.lock);
+	for (size_t i = 0; i < SEEN_MAX && (word || control.count); i++) {
+		control.settled[i] |= unsynced[i] && word != 2;
+		unsynced[i] = false;
+	}
+	if (word == 2) {
+		sink_state(s->host, "the disk failed");
+		sink_rewind(s->host);
+	} else if (word == 1 || control.count) {
+		sink_state(s->host, NULL);
+		sink_synced(s->host);
+	}
+	word = 0;
+	pthread_mutex_unlock(&control.lock);
+}
+
+static bool spoken(void)
+{
+	pthread_mutex_lock(&control.lock);
+	bool done = word == 0;
+	pthread_mutex_unlock(&control.lock);
+	return done;
+}
+
+static void say(int what)
+{
+	pthread_mutex_lock(&control.lock);
+	word = what;
+	pthread_mutex_unlock(&control.lock);
+	WAIT(spoken());
+}
+
+static void a_backlog_that_grew_and_is_given_back_keeps_what_it_was(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	struct sink sink = deferred_sink;
+	sink.poll = spoken_poll;
+	memset(unsynced, 0, sizeof(unsynced));
+	begin(&f, REPLAY_LIVE_FIRST, 200);
+	f.common.batch_records = 10;
+	f.common.replay_after = 0;
+	f.common.backoff_min = f.common.backoff_max = 300000;
+	control.submit = submit_again;
+	fixture_open(&f, &sink, false);
+	say(2);
+	put(&f, 100);
+	WAIT(journal_last(f.journal) == 100);
+	say(1);
+	WAIT(replay_left_now(&f) > 0); /* it is left out */
+	set_submit(submit_unsynced);
+	WAIT(stat_get(&pump_stats(f.pump)->delivered) > 0);
+	say(1);
+	say(2);
+	put(&f, 100); /* the sink is left alone: nothing of it is read ... */
+	WAIT(journal_last(f.journal) == 200);
+	say(1); /* ... and the backlog grows by it */
+	WAIT(replay_left_now(&f) > 100);
+	say(2); /* nothing was synced meanwhile: the live track goes back */
+	pthread_mutex_lock(&control.lock);
+	control.count = 1;
+	pthread_mutex_unlock(&control.lock);
+	WAIT(cursor_now(&f) == 200);
+	assert_true(all_settled(200));
+	assert_true(fixture_stop(&f, DEADLINE_US));
+	fixture_fini(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -462,6 +544,7 @@ int main(int argc, char **argv)
 	    TEST(what_went_ahead_is_not_believed_when_the_journal_has_lost_it),
 	    TEST(what_is_stored_is_true_in_any_weather),
 	    TEST(a_sink_that_syncs_later_loses_nothing_either),
+	    TEST(a_backlog_that_grew_and_is_given_back_keeps_what_it_was),
 	};
 	log_init(getenv("SLUICE_TEST_LOG") ? LOG_DEBUG : LOG_NONE, LOG_TEXT);
 	if (argc > 1)
