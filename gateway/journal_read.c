@@ -232,7 +232,8 @@ static bool segment_find(const struct journal *j, uint64_t sequence, struct segm
 static enum gw_err reader_enter(struct journal_reader *r, const struct segment *s, uint64_t sequence)
 {
 	r->scan.failed = false;
-	if (r->open && r->segment.generation == s->generation && sequence >= r->expected) {
+	if (r->open && r->segment.generation == s->generation && r->segment.number == s->number &&
+	    sequence >= r->expected) {
 		if (r->scan.at == r->offset)
 			r->scan.len = 0; /* what was not there the last time may be there now */
 		return GW_OK;

@@ -159,6 +159,20 @@ static void note_cursor(void *context, const char *name)
 	c->damaged = err == GW_INVALID;
 }
 
+void look_refresh(struct look *l)
+{
+	uint64_t passed = l->cursor_count > 0 ? UINT64_MAX : 0;
+	for (size_t i = 0; i < l->cursor_count; i++) {
+		char path[4400];
+		uint64_t sequence;
+		snprintf(path, sizeof(path), "%s/%s.cursor", l->cursor_dir, l->cursors[i].name);
+		if (cursor_peek(l->disk, path, &sequence))
+			sequence = 0;
+		passed = sequence < passed ? sequence : passed;
+	}
+	l->passed = passed;
+}
+
 /* Before the segments: a cursor moves only over what is on disk already. */
 static enum gw_err list_cursors(struct look *l, struct why *why)
 {
@@ -167,12 +181,7 @@ static enum gw_err list_cursors(struct look *l, struct why *why)
 	int failed = l->disk->list(l->disk, l->cursor_dir, note_cursor, l);
 	if (failed && failed != -ENOENT)
 		return why_set(why, GW_IO, "%s: %s", l->cursor_dir, strerror(-failed));
-	l->passed = l->cursor_count > 0 ? UINT64_MAX : 0;
-	for (size_t i = 0; i < l->cursor_count; i++) {
-		const struct look_cursor *c = &l->cursors[i];
-		uint64_t s = c->damaged || c->unread ? 0 : c->sequence;
-		l->passed = s < l->passed ? s : l->passed;
-	}
+	look_refresh(l);
 	return GW_OK;
 }
 

@@ -96,6 +96,8 @@ enum gw_err look_open(struct look *l, const struct disk *disk, const char *dir, 
 void look_close(struct look *l); /* safe on zeros */
 /* look_walk reads every byte and visits what is there. from: segments that end below this sequence are left out. */
 void look_walk(struct look *l, uint64_t from, const struct look_visitor *v, void *context);
+/* look_refresh reads anew what every sink has passed: a gateway may have used segments again since. */
+void look_refresh(struct look *l);
 /* look_known tells whether a repair has told of the loss already. */
 bool look_known(const struct look *l, const struct look_range *r);
 /* look_tell writes damage as a sentence into out. */

@@ -74,6 +74,14 @@ static const uint8_t *walk_step(struct walk *w, struct block_header *h)
 	return scan_block(s, w->at, generation, h);
 }
 
+/* What every sink has may be missing: its segments are used again in any order, perhaps since they were listed. */
+static bool is_needed(struct look *l, uint64_t sequence)
+{
+	if (sequence > l->passed)
+		look_refresh(l);
+	return sequence > l->passed;
+}
+
 /* What is told of a segment when it was walked to its end. */
 static void walk_end(struct walk *w, bool last)
 {
@@ -94,8 +102,7 @@ static void walk_end(struct walk *w, bool last)
 		d.kind = LOOK_GAP;
 		d.torn = torn;
 		d.lost.end = last ? w->expected : w->end;
-		/* What every sink has may be missing: its segments are used again in any order. */
-		if (d.lost.end > w->expected && d.lost.end > w->look->passed + 1 && !look_known(w->look, &d.lost))
+		if (d.lost.end > w->expected && is_needed(w->look, d.lost.end - 1) && !look_known(w->look, &d.lost))
 			tell(w, &d);
 	}
 	if (w->expected > w->look->last + 1)

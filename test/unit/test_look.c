@@ -221,9 +221,25 @@ static void a_missing_segment_is_told_once(void **unused)
 	assert_int_equal(seen.damage[0].kind, LOOK_GAP);
 	assert_int_equal(seen.damage[0].lost.first, first);
 	assert_int_equal(seen.damage[0].lost.end, next);
+	struct sim *passed = sim_copy(s.base);
 	assert_int_equal(repair(s.base), INSPECT_WHOLE);
 	see(&seen, &s, s.base);
 	assert_int_equal(seen.damages, 0);
+	/* What every sink has is no loss: its segments are used again in any order. */
+	struct cursor c;
+	struct why why = {0};
+	char dir[96];
+	bool existed;
+	snprintf(dir, sizeof(dir), "%s/cursors", root);
+	for (uint64_t left = 1; left < 2; left--) { /* 1, 0 */
+		assert_int_equal(cursor_open(&c, sim_disk(passed), dir, "sink", 0, &existed, &why), GW_OK);
+		cursor_move(&c, next - 1 - left);
+		assert_int_equal(cursor_save(&c), GW_OK);
+		cursor_close(&c);
+		see(&seen, &s, passed);
+		assert_int_equal(seen.damages, left);
+	}
+	sim_free(passed);
 	end(&s);
 }
 
