@@ -152,8 +152,8 @@ static void write_cursors(const struct info *i)
 		if (c->damaged || c->unread)
 			fprintf(i->out, "%-24s %20s\n", c->name, c->damaged ? "damaged" : "cannot be read");
 		else
-			fprintf(i->out, "%-24s %20" PRIu64 " %16" PRIu64 " %16" PRIu64 "\n", c->name, c->sequence,
-			        lag(l, c), i->behind[k]);
+			fprintf(i->out, "%-24s %20" PRIu64 " %16" PRIu64 " %16" PRIu64 "%s\n", c->name, c->sequence,
+			        lag(l, c), i->behind[k], c->sequence > l->last ? "  further than the last record" : "");
 	}
 }
 

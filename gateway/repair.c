@@ -219,11 +219,12 @@ static bool take(void *context, const struct look_segment *s, uint64_t offset, c
                  const uint8_t *bytes)
 {
 	struct repair *r = context;
-	(void)s;
 	bool begins = offset == SEGMENT_HEADER;
 	if (begins && !h->checkpoint)
 		state_table_clear(&r->state);
-	if (r->copying && r->at == SEGMENT_HEADER && !begins && !h->checkpoint && !put_checkpoint(r, h))
+	/* Version 1 knows neither state nor checkpoints. */
+	bool lost = r->at == SEGMENT_HEADER && !begins && !h->checkpoint && s->version != 1;
+	if (r->copying && lost && !put_checkpoint(r, h))
 		return false;
 	state_table_take(&r->state, bytes + BLOCK_HEADER, h->count, h->checkpoint);
 	if (r->copying && !put(r, bytes, block_size(h->body)))
