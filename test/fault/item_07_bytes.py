@@ -34,16 +34,17 @@ def records(gateway):
 
 def harm(trial, gateway):
     """One byte of one file flipped, or a file cut."""
-    files = sorted((gateway.data / "journal").glob("*.segment"))
-    path = trial.chance.choice(files)
-    size = path.stat().st_size
-    # Where something is: the rest of a segment is zeros.
-    data = path.read_bytes()
-    used = len(data.rstrip(b"\0")) or 4096
+    # Where something is: spares, and the rest of a segment, are zeros.
+    files = {path: data for path in sorted((gateway.data / "journal").glob("*.segment")) if (data := path.read_bytes()).rstrip(b"\0")}
+    path = trial.chance.choice(list(files))
+    data, size = files[path], len(files[path])
+    used = len(data.rstrip(b"\0"))
     at = trial.chance.randrange(used)
     if trial.chance.random() < 0.2:
         os.truncate(path, at)
         return f"{path.name} cut at {at} of {size}"
+    while data[at] == 0:  # most of a small block is padding, which is nobody's
+        at = trial.chance.randrange(used)
     with open(path, "r+b") as f:
         f.seek(at)
         f.write(bytes([data[at] ^ 1 << trial.chance.randrange(8)]))
