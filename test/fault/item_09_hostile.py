@@ -26,7 +26,7 @@ STOP_S = 10
 
 # seconds: the time-outs of the configuration, by what they are called there
 FULL_TIMES = {"http_idle": 30, "http_request": 60, "mqtt_connect": 10, "mqtt_idle": 40, "tcp_idle": 30}
-SHORT_TIMES = {"http_idle": 2, "http_request": 4, "mqtt_connect": 2, "mqtt_idle": 3, "tcp_idle": 2}
+SHORT_TIMES = {"http_idle": 2, "http_request": 3, "mqtt_connect": 2, "mqtt_idle": 2, "tcp_idle": 2}
 
 
 def configuration(times):
@@ -55,7 +55,7 @@ def kinds(gateway, slow, idle, times):
     }
 
 
-def send(world, gateway, name, seconds, warmup="1500ms"):
+def send(world, gateway, name, seconds, warmup="1s"):
     """What devices that behave send: a steady rate on all four protocols."""
     targets = [target(gateway, listener) for listener in ("mqtt", "coap", "tcp", "http")]
     return Sending(world.dir, name, targets, "-c", "4", "-r", "100", "-t", f"{seconds}s", "--warmup", warmup)

