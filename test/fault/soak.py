@@ -35,7 +35,7 @@ MIB = 1 << 20
 # name, label, grain: a drift no larger than that is none, whatever per cent it is. Those of JOURNAL may fall: the burst left more.
 JOURNAL = ("state", "files", "journal")
 QUANTITIES = [
-    ("memory", "resident memory, bytes", 512 << 10),  # the allocator gives pages back some ten seconds after their use
+    ("memory", "resident memory, bytes", 1 * MIB),  # the allocator gives pages back in steps, some ten seconds after their use
     ("descriptors", "open descriptors", 1),
     ("threads", "threads", 0),
     ("state", "identifiers remembered across a crash", 8),
