@@ -11,6 +11,9 @@ CFLAGS ?= -O2 -g
 STD    := -std=c17 -D_GNU_SOURCE -I. -DSLUICE_VERSION='"$(VERSION)"'
 LIBS   := -lmicrohttpd -lcoap-3-openssl -lrdkafka -lcjson -lssl -lcrypto -lyaml -levent_core -lcurl -lz -lpthread -lm
 LINK   := -pie -Wl,-z,relro,-z,now
+# The two programs are optimised as a whole; tests and benchmarks are linked from the same objects without that. What the
+# compiler then suspects across files depends on its version: it is told, and stops nobody from building.
+LTO    ?= $(if $(findstring clang,$(CC)),,-flto=auto)
 
 # librdkafka allocates four times per record and gives back elsewhere: with jemalloc that costs a third of what the C library takes
 # (docs/performance.md). The gateway alone has it; sanitizers bring their own.
@@ -32,6 +35,7 @@ OUT     := $(BUILD)$(if $(filter-out plain,$(FLAVOUR)),/$(FLAVOUR))
 ifeq ($(FLAVOUR),fuzz)
 override CC := clang
 endif
+WHOLE   = $(if $(filter plain,$(FLAVOUR)),$(LTO))
 ALL_CFLAGS = $(STD) $(WARN) $(flavour_cflags_$(FLAVOUR))
 OBJECTS := $(SOURCES:%.c=$(OUT)/obj/%.o)
 LIBRARY := $(filter-out $(OUT)/obj/gateway/main.o,$(OBJECTS))
@@ -41,11 +45,11 @@ all: $(OUT)/sluice $(OUT)/sluice-load ## build build/sluice and build/sluice-loa
 
 $(OUT)/sluice: $(OBJECTS)
 	@echo "  link $@"
-	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(ALLOCATOR_$(FLAVOUR)) $(LIBS)
+	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),$(WHOLE) -Wno-error) $(LINK) -o $@ $^ $(ALLOCATOR_$(FLAVOUR)) $(LIBS)
 
 $(OUT)/sluice-load: $(OUT)/obj/load/main.o $(OUT)/libload.a $(OUT)/libsluice.a
 	@echo "  link $@"
-	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS)
+	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),$(WHOLE) -Wno-error) $(LINK) -o $@ $^ $(LIBS)
 
 $(OUT)/libsluice.a: $(LIBRARY)
 	@rm -f $@ && ar rcs $@ $^
@@ -56,15 +60,15 @@ $(OUT)/libload.a: $(LOADING)
 $(OUT)/obj/%.o: %.c Makefile VERSION
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
-	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),$(WHOLE) -ffat-lto-objects) -MMD -MP -c -o $@ $<
 
 $(OUT)/test/unit/%: $(OUT)/obj/test/unit/%.o $(OUT)/libload.a $(OUT)/libsluice.a
 	@mkdir -p $(@D)
-	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS) -lcmocka
+	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),-fno-lto) $(LINK) -o $@ $^ $(LIBS) -lcmocka
 
 $(OUT)/test/bench/%: $(OUT)/obj/test/bench/%.o $(OUT)/libsluice.a
 	@mkdir -p $(@D)
-	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(BENCH_LIBS)
+	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),-fno-lto) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(BENCH_LIBS)
 
 # simdjson is C++: its one file goes into the one program that uses it.
 $(OUT)/obj/test/bench/%.o: test/bench/%.cpp Makefile
@@ -87,7 +91,7 @@ $(OUT)/test/fuzz/%: $(OUT)/obj/test/fuzz/%.o $(OUT)/libload.a $(OUT)/libsluice.a
 
 $(OUT)/test/system/%: $(OUT)/obj/test/system/%.o $(OUT)/libsluice.a
 	@mkdir -p $(@D)
-	@$(CC) $(ALL_CFLAGS) $(LINK) -o $@ $^ $(LIBS)
+	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),-fno-lto) $(LINK) -o $@ $^ $(LIBS)
 
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
 .SECONDARY:

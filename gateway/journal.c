@@ -21,7 +21,8 @@
 #define RETRY_FIRST_US 50000
 #define RETRY_MOST_US 1000000
 #define GATHER_STEP (16u << 10) /* bytes walked, copied and summed at a time: they stay in the first cache meanwhile */
-#define BUSY (8 * 16)           /* records per commit (times 16) from which on it is worth to gather */
+#define ENOUGH (96u << 10) /* bytes that are worth a commit: then what a commit costs is little beside what they do */
+#define BUSY (8 * 16)      /* records per commit (times 16) from which on it is worth to gather */
 
 static const char *const types[] = {"disk", "memory", "spill", NULL};
 
@@ -44,9 +45,10 @@ const struct setting journal_settings[] = {
             "Segments kept ready beyond those that are promised to messages in the lanes."),
     SETTING(struct journal_settings, block, SETTING_BYTES, "1MiB", 4096, 64 << 20,
             "Most bytes that one commit writes."),
-    SETTING(struct journal_settings, gather, SETTING_DURATION, "1ms", 0, 1e6,
-            "Least time between two commits while many records come: more saves processor time and flash, less answers "
-            "sooner. A message on an idle gateway never waits."),
+    SETTING(
+        struct journal_settings, gather, SETTING_DURATION, "1ms", 0, 1e6,
+        "Least time between two commits while many records come, unless enough for one (96 KiB) is there sooner: more "
+        "saves processor time and flash, less answers sooner. A message on an idle gateway never waits."),
     SETTING(struct journal_settings, tail_memory, SETTING_BYTES, "8MiB", 0, 1e12,
             "Memory for the newest blocks, from which sinks that keep up read without the disk. With `type: spill`: "
             "what is held in memory before it goes to disk."),
@@ -542,7 +544,7 @@ static void sleep_until_woken(struct journal *j, int timeout_ms)
 }
 
 /* While many records come, a commit for each few of them would cost more than they do: let some gather since the last
- * commit began. */
+ * commit began. At the rate at which they came last, that is no longer than it takes to fill ENOUGH. */
 static void gather_pause(struct journal *j)
 {
 	if (j->usual < BUSY || atomic_load(&j->stopping))
@@ -550,6 +552,13 @@ static void gather_pause(struct journal *j)
 	int64_t rest = j->commit_started_us + (int64_t)j->settings->gather - clock_mono_us();
 	if (rest <= 0)
 		return;
+	if (j->bytes_per_ms > 0) {
+		size_t there = gatherable(j);
+		int64_t filled = there < ENOUGH ? (int64_t)(1000 * (ENOUGH - there) / j->bytes_per_ms) : 0;
+		rest = filled < rest ? filled : rest;
+		if (rest < 20)
+			return;
+	}
 	for (size_t i = 0; i < j->lane_count; i++) {
 		struct lane *l = j->lanes[i].lane;
 		if (atomic_load_explicit(&l->head, memory_order_acquire) - l->next > l->size / 4)
@@ -557,6 +566,14 @@ static void gather_pause(struct journal *j)
 	}
 	struct timespec t = {.tv_sec = rest / 1000000, .tv_nsec = rest % 1000000 * 1000};
 	nanosleep(&t, NULL);
+}
+
+/* At what rate records come, from what was gathered since the commit before. A moving average of four. */
+static void note_rate(struct journal *j, int64_t before_us)
+{
+	int64_t since = j->commit_started_us - before_us;
+	uint64_t now = j->block ? (uint64_t)j->block->body * 1000 / (uint64_t)(since > 0 ? since : 1) : 0;
+	j->bytes_per_ms = (3 * j->bytes_per_ms + now) / 4;
 }
 
 static void *journal_run(void *arg)
@@ -567,8 +584,11 @@ static void *journal_run(void *arg)
 		pulse_beat(&j->pulse, now / 1000);
 		gather_pause(j); /* first: sleeping until the next message would be woken only to pause then */
 		if (lanes_have(j)) {
+			int64_t before = j->commit_started_us;
 			j->commit_started_us = clock_mono_us();
-			if (gather(j) && !commit(j))
+			bool some = gather(j);
+			note_rate(j, before);
+			if (some && !commit(j))
 				break;
 			if (j->block && j->block->count)
 				settle(j);

@@ -103,9 +103,10 @@ struct journal {
 	                              UINT64_MAX: there is none */
 	uint64_t limit;            /* bytes that all segments may have: max_bytes and max_share */
 	int64_t commit_started_us, trimmed_us;
-	uint64_t usual;   /* records per commit, a moving average, times 16 */
-	size_t turn;      /* lane that is drained first */
-	int64_t retry_us; /* after a failure: wait that long */
+	uint64_t usual;        /* records per commit, a moving average, times 16 */
+	uint64_t bytes_per_ms; /* at which they come, a moving average */
+	size_t turn;           /* lane that is drained first */
+	int64_t retry_us;      /* after a failure: wait that long */
 	bool was_full;
 	int64_t spill_next_us;          /* spill: not tried again before that, after a failure */
 	int64_t calm_us;                /* spill: since when the sinks have kept up; 0: they have not */

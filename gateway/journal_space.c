@@ -13,7 +13,7 @@
 #include "gateway/journal_parts.h"
 #include "gateway/log.h"
 
-#define TRIM_US 500000 /* between two spares that are given back */
+#define TRIM_US 5000000 /* so long a spare too many is kept, and between two that are given back */
 
 void space_path(const struct journal *j, uint32_t number, char *out, size_t size)
 {
@@ -200,6 +200,20 @@ static void keep_memory(struct journal *j)
 	decide_full(j, j->tail_bytes + j->promised + slack > j->limit);
 }
 
+/* A backlog that is gone leaves spares behind: they go back to the file system, slowly. Removing one takes the disk
+ * milliseconds, and commits wait meanwhile; so not while the number only swings with the cursors, which are stored a few
+ * times a second. */
+static void trim(struct journal *j, uint64_t want)
+{
+	int64_t now = clock_mono_us();
+	if (j->spare_count == 0 || room_now(j) <= want + 2 * j->settings->segment) {
+		j->trimmed_us = now;
+	} else if (now - j->trimmed_us > TRIM_US) {
+		j->trimmed_us = now;
+		space_remove(j, j->spares[--j->spare_count]);
+	}
+}
+
 void space_keep(struct journal *j)
 {
 	if (j->settings->type == JOURNAL_MEMORY) {
@@ -212,13 +226,7 @@ void space_keep(struct journal *j)
 	want = want < enough ? enough : want;
 	while (room_now(j) < want && may_grow(j) && make_spare(j))
 		;
-	/* A backlog that is gone leaves spares behind: they go back to the file system, slowly, as the next one may
-	 * need them. */
-	if (room_now(j) > want + 2 * j->settings->segment && j->spare_count > 0 &&
-	    clock_mono_us() - j->trimmed_us > TRIM_US) {
-		j->trimmed_us = clock_mono_us();
-		space_remove(j, j->spares[--j->spare_count]);
-	}
+	trim(j, want);
 	stat_set(&j->stats->segments, j->segment_count);
 	stat_set(&j->stats->spare_segments, j->spare_count);
 	stat_set(&j->stats->used_bytes, j->segment_count * j->settings->segment);

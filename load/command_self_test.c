@@ -26,8 +26,8 @@ static enum gw_err measure(size_t i, uint64_t duration_us, unsigned workers, str
 {
 	struct load_plan p;
 	char url[64];
-	pid_t pid;
-	unsigned port;
+	pid_t pid = 0;
+	unsigned port = 0;
 	enum gw_err err = sink_start(tests[i].kind, &pid, &port, why);
 	if (err)
 		return err;

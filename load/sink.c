@@ -202,6 +202,8 @@ enum gw_err sink_start(enum sink_kind kind, pid_t *pid, unsigned *port, struct w
 
 void sink_stop(pid_t pid)
 {
+	if (pid <= 0) /* 0 and -1 would mean others */
+		return;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
