@@ -79,8 +79,8 @@ $(OUT)/obj/test/bench/%.o: test/bench/%.cpp Makefile
 $(OUT)/test/bench/bench_validator: $(OUT)/obj/test/bench/simdjson_parse.o
 $(OUT)/test/bench/bench_validator: BENCH_LIBS := -lsimdjson -lstdc++
 
-# What the benchmarks preload.
-$(OUT)/test/bench/%.so: test/bench/%.c Makefile
+# What benchmarks and faults preload.
+$(OUT)/test/%.so: test/%.c Makefile
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
 	@$(CC) $(STD) $(WARN) -O2 -g -fPIC -shared -o $@ $<
@@ -165,7 +165,8 @@ system: all ## real clients against the real program, with a real Kafka and a re
 
 ROUND_ARGS = $(if $(ITEM),--item $(ITEM)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND),--round $(ROUND)) $(if $(SEED),--seed $(SEED)) $(if $(SINKS),--sinks $(SINKS))
 FAULT_UNITS := $(patsubst %,$(BUILD)/test/unit/%,test_journal test_journal_state test_journal_damage test_look)
-torture: all $(FAULT_UNITS) $(BUILD)/test/bench/slow_sync.so ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
+FAULT_LIBS := $(BUILD)/test/bench/slow_sync.so $(BUILD)/test/fault/wall_clock.so
+torture: all $(FAULT_UNITS) $(FAULT_LIBS) ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/torture.py --json $(BUILD)/torture.json $(ROUND_ARGS)
 
@@ -173,7 +174,7 @@ soak: all ## ordinary traffic for SOAK (30m) at SOAK_RATE (4000/s), and whether 
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/soak.py --out $(BUILD) $(if $(SOAK),--time $(SOAK)) $(if $(SOAK_RATE),--rate $(SOAK_RATE))
 
-torture-bounded: all $(FAULT_UNITS) $(BUILD)/test/bench/slow_sync.so ## a few rounds of it, to files only: under a minute
+torture-bounded: all $(FAULT_UNITS) $(FAULT_LIBS) ## a few rounds of it, to files only: under a minute
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/torture.py --bounded --json $(BUILD)/torture-bounded.json $(ROUND_ARGS)
 

@@ -160,10 +160,10 @@ static bool is_rotated(const char *suffix)
 	return true;
 }
 
-/* Removes the oldest rotated files over `keep`; their names sort by time. */
-static void remove_old(struct file_sink *f)
+/* Names of the rotated files, the oldest first; owned by the caller. Their number. */
+static size_t rotated_names(const struct file_sink *f, char ***out)
 {
-	char dir[PATH_MAX], path[PATH_MAX * 2];
+	char dir[PATH_MAX];
 	char **names = NULL;
 	size_t count = 0;
 	dir_of(f->full_path, dir, sizeof(dir));
@@ -183,6 +183,16 @@ static void remove_old(struct file_sink *f)
 		closedir(d);
 	if (count > 0)
 		qsort(names, count, sizeof(*names), by_name);
+	*out = names;
+	return count;
+}
+
+static void remove_old(struct file_sink *f)
+{
+	char dir[PATH_MAX], path[PATH_MAX * 2];
+	char **names;
+	size_t count = rotated_names(f, &names);
+	dir_of(f->full_path, dir, sizeof(dir));
 	for (size_t i = 0; i < count; i++) {
 		if (i + (size_t)f->keep < count) {
 			snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
@@ -190,6 +200,21 @@ static void remove_old(struct file_sink *f)
 		}
 		free(names[i]);
 	}
+	free(names);
+}
+
+/* Where an earlier process stopped. */
+static void find_stamp(struct file_sink *f)
+{
+	char **names;
+	size_t count = rotated_names(f, &names);
+	if (count > 0) {
+		const char *stamp = strrchr(names[count - 1], '.') + 1;
+		snprintf(f->stamp, sizeof(f->stamp), "%.15s", stamp);
+		f->stamped = stamp[15] == '-' ? (unsigned)strtoul(stamp + 16, NULL, 10) : 0;
+	}
+	for (size_t i = 0; i < count; i++)
+		free(names[i]);
 	free(names);
 }
 
@@ -201,14 +226,19 @@ static void rotate(struct file_sink *f)
 	struct tm tm;
 	gmtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
-	/* Counted on within a second, also where `keep` has removed a name: the names must sort by age. */
-	f->stamped = strcmp(stamp, f->stamp) == 0 ? f->stamped + 1 : 0;
-	memcpy(f->stamp, stamp, sizeof(stamp));
-	snprintf(to, sizeof(to), "%s.%s", f->full_path, stamp);
-	if (f->stamped > 0)
-		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, stamp, f->stamped);
+	/* Names must sort by age, or `keep` would remove the wrong ones: within a second, and while a clock that was put
+	 * back has not come to where it was, they are counted on. */
+	if (!*f->stamp)
+		find_stamp(f);
+	if (strcmp(stamp, f->stamp) > 0) {
+		memcpy(f->stamp, stamp, sizeof(stamp));
+		f->stamped = 0;
+		snprintf(to, sizeof(to), "%s.%s", f->full_path, f->stamp);
+	} else {
+		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, f->stamp, ++f->stamped);
+	}
 	while (access(to, F_OK) == 0)
-		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, stamp, ++f->stamped);
+		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, f->stamp, ++f->stamped);
 	close(f->fd);
 	f->fd = -1;
 	if (rename(f->full_path, to) < 0)

@@ -28,6 +28,7 @@ import item_05_elasticsearch  # noqa: E402
 import item_07_bytes  # noqa: E402
 import item_08_overload  # noqa: E402
 import item_09_hostile  # noqa: E402
+import item_10_time  # noqa: E402
 import item_12_soak  # noqa: E402
 from campaign import Lost, Places, World  # noqa: E402
 from trial import Trial  # noqa: E402
@@ -41,6 +42,7 @@ ITEMS = [
     item_07_bytes,
     item_08_overload,
     item_09_hostile,
+    item_10_time,
     item_12_soak,
 ]
 
