@@ -45,7 +45,9 @@ const struct setting listener_settings[] = {
                     "it is, with its id."),
     SETTING_NESTED(struct listener_settings, time, time_settings, "Where a payload holds the device's own time."),
     SETTING(struct listener_settings, time_past, SETTING_DURATION, "7d", 0, 3.2e15,
-            "A device's time older than this is not believed; the time of receipt is used."),
+            "A device's time older than this is not believed: the time of receipt is used, and `sluice.clock` in the "
+            "record "
+            "says so (docs/record.md)."),
     SETTING(struct listener_settings, time_future, SETTING_DURATION, "1h", 0, 3.2e15,
             "The same for a time ahead of the gateway's clock."),
     SETTING(struct listener_settings, max_depth, SETTING_INT, "64", 1, 1000,
@@ -215,6 +217,8 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	stat_add(&in->stats.accepted, 1);
 	if (in->plan.kind == RECORD_DEAD)
 		stat_add(&in->stats.dead, 1);
+	if (in->plan.clock)
+		stat_add(&in->stats.clock_off, 1);
 	return GW_OK;
 }
 

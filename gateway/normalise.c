@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Everything in the envelope that has a fixed size at most: times, id, names of keys, the address. */
-#define ENVELOPE 640u
+#define ENVELOPE 672u
 #define ID_AT 59u /* {"@timestamp":"<27>","event":{"id":" */
 
 static const char front_text[] = "{\"@timestamp\":\"---------------------------\",\"event\":{\"id\":"
@@ -237,12 +237,29 @@ static void plan_time(struct normaliser *n, const struct message *m, int64_t now
 	const struct listener_settings *s = n->settings;
 	struct json_value v = json_find(m->payload, m->payload_len, &n->time_pointer);
 	int64_t us;
-	if (v.type == JSON_INVALID || !json_time(&v, (enum json_time_format)s->time.format, &us))
+	if (v.type == JSON_INVALID) {
 		return;
-	if (us < now_us - (int64_t)s->time_past || us > now_us + (int64_t)s->time_future)
-		return;
-	p->has_time = true;
-	p->time_us = us;
+	} else if (!json_time(&v, (enum json_time_format)s->time.format, &us)) {
+		p->clock = CLOCK_UNREADABLE;
+	} else if (us < now_us - (int64_t)s->time_past) {
+		p->clock = CLOCK_BEHIND;
+	} else if (us > now_us + (int64_t)s->time_future) {
+		p->clock = CLOCK_AHEAD;
+	} else {
+		p->has_time = true;
+		p->time_us = us;
+	}
+}
+
+/* Whether the inside of a JSON string with escapes names a device: no control characters behind them. */
+static bool is_name_escaped(const char *text, size_t len)
+{
+	char plain[6 * DEVICE_MAX];
+	size_t n = json_unescape(plain, text, len);
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)plain[i] < 0x20 || plain[i] == 0x7f)
+			return false;
+	return n > 0 && n <= DEVICE_MAX;
 }
 
 /* Is this payload a record of ours already? All that sinks rely on is checked; anything else is wrapped as any payload.
@@ -264,8 +281,10 @@ static bool plan_keep(struct normaliser *n, struct normalise_plan *p)
 	}
 	const char *device = v[KEEP_DEVICE].text;
 	size_t len = v[KEEP_DEVICE].len;
-	if (v[KEEP_DEVICE].type != JSON_STRING || len < 3 || len > DEVICE_MAX + 2 || memchr(device, '\\', len) ||
-	    memchr(device, 0x7f, len))
+	if (v[KEEP_DEVICE].type != JSON_STRING || len < 3 || len > 6 * DEVICE_MAX + 2 || memchr(device, 0x7f, len))
+		return false;
+	p->kept_escaped = memchr(device, '\\', len) != NULL;
+	if (p->kept_escaped ? !is_name_escaped(device + 1, len - 2) : len - 2 > DEVICE_MAX)
 		return false;
 	p->id_at = (size_t)(v[KEEP_ID].text + 1 - p->payload);
 	p->device_at = (size_t)(device + 1 - p->payload);
@@ -334,6 +353,7 @@ enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_
 	p->message = m;
 	p->kind = RECORD_TELEMETRY;
 	p->newline = p->has_time = false;
+	p->clock = CLOCK_BELIEVED;
 	p->time_us = now_us;
 	p->error = NULL;
 	if (m->payload_len > n->settings->max_payload)
@@ -369,6 +389,9 @@ static char *put(char *at, const char *text, size_t len)
 	return at + len;
 }
 #define PUT(at, literal) put((at), (literal), sizeof(literal) - 1)
+
+static const char *const clock_words[] = {
+    [CLOCK_BEHIND] = "behind", [CLOCK_AHEAD] = "ahead", [CLOCK_UNREADABLE] = "unreadable"};
 
 /* Text from outside as the inside of a JSON string. *escaped is set when it grew. */
 static char *put_text(char *at, const char *text, size_t len, bool *escaped)
@@ -428,6 +451,8 @@ static char *put_details(struct normaliser *n, const struct normalise_plan *p, c
 	}
 	if (m->retain)
 		at = PUT(at, ",\"retain\":true");
+	if (p->clock)
+		at += sprintf(at, ",\"clock\":\"%s\"", clock_words[p->clock]);
 	/* A header may hold any byte above 0x7f (RFC 9110 section 5.5); what is not UTF-8 would spoil the record. */
 	if (m->idempotency_key_len > 0 &&
 	    utf8_check(m->idempotency_key, m->idempotency_key_len) == m->idempotency_key_len) {
@@ -486,7 +511,7 @@ static size_t write_kept(const struct normalise_plan *p, int64_t now_us, uint8_t
 {
 	char *json = (char *)entry + RECORD_HEADER;
 	struct record r = {.kind = RECORD_TELEMETRY,
-	                   .flags = RECORD_TIME_DEVICE,
+	                   .flags = (uint8_t)(RECORD_TIME_DEVICE | (p->kept_escaped ? RECORD_DEVICE_ESCAPED : 0u)),
 	                   .id_at = (uint16_t)p->id_at,
 	                   .time_us = p->time_us,
 	                   .device_at = (uint16_t)p->device_at,

@@ -40,6 +40,9 @@ enum payload_form {
 	FORM_KEEP
 };
 
+/* What is thought of the device's own time; where it is not believed, the record says so. */
+enum device_clock { CLOCK_BELIEVED, CLOCK_BEHIND, CLOCK_AHEAD, CLOCK_UNREADABLE };
+
 struct normalise_plan {
 	const struct message *message;
 	enum payload_form form;
@@ -51,11 +54,13 @@ struct normalise_plan {
 	size_t device_len, channel_len;
 	bool device_plain, channel_plain; /* it stands in the payload, and needs no escapes */
 	bool has_time;
+	enum device_clock clock;
 	int64_t time_us;
 	const char *error; /* RECORD_DEAD: what was wrong */
 	size_t error_offset;
 	size_t room;             /* bytes that normalise_write needs, a multiple of 8 */
 	size_t id_at, device_at; /* FORM_KEEP: where they stand */
+	bool kept_escaped;       /* FORM_KEEP: the device holds JSON escapes */
 	char device_buffer[DEVICE_MAX + 8], channel_buffer[CHANNEL_MAX + 8];
 };
 

@@ -32,6 +32,8 @@ struct metric {
 static const struct metric listener_metrics[] = {
     {"sluice_messages_received_total", COUNTER, LISTENER(received), "Messages that arrived whole."},
     {"sluice_messages_accepted_total", COUNTER, LISTENER(accepted), "Messages that became records."},
+    {"sluice_messages_clock_off_total", COUNTER, LISTENER(clock_off),
+     "Accepted messages whose device told a time that is not believed (time_past, time_future)."},
     {"sluice_messages_duplicate_total", COUNTER, LISTENER(duplicates),
      "Retransmissions that were recognised and not taken again."},
     {"sluice_exchanges_forgotten_total", COUNTER, LISTENER(forgotten),

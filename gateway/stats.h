@@ -49,6 +49,7 @@ void histogram_add(struct histogram *h, uint64_t us, uint64_t n); /* one writing
 struct listener_stats {
 	_Alignas(64) stat_t received; /* messages that arrived whole */
 	stat_t accepted;              /* messages put into the lane */
+	stat_t clock_off;             /* of them, those whose device told a time that is not believed */
 	stat_t received_bytes;        /* payload bytes of received messages */
 	stat_t acknowledged;          /* answers "accepted" given to devices */
 	stat_t late;                  /* answers given because ack_timeout ran out */

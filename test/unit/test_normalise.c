@@ -366,10 +366,24 @@ static void the_devices_own_time_is_used_where_it_is_plausible(void **unused)
 	assert_int_equal(r->record.time_us, INT64_C(1795336619500000));
 	assert_int_equal(r->record.received_us, NOW);
 	assert_int_equal(r->record.flags, RECORD_TIME_DEVICE);
-	assert_payload(&s, text_message("{\"ts\":1}"), "{\"ts\":1}"); /* 1970 */
-	assert_payload(&s, text_message("{\"ts\":1795336619500000}"),
-	               "{\"ts\":1795336619500000}"); /* microseconds: far ahead */
-	assert_payload(&s, text_message("{\"ts\":\"soon\"}"), "{\"ts\":\"soon\"}");
+	static const char *const disbelieved[][2] = {
+	    {"{\"ts\":1}", "behind"}, /* 1970 */
+	    {"{\"ts\":1795509419500}", "ahead"},
+	    {"{\"ts\":1795336619500000}", "unreadable"}, /* microseconds: beyond 9999 */
+	    {"{\"ts\":\"soon\"}", "unreadable"}};
+	for (size_t i = 0; i < sizeof(disbelieved) / sizeof(disbelieved[0]); i++) {
+		char expected[512];
+		r = normalise(&s, text_message(disbelieved[i][0]));
+		snprintf(
+		    expected, sizeof(expected),
+		    HEAD
+		    "\"network\":{\"protocol\":\"tcp\"},\"sluice\":{\"v\":1,\"listener\":\"line\",\"clock\":\"%s\"},"
+		    "\"payload\":%s}",
+		    disbelieved[i][1], disbelieved[i][0]);
+		assert_string_equal(without_id(r), expected);
+		assert_int_equal(r->record.time_us, NOW);
+		assert_int_equal(r->record.flags, 0);
+	}
 	assert_payload(&s, text_message("{\"t\":1}"), "{\"t\":1}");
 	assert_payload(&s, text_message("17"), "{\"number\":17}");
 	char payload[64];
@@ -411,7 +425,7 @@ static void a_record_of_ours_is_kept_as_it_is(void **unused)
 	                                         {"0200000000\"", "020000000\""},
 	                                         {"01KANKB4", "01kankb4"},
 	                                         {"\"far\"", "\"\""},
-	                                         {"\"far\"", "\"f\\u0061r\""},
+	                                         {"\"far\"", "\"f\\u0000r\""},
 	                                         {"\"far\"", "17"},
 	                                         {"2026-11-20T", "2026-13-20T"},
 	                                         {"{\"a\":1}", "[1]"},
@@ -426,6 +440,15 @@ static void a_record_of_ours_is_kept_as_it_is(void **unused)
 		assert_memory_equal(r->json, "{\"@timestamp\":\"" TIME, 15 + 27);
 		assert_non_null(strstr(r->json, "\"device\":{\"id\":\"d1\"}"));
 	}
+	/* a device with escapes stays as it is written */
+	char escaped[512];
+	const char *far = strstr(ours, "\"far\"");
+	snprintf(escaped, sizeof(escaped), "%.*s%s%s", (int)(far - ours), ours, "\"f\\u0061r\\\\\"", far + 5);
+	r = normalise(&s, text_message(escaped));
+	assert_string_equal(r->json, escaped);
+	assert_int_equal(r->record.flags & RECORD_DEVICE_ESCAPED, RECORD_DEVICE_ESCAPED);
+	assert_int_equal(record_device(name, r->entry), 4);
+	assert_memory_equal(name, "far\\", 4);
 	/* line breaks become spaces, and offsets stay right */
 	char lines[512];
 	snprintf(lines, sizeof(lines), "  %s", ours);
