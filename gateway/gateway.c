@@ -547,6 +547,16 @@ uint64_t gateway_behind(const struct gateway *g, char *out, size_t size)
 	return most;
 }
 
+void gateway_sent(const struct gateway *g, uint64_t *delivered, uint64_t *dead)
+{
+	*delivered = *dead = 0;
+	for (size_t i = 0; i < g->pump_count; i++) {
+		const struct sink_stats *s = pump_stats(g->pumps[i]);
+		*delivered += stat_get(&s->delivered);
+		*dead += stat_get(&s->dead);
+	}
+}
+
 void gateway_close(struct gateway *g)
 {
 	if (!g)

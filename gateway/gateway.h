@@ -76,6 +76,8 @@ void gateway_close(struct gateway *g); /* g may be NULL */
 /* gateway_behind tells how many records of the journal the slowest sink has not got yet, and its name (out may be NULL).
  * Any thread. */
 uint64_t gateway_behind(const struct gateway *g, char *out, size_t size);
+/* gateway_sent counts the records that all sinks together have taken, and refused for good, since the start. Any thread. */
+void gateway_sent(const struct gateway *g, uint64_t *delivered, uint64_t *dead);
 
 /* gateway_cursors lists where the sinks are in the journal of a gateway that does not run, or (drop) forgets one of
  * them. GW_OK | GW_INVALID (no such sink) | GW_IO (also when a gateway has the journal open) | GW_NOMEM | GW_CONFIG,

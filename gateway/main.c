@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "gateway/deadletters.h"
 #include "gateway/drain.h"
 #include "gateway/gateway.h"
 #include "gateway/inspect.h"
 #include "gateway/log.h"
+#include "gateway/replay.h"
 #include "gateway/stats.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_AT_ONCE = 3, EXIT_UNSAFE = 4 };
@@ -306,30 +308,90 @@ static int drain(const char *path, char *data)
 	return err == GW_OK ? 0 : err == GW_CONFIG ? EXIT_USAGE : EXIT_FAILED;
 }
 
+/* Commands with options of their own, for which the configuration says where sinks and data are. */
+struct own_command {
+	const char *name;
+	int (*options)(void *o, int count, char **words, const char **config, char **data);
+	int (*run)(const struct gateway_plan *plan, void *o);
+};
+
+static int read_replay(void *o, int count, char **words, const char **config, char **data)
+{
+	return replay_options(o, count, words, config, data, stdout, stderr);
+}
+
+static int run_replay(const struct gateway_plan *plan, void *o)
+{
+	return replay_run(plan, o, stdout, stderr);
+}
+
+static int read_deadletters(void *o, int count, char **words, const char **config, char **data)
+{
+	return deadletters_options(o, count, words, config, data, stdout, stderr);
+}
+
+static int run_deadletters(const struct gateway_plan *plan, void *o)
+{
+	return deadletters_run(plan, o, stdout, stderr);
+}
+
+static const struct own_command own_commands[] = {{"replay", read_replay, run_replay},
+                                                  {"deadletters", read_deadletters, run_deadletters}};
+
+static int run_own(const struct own_command *c, const char *config, int count, char **words)
+{
+	union {
+		struct replay_options replay;
+		struct deadletters_options deadletters;
+	} options = {0};
+	struct loaded l;
+	sigset_t set;
+	char *data = NULL;
+	int code = c->options(&options, count, words, &config, &data);
+	if (code)
+		return code < 0 ? 0 : code;
+	if ((code = load(&l, config)) == 0) {
+		struct gateway_settings settings = *l.plan.settings;
+		if (data)
+			settings.data = data;
+		l.plan.settings = &settings;
+		block_signals(&set);
+		log_init((enum log_level)settings.log.level, (enum log_format)settings.log.format);
+		code = c->run(&l.plan, &options);
+	}
+	unload(&l);
+	return code;
+}
+
 static void usage(FILE *out)
 {
-	fputs("Sluice " SLUICE_VERSION ", an IoT ingestion gateway\n\n"
-	      "  sluice [run] [--config FILE] [--hints]   run; --hints prints a first command per protocol\n"
-	      "  sluice --check FILE                      look for errors in a configuration, and exit\n"
-	      "  sluice health [--ready]                  ask a running gateway: /livez, or /readyz with --ready\n"
-	      "  sluice cursor list | drop NAME           where sinks are in the journal; give up what a sink has not "
-	      "got\n"
-	      "  sluice drain [--data DIR]                deliver a journal that no gateway serves any more, without "
-	      "listeners;\n"
-	      "                                           DIR instead of the configuration's `data`\n"
-	      "  sluice journal info | dump | verify | repair --data DIR\n"
-	      "                                           look into a journal, also while a gateway runs; mend a "
-	      "damaged one\n"
-	      "  sluice --help-config                     every setting, with its default\n"
-	      "  sluice --help-config=markdown            the same as docs/configuration.md\n"
-	      "  sluice --help-config=yaml                the same as a commented sluice.yaml\n"
-	      "  sluice --help-metrics                    every metric, as docs/metrics.md\n"
-	      "  sluice --version                         versions of Sluice and its libraries, and known faults of "
-	      "them\n\n"
-	      "Without --config: ./sluice.yaml, else /etc/sluice/sluice.yaml.\n"
-	      "Exit codes: 0 well, 1 failed, 2 command line or configuration wrong, 3 ended at once by a second "
-	      "signal, 4 not everything could be kept.\n",
-	      out);
+	fputs(
+	    "Sluice " SLUICE_VERSION ", an IoT ingestion gateway\n\n"
+	    "  sluice [run] [--config FILE] [--hints]   run; --hints prints a first command per protocol\n"
+	    "  sluice --check FILE                      look for errors in a configuration, and exit\n"
+	    "  sluice health [--ready]                  ask a running gateway: /livez, or /readyz with --ready\n"
+	    "  sluice cursor list | drop NAME           where sinks are in the journal; give up what a sink has not "
+	    "got\n"
+	    "  sluice drain [--data DIR]                deliver a journal that no gateway serves any more, without "
+	    "listeners;\n"
+	    "                                           DIR instead of the configuration's `data`\n"
+	    "  sluice journal info | dump | verify | repair --data DIR\n"
+	    "                                           look into a journal, also while a gateway runs; mend a "
+	    "damaged one\n"
+	    "  sluice replay FILE... | DIR --to SINK    send records of files or of a journal to a sink again\n"
+	    "  sluice deadletters list | show | replay | purge\n"
+	    "                                           what sinks refused for good, and why; send it again when that "
+	    "is mended\n"
+	    "  sluice --help-config                     every setting, with its default\n"
+	    "  sluice --help-config=markdown            the same as docs/configuration.md\n"
+	    "  sluice --help-config=yaml                the same as a commented sluice.yaml\n"
+	    "  sluice --help-metrics                    every metric, as docs/metrics.md\n"
+	    "  sluice --version                         versions of Sluice and its libraries, and known faults of "
+	    "them\n\n"
+	    "Without --config: ./sluice.yaml, else /etc/sluice/sluice.yaml.\n"
+	    "Exit codes: 0 well, 1 failed, 2 command line or configuration wrong, 3 ended at once by a second "
+	    "signal, 4 not everything could be kept.\n",
+	    out);
 }
 
 static int help_config(const char *shape)
@@ -397,6 +459,9 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "journal") == 0) /* has options of its own, and no configuration */
 		return inspect_command(argc - 1, argv + 1);
 	make_schema();
+	for (size_t i = 0; argc > 1 && i < sizeof(own_commands) / sizeof(own_commands[0]); i++)
+		if (strcmp(argv[1], own_commands[i].name) == 0)
+			return run_own(&own_commands[i], config, argc - 1, argv + 1);
 	for (int o; (o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;)
 		switch (o) {
 		case OPTION_CONFIG: config = optarg; break;

@@ -313,6 +313,51 @@ def test_overload_is_retried_until_all_are_there(gateway, cramped, prefix):
     assert numbers(cramped.documents(prefix + "*")) == list(range(sent))
 
 
+def listed(gw, **options):
+    done = gw.command("deadletters", "list", "--json", "--config", gw.config_path, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {entry["sink"]: entry for entry in json.loads(done.stdout)}
+
+
+def test_dead_letters_of_a_conflict_are_brought_in_when_it_is_mended(gateway, search, prefix):
+    gw = gateway(search)
+    send(gw, numbered(1, v=1))
+    settled(gw, 1)
+    send(gw, [{"device": "d", "n": n, "v": "no number" if n % 10 == 5 else n} for n in range(1, 501)])
+    settled(gw, 501)
+    bad = [n for n in range(1, 501) if n % 10 == 5]
+    told = listed(gw)["es"]  # beside the running gateway
+    assert told["letters"] == len(bad) and told["oldest"] <= told["newest"]
+    assert [r["letters"] for r in told["reasons"]] == [len(bad)] and "parsing_exception" in told["reasons"][0]["reason"]
+    shown = gw.command("deadletters", "show", "--config", gw.config_path, "--sink", "es", "--limit", 3)
+    assert [json.loads(line)["record"]["payload"]["n"] for line in shown.stdout.splitlines()] == bad[:3]
+    refused = gw.command("deadletters", "replay", "--config", gw.config_path)
+    assert refused.returncode == 2 and "a gateway runs" in refused.stderr and len(dead_letters(gw)) == len(bad)
+    assert gw.stop() == 0
+
+    again = gw.command("deadletters", "replay", "--config", gw.config_path, timeout=60)  # nothing is mended yet
+    assert again.returncode == 1 and f"{len(bad)} it refused again" in again.stdout, again.stdout + again.stderr
+    assert [d["record"]["payload"]["n"] for d in dead_letters(gw)] == bad
+
+    # The mapping is mended: a new index that takes both, with the documents of the old one, under the old name.
+    index = {d["_index"] for d in search.documents(prefix + "*")}.pop()
+    search.request("PUT", f"/{prefix}-mended", json={"mappings": {"properties": {"payload": {"properties": {
+        "v": {"type": "keyword"}}}}}}).raise_for_status()
+    copies = "".join(json.dumps({"create": {"_id": d["_id"]}}) + "\n" + json.dumps(d["_source"]) + "\n"
+                     for d in search.documents(index))
+    search.request("POST", f"/{prefix}-mended/_bulk?refresh=true", data=copies,
+                   headers={"Content-Type": "application/x-ndjson"}).raise_for_status()
+    search.request("DELETE", f"/{index}").raise_for_status()
+    search.request("POST", "/_aliases", json={"actions": [{"add": {"index": f"{prefix}-mended", "alias": index}}]}
+                   ).raise_for_status()
+    done = gw.command("deadletters", "replay", "--config", gw.config_path, "--sink", "es", timeout=60)
+    assert done.returncode == 0 and f"{len(bad)} went to es, 0 it refused again, 0 stay" in done.stdout, done.stdout + done.stderr
+    assert numbers(search.documents(f"{prefix}-mended")) == list(range(501))
+    assert not (gw.data / "dead" / "es.ndjson").exists() and "es" not in listed(gw)
+    nothing = gw.command("deadletters", "list", "--config", gw.config_path)
+    assert nothing.stdout == "no dead letters\n"
+
+
 def test_too_long_bodies_are_halved_and_a_too_long_record_is_dead(gateway, cramped, prefix):
     gw = gateway(cramped, listener={"max_line": "256KiB"}, batch_age="200ms")
     payloads = numbered(1000, pad="x" * 300)
