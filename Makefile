@@ -163,10 +163,12 @@ system: all ## real clients against the real program, with a real Kafka and a re
 	@test/venv.sh $(BUILD)/venv
 	@cd test && SLUICE_BIN=$(abspath $(BUILD)/sluice) $(abspath $(BUILD)/venv)/bin/python -m pytest -q $(PYTEST_ARGS) system
 
-ROUND_ARGS = $(if $(ITEM),--item $(ITEM)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND),--round $(ROUND)) $(if $(SEED),--seed $(SEED)) $(if $(SINKS),--sinks $(SINKS))
+ROUND_ARGS = $(if $(ITEM),--item $(ITEM)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND),--round $(ROUND)) $(if $(SEED),--seed $(SEED)) $(if $(SINKS),--sinks $(SINKS)) $(if $(RECORD),--record)
 FAULT_UNITS := $(patsubst %,$(BUILD)/test/unit/%,test_journal test_journal_state test_journal_damage test_look)
 FAULT_LIBS := $(BUILD)/test/bench/slow_sync.so $(BUILD)/test/fault/wall_clock.so
-torture: all $(FAULT_UNITS) $(FAULT_LIBS) ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
+torture-deps:
+	@deploy/install-deps.sh torture
+torture: torture-deps all $(FAULT_UNITS) $(FAULT_LIBS) ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/torture.py --json $(BUILD)/torture.json $(ROUND_ARGS)
 
@@ -234,5 +236,5 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 .PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded soak image \
-    bench bench-deps bench-programs bench-peers peers-deps lint direction \
+    bench bench-deps bench-programs bench-peers peers-deps torture-deps lint direction \
     format format-check tidy docs docs-check clean help

@@ -8,10 +8,11 @@
 #   test    build, and the tools, clients and servers of `make test`
 #   bench   build, and what the programs of test/bench compare with
 #   peers   bench, and the programs that `make bench-peers` runs beside Sluice (Telegraf needs Go besides)
+#   torture test, and what `make torture` strikes with: network namespaces, packet filters, a balancer
 #   image   what test/image.sh needs to make and run the container image
 #
 # Works on Debian 12 and 13 and their relatives. Packages are installed by apt-get, as root or through sudo.
-# Services that come along (mosquitto, prometheus, rsyslog) are neither started nor enabled: mosquitto would take Sluice's
+# Services that come along (mosquitto, prometheus, rsyslog, haproxy) are neither started nor enabled: mosquitto would take Sluice's
 # port 1883.
 set -eu
 
@@ -26,6 +27,7 @@ test_packages='libcmocka-dev clang clang-format clang-tidy mosquitto mosquitto-c
 	prometheus?promtool strace wrk jq'
 bench_packages='g++?g++ libck-dev libsimdjson-dev maven?mvn default-jdk-headless?javac python3?python3 python3-venv openssl'
 peers_packages='mosquitto mosquitto-clients rsyslog?rsyslogd rsyslog-kafka rsyslog-elasticsearch'
+torture_packages='haproxy nftables?nft iproute2?ip util-linux'
 image_packages='buildah debootstrap iproute2 util-linux ca-certificates curl netcat-openbsd mosquitto-clients
 	libcoap3-bin|libcoap-bin python3?python3 python3-venv'
 
@@ -34,7 +36,7 @@ clang_runtime() { # reads what clang depends on
 	sed -n 's/^Depends:.*clang-\([0-9][0-9]*\).*/libclang-rt-\1-dev/p' | head -n 1
 }
 
-[ $# -ge 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 wanted=
 for goal in "$@"; do
 	case $goal in
@@ -42,8 +44,9 @@ for goal in "$@"; do
 	test) wanted="$wanted $build_packages $test_packages libclang-rt" ;;
 	bench) wanted="$wanted $build_packages $bench_packages" ;;
 	peers) wanted="$wanted $build_packages $bench_packages $peers_packages" ;;
+	torture) wanted="$wanted $build_packages $test_packages libclang-rt $torture_packages" ;;
 	image) wanted="$wanted $image_packages" ;;
-	*) die "unknown goal $goal: it is build, run, test, bench, peers or image" ;;
+	*) die "unknown goal $goal: it is build, run, test, bench, peers, torture or image" ;;
 	esac
 done
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
@@ -116,7 +119,7 @@ $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-reco
 if [ -d /run/systemd/system ]; then
 	for name in $names; do
 		case $name in
-		mosquitto | prometheus | rsyslog) $root systemctl disable --quiet "$name" 2>/dev/null || : ;;
+		mosquitto | prometheus | rsyslog | haproxy | nftables) $root systemctl disable --quiet "$name" 2>/dev/null || : ;;
 		esac
 	done
 fi

@@ -1,6 +1,6 @@
 """The campaign: every numbered item, round after round, and a table of what became of what was acknowledged.
 
-    make torture [ITEM=1] [ROUNDS=200] [SEED=7] [ROUND=12] [SINKS=file,kafka,elasticsearch]
+    make torture [ITEM=1,3] [ROUNDS=200] [SEED=7] [ROUND=12] [SINKS=file,kafka,elasticsearch] [RECORD=1]
     make torture-bounded       a few rounds, to files only: what CI runs
 
 A round depends on SEED, its item and its number alone: ROUND=12 with the seed that was printed repeats that one. What failed
@@ -17,19 +17,23 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("system", "bench")]
 
 import pytest  # noqa: E402 (harness.py fails by pytest.fail)
 
 import item_01_kill  # noqa: E402
 import item_02_power  # noqa: E402
+import item_03_disk  # noqa: E402
 import item_04_kafka  # noqa: E402
 import item_05_elasticsearch  # noqa: E402
+import item_06_network  # noqa: E402
 import item_07_bytes  # noqa: E402
 import item_08_overload  # noqa: E402
 import item_09_hostile  # noqa: E402
 import item_10_time  # noqa: E402
+import item_11_replicas  # noqa: E402
 import item_12_soak  # noqa: E402
+import machine  # noqa: E402
 from campaign import Lost, Places, World  # noqa: E402
 from trial import Trial  # noqa: E402
 
@@ -37,28 +41,34 @@ from trial import Trial  # noqa: E402
 ITEMS = [
     item_01_kill,
     item_02_power,
+    item_03_disk,
     item_04_kafka,
     item_05_elasticsearch,
+    item_06_network,
     item_07_bytes,
     item_08_overload,
     item_09_hostile,
     item_10_time,
+    item_11_replicas,
     item_12_soak,
 ]
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--item", type=int, help="only this one")
+    p.add_argument("--item", help="only this one, or these: 1,3,6")
     p.add_argument("--rounds", type=int, help="instead of the item's own number")
     p.add_argument("--round", type=int, help="only this one, from 1")
     p.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     p.add_argument("--sinks", default="file,kafka,elasticsearch", help="%(default)s; an item adds what it needs")
     p.add_argument("--bounded", action="store_true", help="few rounds, to files only")
     p.add_argument("--json", type=Path, default=Path("build/torture.json"))
+    p.add_argument("--record", action="store_true", help="write docs/torture.json and the table in docs/testing.md, too")
     a = p.parse_args()
     known = {item.NUMBER for item in ITEMS}
-    if a.item and a.item not in known:
+    asked = a.item.split(",") if a.item else sorted(known)
+    a.items = {int(n) for n in asked if str(n).isdigit()}
+    if len(a.items) != len(asked) or a.items - known:
         p.error(f"--item {a.item}: there are {', '.join(map(str, sorted(known)))}")
     if set(a.sinks.split(",")) - {"file", "kafka", "elasticsearch"}:
         p.error(f"--sinks {a.sinks}: of file, kafka and elasticsearch")
@@ -151,6 +161,25 @@ def table(rows):
               f"{r['recovery_s']:7.2f} s  {twice}")
 
 
+def record(a, rows, seconds):
+    """The table and what it was found with, into the documentation."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    facts = machine.facts(docs, docs.parent / "build" / "sluice")
+    shutil.copy(a.json, docs / "torture.json")
+    options = "".join(f" {name}={value}" for name, value in (("ITEM", a.item), ("ROUNDS", a.rounds), ("SINKS", a.sinks)) if value)
+    lines = [f"`make torture RECORD=1 SEED={a.seed}{options}`, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {facts['commit']}, "
+             f"{facts['processor']}, {facts['memory']}, {facts['kernel']}, {facts['system']}; {seconds / 60:.0f} minutes.", "",
+             "| item | | rounds | sent | acknowledged | missing | failed rounds | sent once, there twice | longest outage to recovery |",
+             "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"]
+    for r in rows:
+        twice = ", ".join(f"{sink} {n}" for sink, n in r["duplicates"].items())
+        lines.append(f"| {r['item']} | {r['title']} | {r['rounds']} | {r['sent']:,} | {r['acknowledged']:,} | {r['missing']} | {r['failed']} | "
+                     f"{twice} | {r['recovery_s']:.2f} s |")
+    page = docs / "testing.md"
+    before, _, rest = page.read_text().partition("<!-- recorded -->")
+    page.write_text(before + "<!-- recorded -->\n" + "\n".join(lines) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2])
+
+
 def main():
     a = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("torture: ended by SIGTERM"))  # what it started is stopped
@@ -160,7 +189,7 @@ def main():
     places = Places(work, asked)
     try:
         for item in ITEMS:
-            if a.item in (None, item.NUMBER):
+            if item.NUMBER in a.items:
                 places.names = sorted(asked | set(item.NEEDS))
                 failed += campaign(item, a, rows, places, work)
     finally:
@@ -168,6 +197,8 @@ def main():
         if not failed:
             shutil.rmtree(work, ignore_errors=True)
     table(rows)
+    if a.record:
+        record(a, rows, time.monotonic() - began)
     print(f"{time.monotonic() - began:.0f} s; {a.json}")
     if not any(r["rounds"] for r in rows):
         sys.exit("torture: no round was played")
