@@ -9,6 +9,7 @@ import sys
 import time
 
 from harness import DEFAULTS, ROOT, Sluice, merge, wait_until  # test/system
+from proxy import Proxy
 from services import Kafka, Search
 
 LOAD = ROOT / "build" / "sluice-load"
@@ -51,11 +52,11 @@ class Places:
 class World:
     """One round: .gateway, .chance, and what a strike needs."""
 
-    def __init__(self, directory, places, seed, name, duration_s):
+    def __init__(self, directory, places, seed, name, duration_s, proxied=False):
         self.dir, self.places, self.chance, self.name = directory, places, random.Random(seed), name
         self.duration_s, self.recovery_s, self.strikes = duration_s, 0.0, []
         self.ledger = directory / "ledger"
-        self.sources = {}
+        self.sources, self.proxied, self.proxy = {}, proxied, None
         directory.mkdir(parents=True)
         self.gateway = Sluice(directory, merge(merge(DEFAULTS, SMALL), {"sinks": self._sinks()}))
         self.sources["file"] = str(self.gateway.file)
@@ -70,7 +71,10 @@ class World:
                 sinks[name] = {"brokers": place.bootstrap, "topic": self.name}
                 self.sources[name] = f"kafka://{place.bootstrap}/{self.name}"
             else:
-                sinks[name] = {"nodes": place.url, "index": self.name, "backoff_max": "1s"}
+                if self.proxied:
+                    self.proxy = Proxy("127.0.0.1", place.port)
+                sinks[name] = {"nodes": self.proxy.url if self.proxy else place.url, "index": self.name, "backoff_max": "1s",
+                               "request_timeout": "5s"}
                 self.sources[name] = f"{place.url}/{self.name}"
         return sinks
 
@@ -146,6 +150,8 @@ class World:
             self.load.communicate()
         if self.gateway.running():
             self.gateway.finish()
+        if self.proxy:
+            self.proxy.close()
         with contextlib.suppress(Exception):
             if "elasticsearch" in self.places.names:
                 self.places.get("elasticsearch").request("DELETE", f"/{self.name}")

@@ -93,7 +93,7 @@ def check(world, verdicts):
 
 def play(item, number, row, places, work, seed):
     world = World(work / f"round-{item.NUMBER}-{number}", places, f"{seed}-{item.NUMBER}-{number}",
-                  f"torture-{seed}-{item.NUMBER}-{number}", item.SECONDS)
+                  f"torture-{seed}-{item.NUMBER}-{number}", item.SECONDS, getattr(item, "PROXIED", False))
     try:
         world.begin()
         item.strike(world)

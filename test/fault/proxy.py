@@ -1,0 +1,79 @@
+"""A way to a real server that misbehaves when it is told to: bytes are passed on in both directions, until .mode says otherwise.
+
+    pass      as they come
+    freeze    connections stay open and nothing moves (half-open)
+    cut       an answer is cut in the middle by a reset
+    slow      a little every now and then
+    garbage   the server is not asked; what is answered is no HTTP
+    empty     ... is a 200 with something else in it
+    redirect  ... is a 302 to nowhere"""
+
+import socket
+import struct
+import threading
+import time
+
+ANSWERS = {
+    "garbage": b"\x15\x03\x01\x00\x02\x02\x28 this is no HTTP\r\n\r\n",
+    "empty": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>",
+    "redirect": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+}
+MODES = ("freeze", "cut", "slow", *ANSWERS)
+
+
+class Proxy:
+    """In front of host and port; .url to reach it by; struck counts what it did in a mode other than pass."""
+
+    def __init__(self, host, port):
+        self._to, self.mode, self.struck, self._closed = (host, port), "pass", 0, False
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        self._closed, self.mode = True, "pass"
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self):
+        while not self._closed:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._to, timeout=10)
+            except OSError:
+                continue
+            far.settimeout(None)
+            for args in ((near, far, False), (far, near, True)):
+                threading.Thread(target=self._pass, args=args, daemon=True).start()
+
+    def _pass(self, source, sink, answers):
+        try:
+            while data := source.recv(65536):
+                self._forward(data, source, sink, answers)
+        except OSError:
+            pass
+        for end in (source, sink):  # one direction ends: the other one does, too
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        source.close()
+
+    def _forward(self, data, source, sink, answers):
+        while self.mode == "freeze":
+            self.struck += 1
+            time.sleep(0.02)
+        if self.mode == "cut" and answers:
+            self.struck += 1
+            sink.sendall(data[:len(data) // 2])
+            sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sink.close()  # with a reset
+            raise OSError("cut")
+        if self.mode in ANSWERS and not answers:
+            self.struck += 1
+            source.sendall(ANSWERS[self.mode])
+            raise OSError("answered")
+        if self.mode == "slow":
+            self.struck += 1
+            time.sleep(0.3)
+        sink.sendall(data)
