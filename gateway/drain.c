@@ -1,23 +1,9 @@
 /* Draining a journal: a gateway without listeners, until its slowest sink has everything. What drain.h promises. */
 #include "gateway/drain.h"
 
-#include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gateway/log.h"
-
-/* A moment, or a signal that ends it: true. */
-static bool was_ended(void)
-{
-	sigset_t set;
-	struct timespec step = {.tv_nsec = 100000000};
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	return sigtimedwait(&set, NULL, &step) > 0;
-}
 
 static void tell(const struct gateway *g, FILE *progress, uint64_t before, uint64_t left, double seconds)
 {
@@ -41,7 +27,7 @@ static bool deliver(const struct gateway *g, FILE *progress, uint64_t *left)
 			before = *left;
 			told = now;
 		}
-		if (was_ended())
+		if (gateway_asked_to_end(100))
 			return false;
 	}
 	return true;

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -545,6 +546,17 @@ uint64_t gateway_behind(const struct gateway *g, char *out, size_t size)
 			snprintf(out, size, "%s", pump_name(g->pumps[i]));
 	}
 	return most;
+}
+
+bool gateway_asked_to_end(unsigned wait_ms)
+{
+	sigset_t set;
+	struct timespec most = {.tv_sec = wait_ms / 1000, .tv_nsec = (long)(wait_ms % 1000) * 1000000};
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	return sigtimedwait(&set, NULL, &most) > 0;
 }
 
 void gateway_sent(const struct gateway *g, uint64_t *delivered, uint64_t *dead)

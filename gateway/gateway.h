@@ -76,6 +76,9 @@ void gateway_close(struct gateway *g); /* g may be NULL */
 /* gateway_behind tells how many records of the journal the slowest sink has not got yet, and its name (out may be NULL).
  * Any thread. */
 uint64_t gateway_behind(const struct gateway *g, char *out, size_t size);
+/* gateway_asked_to_end waits so many milliseconds, or until SIGTERM, SIGINT or SIGHUP comes, which must be blocked: true. For
+ * commands that end by themselves. Main thread. */
+bool gateway_asked_to_end(unsigned wait_ms);
 /* gateway_sent counts the records that all sinks together have taken, and refused for good, since the start. Any thread. */
 void gateway_sent(const struct gateway *g, uint64_t *delivered, uint64_t *dead);
 

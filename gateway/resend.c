@@ -2,10 +2,8 @@
 #include "gateway/resend.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "gateway/normalise.h"
 #include "gateway/pulse.h"
@@ -106,18 +104,6 @@ static const struct protocol protocol_reader = {.name = "replay",
 
 /* -- main -- */
 
-/* A moment, or a signal that ends it: true. */
-static bool was_ended(void)
-{
-	sigset_t set;
-	struct timespec step = {.tv_nsec = 50000000};
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	return sigtimedwait(&set, NULL, &step) > 0;
-}
-
 static void count(const struct gateway *g, const struct resend *r, struct resend_result *result)
 {
 	result->taken = atomic_load(&r->taken);
@@ -141,7 +127,7 @@ static bool deliver(const struct gateway *g, const struct resend *r, FILE *progr
 			before = there;
 			told = now;
 		}
-		if (was_ended())
+		if (gateway_asked_to_end(50))
 			return false;
 	}
 	return true;

@@ -5,14 +5,7 @@
 
 #include "sinks/bulk.h"
 #include "sinks/index_template.h"
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
+#include "test/fuzz/must.h"
 
 static void each(void *context, size_t i, const struct bulk_item *item)
 {

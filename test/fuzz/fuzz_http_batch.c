@@ -9,17 +9,10 @@
 
 #include "protocols/http_batch.h"
 #include "protocols/unpack.h"
+#include "test/fuzz/must.h"
 
 #define DEPTH 24
 #define UNPACKED_MAX 65536u
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
 
 /* Walks all items; returns how many there are. */
 static size_t walk(struct http_batch *b, const char *text, size_t len, const char *between)

@@ -7,14 +7,7 @@
 #include <string.h>
 
 #include "protocols/http_head.h"
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
+#include "test/fuzz/must.h"
 
 static void check_decoded(struct http_text raw)
 {

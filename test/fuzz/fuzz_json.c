@@ -6,16 +6,9 @@
 
 #include "gateway/crc32c.h"
 #include "gateway/json.h"
+#include "test/fuzz/must.h"
 
 #define DEPTH 24
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
 
 /* The reference: one function per rule of RFC 8259, each returns where its rule ends or NULL. It also remembers where
  * each value was, and how a pointer would name it. */

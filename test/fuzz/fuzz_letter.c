@@ -4,14 +4,7 @@
 
 #include "gateway/json.h"
 #include "gateway/letter.h"
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
+#include "test/fuzz/must.h"
 
 static void must_be_inside(const char *text, size_t len, const uint8_t *data, size_t size)
 {

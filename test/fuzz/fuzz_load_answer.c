@@ -11,14 +11,7 @@
 #include "load/connection.h"
 #include "load/datagram.h"
 #include "load/worker.h"
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
+#include "test/fuzz/must.h"
 
 static const struct way {
 	const char *url; /* port 9 is nobody's: only what is read matters */

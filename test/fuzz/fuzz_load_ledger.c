@@ -4,14 +4,7 @@
 #include <sys/mman.h>
 
 #include "load/ledger.c"
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
+#include "test/fuzz/must.h"
 
 static void check_ranges(const struct ledger_ranges *r, uint64_t sent)
 {

@@ -4,16 +4,9 @@
 
 #include "load/read_search.c"
 #include "load/verdict.h"
+#include "test/fuzz/must.h"
 
 #define SENT 20u
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
-
 static struct ledger *sent(void)
 {
 	struct ledger *l = ledger_new("R", "http://127.0.0.1");

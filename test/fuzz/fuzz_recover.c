@@ -30,15 +30,8 @@
 #include "gateway/segment.h"
 #include "gateway/state.h"
 
+#include "test/fuzz/must.h"
 #include "test/unit/sim_disk.c"
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
 
 #define FILE_MOST (32u << 10)
 

@@ -7,15 +7,8 @@
 #include "gateway/json.h"
 #include "sinks/kafka_message.h"
 #include "sinks/template.h"
+#include "test/fuzz/must.h"
 #include "test/unit/entry_fixture.h"
-
-#define MUST(condition)                                                                                                \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
 
 #define TEXT_MAX 512u
 
