@@ -101,12 +101,14 @@ struct block *block_copy(const struct block *from, const uint8_t *bytes)
 	b->body = from->body;
 	b->time_us = from->time_us;
 	b->sealed_us = from->sealed_us;
+	b->may_drop = from->may_drop;
 	return b;
 }
 
 void block_clear(struct block *b)
 {
 	b->body = b->count = b->sum = b->summed = 0;
+	b->may_drop = false;
 }
 
 void block_fill(struct block *b, const uint8_t *bytes, size_t len)

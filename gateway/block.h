@@ -20,6 +20,7 @@ struct block {
 	uint8_t *bytes;           /* owned; aligned for direct I/O; the block as it is on disk, header first */
 	size_t room;              /* bytes allocated */
 	bool small;               /* a copy: bytes lie behind the struct, in one allocation */
+	bool may_drop;            /* all its entries came from lanes that may_drop */
 };
 
 /* block_new makes a block with room bytes (a multiple of 4096) and one holder; NULL: out of memory. Any thread. */

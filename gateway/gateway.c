@@ -116,6 +116,10 @@ enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct
 		return why_set(why, GW_CONFIG,
 		               "ack: \"durable\" is impossible with journal.type memory; use ack: delivered (or "
 		               "accepted), or journal.type disk");
+	if (c->when_full == WHEN_FULL_DROP_OLDEST && c->ack != ACK_ACCEPTED)
+		return why_set(why, GW_CONFIG,
+		               "when_full: \"drop_oldest\" would drop what devices were promised; allowed with ack: "
+		               "accepted alone, else: refuse");
 	if (c->threads > (int64_t)l->protocol->max_threads)
 		return why_set(why, GW_CONFIG, "threads: %lld; %s listens with at most %u", (long long)c->threads,
 		               l->protocol->name, l->protocol->max_threads);
@@ -163,6 +167,15 @@ enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sin
 	return s->sink->check ? s->sink->check(s->settings, s->common, why) : GW_OK;
 }
 
+/* Whether a listener that promises nothing is full before the others are. */
+static bool yields(const struct gateway_plan *plan, const struct listener_settings *c)
+{
+	bool promised = false;
+	for (size_t i = 0; i < plan->listener_count; i++)
+		promised |= plan->listeners[i].common->ack != ACK_ACCEPTED;
+	return promised && c->ack == ACK_ACCEPTED && c->when_full == WHEN_FULL_REFUSE;
+}
+
 /* A block never spans segments, and the largest record needs a block of its own: both must fit twice, or else the space
  * that is promised to the lanes (journal_space.c) would not hold them. */
 static enum gw_err check_segment(const struct gateway_plan *plan, struct why *why)
@@ -198,6 +211,10 @@ enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why
 		               "sinks: none; records would go nowhere. Add one, e.g. `sinks: {file: {}}`");
 	if (plan->sink_count > 60)
 		return why_set(why, GW_CONFIG, "sinks: %zu; at most 60", plan->sink_count);
+	const struct journal_settings *j = &plan->settings->journal;
+	if (j->low_water > j->high_water)
+		return why_set(why, GW_CONFIG, "journal.low_water: %g%%; at most journal.high_water, which is %g%%",
+		               j->low_water, j->high_water);
 	return check_segment(plan, why);
 }
 
@@ -332,7 +349,8 @@ static enum gw_err open_listeners(struct gateway *g, struct why *why)
 	for (size_t i = 0; i < plan->listener_count; i++) {
 		struct listener *l = &g->listeners[i];
 		const struct listener_plan *p = &plan->listeners[i];
-		*l = (struct listener){.name = p->name, .protocol = p->protocol, .settings = p->common};
+		*l = (struct listener){
+		    .name = p->name, .protocol = p->protocol, .settings = p->common, .yields = yields(plan, p->common)};
 		pthread_mutex_init(&l->lock, NULL);
 		for (unsigned t = 0; t < (unsigned)p->common->threads; t++) {
 			enum gw_err err = open_intake(g, l, p, t, start, why);
@@ -415,15 +433,22 @@ static bool show_ready(void *context, FILE *out)
 	bool ready = atomic_load(&g->ready), draining = atomic_load(&g->draining);
 	bool full = journal_full(g->journal), faulty = journal_faulty(g->journal);
 	fprintf(out, "[%s] started\n[%s] not draining\n", ready ? "+" : "-", draining ? "-" : "+");
-	fprintf(out, "[%s] journal has room\n", full ? "-" : "+");
+	bool nearly = !full && journal_nearly_full(g->journal);
+	fprintf(out, "[%s] journal has room%s\n",
+	        full     ? "-"
+	        : nearly ? "!"
+	                 : "+",
+	        nearly ? ", but is nearly full" : "");
 	journal_trouble(g->journal, text, sizeof(text));
 	fprintf(out, faulty ? "[-] disk works: %s\n" : "[+] disk works\n", text);
 	for (size_t i = 0; i < g->plan->listener_count; i++)
 		fprintf(out, "[+] listener %s on %s\n", g->listeners[i].name, g->listeners[i].address);
 	for (size_t i = 0; i < g->pump_count; i++) {
+		const char *holds =
+		    journal_is_held_by(g->journal, pump_cursor(g->pumps[i])) ? ", holds the journal" : "";
 		pump_state(g->pumps[i], text, sizeof(text));
-		fprintf(out, *text ? "[!] sink %s: %s (records wait in the journal)\n" : "[+] sink %s%s\n",
-		        pump_name(g->pumps[i]), text);
+		fprintf(out, *text ? "[!] sink %s: %s (records wait in the journal)%s\n" : "[+] sink %s%s%s\n",
+		        pump_name(g->pumps[i]), text, holds);
 	}
 	return ready && !draining && !full && !faulty;
 }

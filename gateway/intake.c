@@ -14,6 +14,7 @@ static const char *const ack_levels[] = {"accepted", "durable", "delivered", NUL
 static const char *const payloads[] = {"auto", "json", "text", "binary", NULL};
 static const char *const invalids[] = {"refuse", "wrap", "dead_letter", NULL};
 static const char *const envelopes[] = {"wrap", "keep", NULL};
+static const char *const when_full[] = {"refuse", "drop_oldest", NULL};
 static const char *const time_formats[] = {"rfc3339", "unix", "unix_ms", "unix_us", NULL};
 
 static const struct setting time_settings[] = {
@@ -58,6 +59,11 @@ const struct setting listener_settings[] = {
             "What else a record tells: `source` (address and port of the peer), `content_type`."),
     SETTING(struct listener_settings, lane, SETTING_BYTES, "2MiB", 65536, 1 << 30,
             "Ring buffer of each listener thread; a record may have a quarter of it. Twice this is promised on disk."),
+    SETTING_CHOICES(
+        struct listener_settings, when_full, "refuse", when_full,
+        "What happens when the journal is full: `refuse`: nothing more is taken in, senders wait or hear so. "
+        "`drop_oldest`, with `ack: accepted` alone: the oldest records of such listeners are given up, in whole "
+        "segments that hold no others, and counted."),
     SETTING(struct listener_settings, anonymous, SETTING_BOOL, "false", 0, 0,
             "Devices are not asked who they are. A listener that can be reached from beyond this machine must say "
             "`true`, so that nobody does it unawares."),
@@ -82,6 +88,7 @@ enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j
 	if ((err = normaliser_init(&in->normaliser, l->protocol->name, l->name, l->settings, start, (uint8_t)number,
 	                           why)))
 		return why_add(why, err, "listeners.%s", l->name);
+	in->lane.may_drop = l->settings->when_full == WHEN_FULL_DROP_OLDEST;
 	in->state = calloc(1, l->protocol->size);
 	in->keeps_state = journal_keeps_state(j);
 	if (!in->state || journal_add_lane(j, &in->lane, delivered_to))
@@ -182,7 +189,7 @@ static struct state_change in_scope(const struct intake *in, const struct state_
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
 {
 	/* Checked before any work is done on the message: it will be offered again. */
-	if (journal_full(in->journal)) {
+	if (intake_full(in)) {
 		in->starved = 8;
 		return GW_FULL;
 	}
@@ -234,7 +241,7 @@ enum gw_err intake_note(struct intake *in, const struct state_change *c, uint64_
 		return GW_OK;
 	struct state_change change = in_scope(in, c);
 	size_t size = RECORD_HEADER + state_size(&change);
-	uint8_t *entry = journal_full(in->journal) ? NULL : lane_reserve(&in->lane, size);
+	uint8_t *entry = intake_full(in) ? NULL : lane_reserve(&in->lane, size);
 	if (!entry) {
 		in->starved = size;
 		return GW_FULL;
@@ -262,12 +269,12 @@ const char *intake_last_id(const struct intake *in)
 
 bool intake_full(const struct intake *in)
 {
-	return journal_full(in->journal);
+	return in->listener->yields ? journal_nearly_full(in->journal) : journal_full(in->journal);
 }
 
 unsigned intake_retry_after(const struct intake *in)
 {
-	return journal_full(in->journal) ? 10 : 1;
+	return intake_full(in) ? 10 : 1;
 }
 
 uint64_t intake_position(const struct intake *in)
@@ -382,7 +389,7 @@ int intake_sleep(struct intake *in, int timeout_ms)
 		return 0;
 	if (in->watched && read_settled(in) >= in->watched)
 		return 0;
-	if (in->starved && !journal_full(in->journal) && lane_has_room(&in->lane, in->starved))
+	if (in->starved && !intake_full(in) && lane_has_room(&in->lane, in->starved))
 		return 0;
 	return timeout_ms < 0 || timeout_ms > 1000 ? 1000 : timeout_ms;
 }

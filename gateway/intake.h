@@ -41,6 +41,8 @@ struct time_settings {
 };
 
 /* Settings that every listener has, whatever its protocol. */
+enum when_full { WHEN_FULL_REFUSE, WHEN_FULL_DROP_OLDEST };
+
 struct listener_settings {
 	int ack;                         /* enum ack_level */
 	struct string_list delivered_to; /* names of sinks; empty: all */
@@ -55,6 +57,7 @@ struct listener_settings {
 	struct string_list include;      /* "source", "content_type" */
 	uint64_t lane;                   /* bytes of each thread's lane */
 	int64_t threads;                 /* listener threads sharing the port */
+	int when_full;                   /* enum when_full */
 	bool anonymous;                  /* may listen beyond this machine although it asks nobody who they are */
 };
 extern const struct setting listener_settings[];

@@ -55,6 +55,12 @@ const struct setting journal_settings[] = {
     SETTING(
         struct journal_settings, spill_after, SETTING_DURATION, "1s", 1e3, 3.6e9,
         "With `type: spill`: a record that a sink has not taken for so long goes to disk, and everything behind it."),
+    SETTING(struct journal_settings, high_water, SETTING_PERCENT, "90%", 1, 100,
+            "When so much of it is full of records that a sink still needs, the journal is nearly full: it is logged "
+            "with the sink that holds it, metrics tell of it, and listeners with `ack: accepted` take nothing more, so "
+            "that the rest is for messages that are promised something."),
+    SETTING(struct journal_settings, low_water, SETTING_PERCENT, "80%", 0, 100,
+            "When it is no more than this, that ends."),
     SETTING(
         struct journal_settings, max_state, SETTING_BYTES, "2MiB", 4096, 1 << 28,
         "Most bytes of what must be remembered across a crash (open MQTT QoS 2 identifiers, HTTP idempotency keys); "
@@ -161,6 +167,7 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 		return err;
 	}
 	atomic_store(&j->last, j->next - 1);
+	atomic_store(&j->first, j->segment_count ? j->segments[0].first : 1);
 	stat_set(&stats->last_sequence, j->next - 1);
 	*out = j;
 	return GW_OK;
@@ -365,12 +372,16 @@ static bool gather(struct journal *j)
 			break;
 		}
 	j->turn++;
+	bool may_drop = true;
 	for (size_t i = 0; i < j->lane_count; i++) {
 		if (lane_state_since(j->lanes[i].lane, j->lanes[i].gathered))
 			j->has_state = journal_keeps_state(j);
+		may_drop &= j->lanes[i].lane->may_drop || j->lanes[i].gathered == j->lanes[i].lane->next;
 		lane_release(j->lanes[i].lane);
 		j->lanes[i].gathered = j->lanes[i].lane->next;
 	}
+	if (j->block)
+		j->block->may_drop = may_drop;
 	return j->block && j->block->count > 0;
 }
 
@@ -387,6 +398,7 @@ static void seal(struct journal *j, uint64_t first)
 	                         .time_us = b->time_us,
 	                         .body = b->body,
 	                         .count = b->count,
+	                         .may_drop = b->may_drop,
 	                         .sum = b->sum,
 	                         .summed = b->summed};
 	block_header_write(&h, b->bytes);
@@ -405,6 +417,8 @@ static int write_block(struct journal *j, uint64_t first)
 	    (err = j->disk->sync(j->disk, j->fd)))
 		return err;
 	j->offset += size;
+	if (!j->block->may_drop)
+		full_note(j, &j->segments[j->segment_count - 1], SEGMENT_PROMISED);
 	if (j->checkpoint_room > 0) /* only now is it certain that this segment stays */
 		j->state_generation = j->generation;
 	stat_add(&j->stats->written_bytes, size);
@@ -709,6 +723,25 @@ void journal_wake(struct journal *j)
 bool journal_full(const struct journal *j)
 {
 	return atomic_load_explicit((_Atomic bool *)&j->full, memory_order_relaxed);
+}
+
+bool journal_nearly_full(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->nearly_full, memory_order_relaxed);
+}
+
+uint64_t journal_first(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)&j->first, memory_order_acquire);
+}
+
+bool journal_is_held_by(const struct journal *j, const struct cursor *c)
+{
+	uint64_t passed = cursor_get(c);
+	bool holds = journal_nearly_full(j) && passed < journal_last(j);
+	for (size_t i = 0; i < j->cursor_count && holds; i++)
+		holds = passed <= cursor_get(&j->cursors[i]);
+	return holds;
 }
 
 bool journal_faulty(const struct journal *j)

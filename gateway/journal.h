@@ -8,7 +8,7 @@
  * On disk (segment.h, docs/journal-format.md) a block goes to the current segment; a segment whose records all cursors
  * have passed becomes a spare and is used again. Space is promised before a message is taken: when the free
  * preallocated space no longer covers all lanes, two blocks and a checkpoint, the journal is `full` and intake_put
- * takes nothing. A block that cannot be written or synced is never acknowledged and goes to a fresh segment, again and
+ * takes nothing, unless there are records at its front that may be dropped (journal_full.c). A block that cannot be written or synced is never acknowledged and goes to a fresh segment, again and
  * again with a back-off, until the disk works again; meanwhile the journal is `faulty`.
  *
  * With `type: memory` blocks are never written: a record is gone with the process unless the sinks have it. With `type:
@@ -36,16 +36,18 @@
 enum journal_type { JOURNAL_DISK, JOURNAL_MEMORY, JOURNAL_SPILL };
 
 struct journal_settings {
-	int type;              /* enum journal_type */
-	uint64_t max_bytes;    /* of all segments, or of all blocks in memory */
-	double max_share;      /* percent of the file system */
-	double keep_free;      /* percent of the file system that is left free */
-	uint64_t segment;      /* bytes of a segment */
-	int64_t preallocate;   /* segments kept ready beyond what is promised */
-	uint64_t block;        /* most bytes of one block */
-	uint64_t gather;       /* us */
-	uint64_t tail_memory;  /* bytes of blocks kept in memory for pumps; spill: held before they go to disk */
-	uint64_t spill_after;  /* us: spill: a record that no sink took for so long goes to disk */
+	int type;             /* enum journal_type */
+	uint64_t max_bytes;   /* of all segments, or of all blocks in memory */
+	double max_share;     /* percent of the file system */
+	double keep_free;     /* percent of the file system that is left free */
+	uint64_t segment;     /* bytes of a segment */
+	int64_t preallocate;  /* segments kept ready beyond what is promised */
+	uint64_t block;       /* most bytes of one block */
+	uint64_t gather;      /* us */
+	uint64_t tail_memory; /* bytes of blocks kept in memory for pumps; spill: held before they go to disk */
+	uint64_t spill_after; /* us: spill: a record that no sink took for so long goes to disk */
+	double high_water;    /* percent of what records may have: nearly full; and until low_water */
+	double low_water;
 	uint64_t max_state;    /* bytes of a checkpoint */
 	uint64_t write_budget; /* bytes a day that may be written before it is warned of; 0: no budget */
 };
@@ -95,7 +97,13 @@ void journal_close(struct journal *j); /* after all pumps have ended; j may be N
 /* journal_wake wakes the journal's thread if it sleeps: by producers after publishing, by pumps after moving a cursor
  * that somebody waits for. */
 void journal_wake(struct journal *j);
-bool journal_full(const struct journal *j); /* relaxed: a hint; the space is promised with slack */
+bool journal_full(const struct journal *j);        /* relaxed: a hint; the space is promised with slack */
+bool journal_nearly_full(const struct journal *j); /* relaxed, too; true also while it is full */
+/* journal_first: records below that sequence were given up because the journal was full (struct lane, may_drop) or, at
+ * the start, were gone; a reader that is still below it meets the next one. */
+uint64_t journal_first(const struct journal *j);
+/* journal_is_held_by: the journal is nearly full, and no other cursor is further behind. */
+bool journal_is_held_by(const struct journal *j, const struct cursor *c);
 bool journal_faulty(const struct journal *j);
 /* journal_trouble copies what is wrong with the disk ("write: No space left on device"), or "" . */
 void journal_trouble(struct journal *j, char *out, size_t size);

@@ -1,5 +1,6 @@
 /* The inside of the journal, shared by its files alone: journal.c (the thread), journal_settle.c (who waits for
  * what), journal_spill.c (memory first, disk when sinks fall behind), journal_space.c (segments, spares, room),
+ * journal_full.c (no room: who hears of it, what may go),
  * journal_segments.c and journal_recover.c (what is there at start) and journal_read.c (what pumps
  * read). look.c and repair.c use what does not need a running journal. */
 #ifndef SLUICE_GATEWAY_JOURNAL_PARTS_H
@@ -14,9 +15,13 @@
 #define CURSORS_MAX 64u
 #define DELIVERIES 1024u /* commits whose delivery one lane can wait for; more share an entry */
 
+/* Whether somebody was promised a record in it. UNKNOWN: it is from before the start. */
+enum segment_promise { SEGMENT_UNKNOWN, SEGMENT_MAY_DROP, SEGMENT_PROMISED };
+
 struct segment {
 	uint32_t number; /* of its file */
 	uint64_t generation, first, size;
+	enum segment_promise promised;
 	bool
 	    bad; /* a write or sync failed: not used again, removed when it is free. At start: superseded by later ones */
 };
@@ -68,7 +73,8 @@ struct journal {
 
 	/* any thread reads; the journal's thread writes */
 	_Alignas(64) _Atomic uint64_t last; /* release: the block is in the tail or on disk before */
-	_Atomic bool full, faulty;
+	_Atomic bool full, nearly_full, faulty;
+	_Atomic uint64_t first;             /* journal_first; release: before what lies below it goes */
 	_Atomic bool rests;                 /* journal_rests */
 	_Alignas(64) _Atomic bool sleeping; /* lane.h tells the protocol */
 	_Atomic bool stopping;              /* main sets it */
@@ -107,7 +113,11 @@ struct journal {
 	uint64_t bytes_per_ms; /* at which they come, a moving average */
 	size_t turn;           /* lane that is drained first */
 	int64_t retry_us;      /* after a failure: wait that long */
-	bool was_full;
+	bool was_full, was_nearly_full;
+	int64_t asked_space_us; /* when the file system was asked last how much is free, */
+	uint64_t disk_left;     /* and what it said, without keep_free */
+	int64_t drop_told_us;
+	uint64_t dropped;               /* records since that was told */
 	int64_t spill_next_us;          /* spill: not tried again before that, after a failure */
 	int64_t calm_us;                /* spill: since when the sinks have kept up; 0: they have not */
 	uint64_t budget_bytes;          /* written when the day of the budget began ... */
@@ -198,6 +208,17 @@ bool space_add_segment(struct journal *j, const struct segment *s);
 bool space_add_spare(struct journal *j, uint32_t number);
 uint64_t journal_least_cursor(const struct journal *j);
 
+/* journal_full.c: the journal's thread */
+/* full_decide tells those who wait or look whether it is full, and whether it is nearly so: room bytes are left of the
+ * capacity that records may have. */
+void full_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full);
+/* full_note says what is known of one of j->segments. */
+void full_note(struct journal *j, struct segment *s, enum segment_promise promised);
+/* full_drop_segment gives up the oldest segment, if nobody was promised anything in it. full_drop_block: the same for
+ * the oldest block in memory. False: it stays. */
+bool full_drop_segment(struct journal *j);
+bool full_drop_block(struct journal *j);
+
 /* journal_recover.c: main, before the start */
 enum gw_err journal_recover(struct journal *j, struct why *why);
 
@@ -252,5 +273,8 @@ void segments_sort(struct segment *items, size_t count);
 void tail_add(struct journal *j, struct block *b);
 /* tail_drop frees blocks that are over tail_memory (disk) or that every cursor has passed (memory). */
 void tail_drop(struct journal *j);
+/* tail_oldest: the oldest block in memory, or NULL; lent to the journal's thread. tail_give_up frees it. */
+const struct block *tail_oldest(const struct journal *j);
+void tail_give_up(struct journal *j);
 
 #endif

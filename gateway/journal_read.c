@@ -71,6 +71,22 @@ void tail_drop(struct journal *j)
 	}
 }
 
+const struct block *tail_oldest(const struct journal *j)
+{
+	return j->tail_count > 0 ? tail_at(j, 0) : NULL;
+}
+
+void tail_give_up(struct journal *j)
+{
+	pthread_mutex_lock(&j->lock);
+	struct block *b = tail_at(j, 0);
+	j->tail_first = (j->tail_first + 1) % j->tail_room;
+	j->tail_count--;
+	j->tail_bytes -= b->room;
+	pthread_mutex_unlock(&j->lock);
+	block_release(b);
+}
+
 /* The first block in the tail that holds sequence or something above it; NULL when older ones are on disk alone. Under
  * lock. */
 static struct block *tail_find(const struct journal *j, uint64_t sequence)
@@ -258,6 +274,8 @@ static struct block *take_block(const uint8_t *bytes, const struct block_header 
 static void report_damage(struct journal_reader *r, uint64_t from, uint64_t to)
 {
 	if (to <= r->reported) /* met again */
+		return;
+	if (to <= journal_first(r->journal)) /* given up, and its file used again, while it was read: no damage */
 		return;
 	r->reported = to;
 	stat_add_shared(&r->journal->stats->damaged_blocks, 1);

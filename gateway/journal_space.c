@@ -13,6 +13,7 @@
 #include "gateway/journal_parts.h"
 #include "gateway/log.h"
 
+#define ASK_US 1000000
 #define TRIM_US 5000000 /* so long a spare too many is kept, and between two that are given back */
 
 void space_path(const struct journal *j, uint32_t number, char *out, size_t size)
@@ -130,6 +131,24 @@ static bool may_grow(struct journal *j)
 	return (double)free_bytes - (double)s->segment >= (double)total * s->keep_free / 100;
 }
 
+/* Bytes that further segments may have; the file system is asked once a second. */
+static uint64_t growth(struct journal *j)
+{
+	const struct journal_settings *s = j->settings;
+	int64_t now = clock_mono_us();
+	uint64_t free_bytes, total, have = (j->segment_count + j->spare_count) * s->segment;
+	if (!j->asked_space_us || now - j->asked_space_us > ASK_US) {
+		j->asked_space_us = now;
+		j->disk_left = 0;
+		if (j->disk->space(j->disk, j->dir, &free_bytes, &total) == 0) {
+			double left = (double)free_bytes - (double)total * s->keep_free / 100;
+			j->disk_left = left > 0 ? (uint64_t)left : 0;
+		}
+	}
+	uint64_t most = j->limit > have ? j->limit - have : 0;
+	return (most < j->disk_left ? most : j->disk_left) / s->segment * segment_worth(j);
+}
+
 static bool make_spare(struct journal *j)
 {
 	char path[4096];
@@ -172,32 +191,17 @@ static uint64_t room_now(const struct journal *j)
 	return room;
 }
 
-static void decide_full(struct journal *j, bool full)
-{
-	if (full == j->was_full)
-		return;
-	j->was_full = full;
-	atomic_store_explicit(&j->full, full, memory_order_seq_cst);
-	stat_set(&j->stats->full, full);
-	if (full) {
-		stat_add(&j->stats->times_full, 1);
-		log_event(LOG_WARN, "journal", "is full: nothing more is taken in until a sink has caught up",
-		          LOG_N("sluice.journal.limit_bytes", j->limit),
-		          LOG_N("sluice.journal.segments", j->segment_count));
-		return;
-	}
-	log_say(LOG_INFO, "journal", "has room again");
-	for (size_t i = 0; i < j->lane_count; i++)
-		lane_wake_always(j->lanes[i].lane);
-}
-
 static void keep_memory(struct journal *j)
 {
+	uint64_t slack = j->was_full ? j->settings->segment : 0; /* some room before it is taken for free again */
+	uint64_t capacity = j->limit - j->promised;
 	tail_drop(j);
+	while (j->tail_bytes + slack > capacity && full_drop_block(j))
+		;
 	stat_set(&j->stats->used_bytes, j->tail_bytes);
 	stat_set(&j->stats->capacity_bytes, j->limit);
-	uint64_t slack = j->was_full ? j->settings->segment : 0; /* some room before it is taken for free again */
-	decide_full(j, j->tail_bytes + j->promised + slack > j->limit);
+	full_decide(j, capacity > j->tail_bytes ? capacity - j->tail_bytes : 0, capacity,
+	            j->tail_bytes + slack > capacity);
 }
 
 /* A backlog that is gone leaves spares behind: they go back to the file system, slowly. Removing one takes the disk
@@ -226,12 +230,15 @@ void space_keep(struct journal *j)
 	want = want < enough ? enough : want;
 	while (room_now(j) < want && may_grow(j) && make_spare(j))
 		;
+	while (room_now(j) < enough && full_drop_segment(j))
+		;
 	trim(j, want);
 	stat_set(&j->stats->segments, j->segment_count);
 	stat_set(&j->stats->spare_segments, j->spare_count);
 	stat_set(&j->stats->used_bytes, j->segment_count * j->settings->segment);
 	stat_set(&j->stats->capacity_bytes, j->limit);
-	decide_full(j, room_now(j) < enough);
+	uint64_t room = room_now(j) + growth(j), most = j->limit / j->settings->segment * segment_worth(j);
+	full_decide(j, room > j->promised ? room - j->promised : 0, most - j->promised, room_now(j) < enough);
 }
 
 /* -- the current segment -- */
@@ -273,8 +280,11 @@ int space_roll(struct journal *j, uint64_t first)
 		return err;
 	}
 	/* The header is synced together with the first block: before that, nothing in this segment was acknowledged. */
-	struct segment s = {
-	    .number = number, .generation = j->generation, .first = first, .size = j->settings->segment};
+	struct segment s = {.number = number,
+	                    .generation = j->generation,
+	                    .first = first,
+	                    .size = j->settings->segment,
+	                    .promised = SEGMENT_MAY_DROP};
 	if (!space_add_segment(j, &s)) {
 		j->disk->close(j->disk, fd);
 		return -ENOMEM;

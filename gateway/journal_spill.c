@@ -87,6 +87,7 @@ static bool room_for(struct journal *j, const struct block *b)
 static bool write_some(struct journal *j, size_t *index)
 {
 	uint64_t first = held_block(j, *index)->first, last = first;
+	bool may_drop = true;
 	block_clear(j->block);
 	while (*index < j->tail_count) {
 		struct block *b = held_block(j, *index);
@@ -95,8 +96,10 @@ static bool write_some(struct journal *j, size_t *index)
 		block_fill(j->block, block_entries(b), b->body);
 		block_grow(j->block, b->body, b->count);
 		last = block_last(b);
+		may_drop &= b->may_drop;
 		(*index)++;
 	}
+	j->block->may_drop = may_drop;
 	if (!journal_write(j, first))
 		return false;
 	block_clear(j->block);

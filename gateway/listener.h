@@ -21,6 +21,7 @@ struct listener {
 	pthread_mutex_t lock; /* guards shared */
 	void *shared;         /* owned; intake_shared */
 	char address[300];    /* as bound; written by main */
+	bool yields; /* what it brings is promised to nobody, what others bring is: it is full before they are */
 };
 
 struct waiting_answer {

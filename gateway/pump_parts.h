@@ -32,10 +32,11 @@ struct track {
 	struct journal_reader *reader; /* owned */
 	struct block *block;           /* being read */
 	const uint8_t *entry;
-	uint64_t sequence; /* of entry; the next to be read */
-	uint64_t end;      /* the last to be read; live: UINT64_MAX */
-	size_t most;       /* records of a batch */
-	uint64_t finished; /* last sequence of the finished prefix, while there are batches */
+	uint64_t sequence;    /* of entry; the next to be read */
+	uint64_t end;         /* the last to be read; live: UINT64_MAX */
+	uint64_t passed_over; /* what was given up below it is counted already */
+	size_t most;          /* records of a batch */
+	uint64_t finished;    /* last sequence of the finished prefix, while there are batches */
 	uint64_t safe; /* up to here the sink has all that is this track's: the finished prefix, but for what a deferred
 	                      sink has not synced */
 	bool stuck;    /* what should be there could not be read: not asked for again at once */

@@ -1,6 +1,17 @@
 /* From the journal into batches. */
 #include "gateway/pump_parts.h"
 
+static void pass_over(struct pump *p, struct track *t, uint64_t to)
+{
+	uint64_t first = journal_first(p->journal), end = first < to ? first : to;
+	uint64_t from = t->sequence > t->passed_over ? t->sequence : t->passed_over;
+	if (end > from) {
+		stat_add(&p->stats.dropped, end - from);
+		t->passed_over = end;
+	}
+	t->sequence = to;
+}
+
 /* Makes t->entry the record at t->sequence; false: there is none yet, or none of the track's. */
 static bool next_entry(struct pump *p, struct track *t)
 {
@@ -22,8 +33,9 @@ static bool next_entry(struct pump *p, struct track *t)
 			return false;
 		t->entry = block_entries(t->block);
 		uint64_t at = t->block->first;
-		if (t->sequence < at)
-			t->sequence = at; /* a damaged range was passed over, and counted by the reader */
+		if (t->sequence <
+		    at) /* a damaged range was passed over, and counted by the reader; or it was given up */
+			pass_over(p, t, at);
 		for (; at < t->sequence; at++)
 			t->entry += record_size(t->entry);
 	}

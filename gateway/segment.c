@@ -45,6 +45,7 @@ void block_header_write(const struct block_header *h, uint8_t *block)
 	bytes_put(block + 28, h->count, 4);
 	bytes_put(block + 32, h->time_us, 8);
 	bytes_put(block + 40, h->checkpoint, 4);
+	bytes_put(block + 44, h->may_drop, 4);
 	size_t end = BLOCK_HEADER + (size_t)h->body;
 	memset(block + end, 0, block_size(h->body) - end);
 	uint32_t head = crc32c(0, block + 8, BLOCK_HEADER - 8);
@@ -64,6 +65,7 @@ bool block_header_read(struct block_header *h, const uint8_t *block, uint64_t ge
 	h->count = (uint32_t)bytes_get(block + 28, 4);
 	h->time_us = bytes_get(block + 32, 8);
 	h->checkpoint = bytes_get(block + 40, 4) == 1;
+	h->may_drop = bytes_get(block + 44, 4) == 1;
 	return h->generation == generation && h->count > 0 && h->body >= RECORD_HEADER && block_size(h->body) <= room;
 }
 

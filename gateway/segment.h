@@ -25,7 +25,8 @@
  *	32  u64 time of the commit, microseconds since the epoch
  *	40  u32 0: records; 1: checkpoint: entries of kind RECORD_STATE that have no sequences of their own (state.h);
  *	    `first` is that of the next record, and so the same as that of the block behind it
- *	44  20 bytes of zero
+ *	44  u32 1: nobody was promised any of its records; a journal that is full may give them up
+ *	48  16 bytes of zero
  *
  * A block counts if magic, generation and checksum are right, it lies inside its segment, and its `first` is what the
  * block before it (or the segment header) leads to, or more where a damaged range lies between. Since segments are
@@ -53,7 +54,7 @@ struct block_header {
 	uint64_t generation, first, time_us;
 	uint32_t body, count;
 	uint32_t sum, summed; /* for writing: CRC-32C of the first `summed` bytes of entries, if it is known; else 0 */
-	bool checkpoint;
+	bool checkpoint, may_drop;
 };
 
 void segment_header_write(const struct segment_header *h, uint8_t out[SEGMENT_HEADER]);

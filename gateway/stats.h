@@ -68,19 +68,23 @@ struct listener_stats {
 
 /* One for the process. Written by the journal thread. */
 struct journal_stats {
-	_Alignas(64) stat_t records, bytes; /* appended: records, bytes of their entries */
-	stat_t written_bytes;               /* bytes of blocks written, headers and padding included */
-	stat_t commits;                     /* blocks made durable */
-	struct histogram commit;            /* write and sync of one block */
-	stat_t failures;                    /* writes or syncs that failed */
-	stat_t segments, spare_segments;    /* gauges */
-	stat_t used_bytes, capacity_bytes;  /* gauges */
-	stat_t last_sequence;               /* gauge */
-	stat_t full, faulty;                /* gauges: 1 while so */
-	stat_t spilled, over_budget;        /* the same */
-	stat_t spills;                      /* times that records in memory had to go to disk */
-	stat_t times_full;                  /* times the journal became full */
-	stat_t recovered, cut_bytes;        /* at start: records found, bytes of torn tail cut */
+	_Alignas(64) stat_t records, bytes;                  /* appended: records, bytes of their entries */
+	stat_t written_bytes;                                /* bytes of blocks written, headers and padding included */
+	stat_t commits;                                      /* blocks made durable */
+	struct histogram commit;                             /* write and sync of one block */
+	stat_t failures;                                     /* writes or syncs that failed */
+	stat_t segments, spare_segments;                     /* gauges */
+	stat_t used_bytes, capacity_bytes;                   /* gauges */
+	stat_t last_sequence;                                /* gauge */
+	stat_t full, faulty;                                 /* gauges: 1 while so */
+	stat_t spilled, over_budget;                         /* the same */
+	stat_t spills;                                       /* times that records in memory had to go to disk */
+	stat_t times_full;                                   /* times the journal became full */
+	stat_t full_since;                                   /* gauge: wall clock, seconds; 0: it is not */
+	stat_t nearly_full, nearly_full_since, fill_percent; /* gauges */
+	stat_t times_nearly_full;
+	stat_t dropped;                  /* records given up that some sink did not have */
+	stat_t recovered, cut_bytes;     /* at start: records found, bytes of torn tail cut */
 	stat_t damaged_blocks;           /* at start or when read: quarantined ranges; shared: pumps find them, too */
 	stat_t lost_sequences;           /* sequences inside quarantined ranges; shared */
 	stat_t state_items, state_bytes; /* gauges: what is remembered across a crash */
@@ -102,6 +106,8 @@ struct sink_stats {
 	stat_t errors;          /* failed attempts */
 	stat_t replay_left;     /* gauge: records of an outage that it does not have yet */
 	stat_t replayed;        /* records of an outage that it has */
+	stat_t dropped;         /* records that the journal gave up before the sink had them */
+	stat_t holds;           /* gauge: 1 while the journal is nearly full and no other sink is further behind */
 	stat_t limited;         /* times a limit of the sink struck (queue full, max_targets, 413) */
 	struct histogram batch; /* from submit to settled */
 };

@@ -98,6 +98,7 @@ struct world {
 	struct cursor *cursor;
 	struct lane lanes[LANES];
 	size_t lane_size;
+	bool may_drop[LANES];
 	uint64_t number[LANES];     /* of the next record of each lane */
 	uint64_t *positions[LANES]; /* owned: of each record of this life, from first_number on */
 	uint64_t first_number[LANES];
@@ -118,6 +119,8 @@ static inline struct journal_settings small_settings(void)
 	                                 .max_bytes = 8 << 20,
 	                                 .max_share = 100,
 	                                 .keep_free = 0,
+	                                 .high_water = 90,
+	                                 .low_water = 80,
 	                                 .segment = 32 << 10,
 	                                 .preallocate = 0,
 	                                 .block = 8 << 10,
@@ -189,6 +192,7 @@ static inline enum gw_err world_start(struct world *w, struct why *why)
 {
 	for (int l = 0; l < LANES; l++) {
 		assert_int_equal(lane_init(&w->lanes[l], w->lane_size), GW_OK);
+		w->lanes[l].may_drop = w->may_drop[l];
 		assert_int_equal(journal_add_lane(w->journal, &w->lanes[l], 0), GW_OK);
 		w->first_number[l] = w->number[l];
 	}

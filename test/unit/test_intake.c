@@ -275,6 +275,40 @@ static void a_full_journal_takes_nothing_until_it_has_room(void **unused)
 	fixture_fini(&f);
 }
 
+static void who_promises_nothing_yields_when_it_is_nearly_full(void **unused)
+{
+	(void)unused;
+	for (int yields = 0; yields < 2; yields++) {
+		struct fixture f;
+		uint64_t position;
+		fixture_init(&f, ACK_ACCEPTED);
+		f.listener.yields = yields;
+		atomic_store(&f.journal->nearly_full, true);
+		assert_int_equal(intake_full(f.in), yields);
+		assert_int_equal(offer(&f, "{}", &position), yields ? GW_FULL : GW_OK);
+		assert_int_equal(intake_retry_after(f.in), yields ? 10 : 1);
+		assert_int_equal(intake_sleep(f.in, 700), 700);
+		atomic_store(&f.journal->nearly_full, false);
+		assert_int_equal(intake_sleep(f.in, 700), yields ? 0 : 700);
+		assert_int_equal(offer(&f, "{}", &position), GW_OK);
+		fixture_fini(&f);
+	}
+}
+
+static void the_lane_knows_what_may_be_dropped(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	struct why why = {.text = ""};
+	fixture_init(&f, ACK_ACCEPTED);
+	assert_false(f.in->lane.may_drop);
+	intake_fini(f.in);
+	f.settings.when_full = WHEN_FULL_DROP_OLDEST;
+	assert_int_equal(intake_init(f.in, &f.listener, f.journal, 0, 5, 0x1234, 0, &why), GW_OK);
+	assert_true(f.in->lane.may_drop);
+	fixture_fini(&f);
+}
+
 static void what_is_refused_is_counted_by_its_reason(void **unused)
 {
 	(void)unused;
@@ -371,6 +405,8 @@ int main(void)
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_watched),
 	    cmocka_unit_test(a_full_lane_holds_back_and_wakes_when_there_is_room),
 	    cmocka_unit_test(a_full_journal_takes_nothing_until_it_has_room),
+	    cmocka_unit_test(who_promises_nothing_yields_when_it_is_nearly_full),
+	    cmocka_unit_test(the_lane_knows_what_may_be_dropped),
 	    cmocka_unit_test(what_is_refused_is_counted_by_its_reason),
 	    cmocka_unit_test(a_record_lies_in_the_lane_with_the_id_that_was_told),
 	    cmocka_unit_test(phases_and_shared_memory_reach_the_thread),
