@@ -62,11 +62,10 @@ enum slots { SLOTS_NEW, SLOTS_DAMAGED, SLOTS_GOOD, SLOTS_UNREAD };
 static enum slots slots_read(const struct disk *d, int fd, struct content *out)
 {
 	uint8_t slots[2 * SLOT] = {0};
-	bool found = false, empty = true;
+	bool found = false;
 	if (d->read(d, fd, slots, sizeof(slots), 0) < 0)
 		return SLOTS_UNREAD;
-	for (size_t i = 0; i < sizeof(slots) && empty; i++)
-		empty = slots[i] == 0;
+	bool empty = slots[0] == 0 && memcmp(slots, slots + 1, sizeof(slots) - 1) == 0;
 	for (size_t i = 0; i < 2; i++) {
 		struct content c;
 		if (slot_read(slots + i * SLOT, &c) && (!found || c.count > out->count)) {

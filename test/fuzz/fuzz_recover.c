@@ -1,5 +1,6 @@
-/* Any bytes as a journal on disk, found at start. The input is a list of pieces of which segments and cursors are made: as
- * raw bytes alone hardly any would have a checksum that holds, and everything behind the checksum would stay untried.
+/* Any bytes as a journal on disk, found at start. The input is a byte that says what is done with it (COURSE_*) and a list
+ * of pieces of which segments and cursors are made: as raw bytes alone hardly any would have a checksum that holds, and
+ * everything behind the checksum would stay untried.
  *
  * A piece is a byte that says what it is, and what follows:
  *	0 GENERATION FIRST VERSION	a new file: a segment header
@@ -33,6 +34,10 @@
 #include "test/fuzz/must.h"
 #include "test/unit/sim_disk.c"
 
+/* Bits of the first byte; not all each time, since each takes as long as the others together. */
+#define COURSE_START 1u
+#define COURSE_LOOK 2u
+#define COURSE_REPAIR 4u
 #define FILE_MOST (32u << 10)
 
 static char root[64], dir[80];
@@ -282,24 +287,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	struct sim *sim = sim_new(dir, 0);
 	const struct disk *d = sim_disk(sim);
+	unsigned course = byte(&in);
 	memset(&file, 0, sizeof(file));
 	for (int pieces = 0; pieces < 64 && in.at < in.end; pieces++)
 		piece(d, &file, &in);
 	store_file(d, &file);
-	struct sim *mended = sim_copy(sim);
-	start(sim);
 	int code = 0;
-	bool good = look(mended, &code);
-	if (good) {
+	bool good = !(course & COURSE_LOOK) || look(sim, &code);
+	if (good && course & COURSE_REPAIR) {
+		struct sim *mended = sim_copy(sim);
 		code = -1;
-		look(mended, &code);
-		if (code == INSPECT_WHOLE) {
+		if (look(mended, &code) && code == INSPECT_WHOLE) {
 			code = 0;
 			MUST(look(mended, &code) && code == INSPECT_WHOLE);
 			start(mended);
 		}
+		sim_free(mended);
 	}
-	sim_free(mended);
+	if (course & COURSE_START)
+		start(sim);
 	sim_free(sim);
 	return 0;
 }
