@@ -46,12 +46,13 @@ CONFIGURATION = {
 }
 
 
-def most_memory():
-    """docs/guarantees.md, "Under overload": the same sum."""
+def most_memory(connections=None):
+    """docs/guarantees.md, "Under overload": the same sum, for CONFIGURATION and so many connections of each listener."""
+    connections = connections or CONNECTIONS
     stream = 2 * KIB + 16 * KIB + OUTPUT  # a connection; a message that is not whole (max_packet); answers that are not read
     return (20 * MIB + len(LISTENERS) * (LANE + 512 * KIB) +
-            (CONNECTIONS["mqtt"] + CONNECTIONS["tcp"]) * stream +
-            CONNECTIONS["http"] * (6 * KIB + HEAD) + BODIES +
+            (connections["mqtt"] + connections["tcp"]) * stream +
+            connections["http"] * (6 * KIB + HEAD) + BODIES +
             EXCHANGES * 160 + BLOCKS + 64 * DATAGRAM +
             3 * BLOCK + TAIL + (BATCHES + 1) * (BATCH + BLOCK))
 
