@@ -4,7 +4,7 @@ import signal
 import time
 
 NUMBER, TITLE = 1, "kill -9, kill in recovery, SIGSTOP"
-FULL, BOUNDED, SECONDS = 200, 6, 3
+FULL, BOUNDED, SECONDS = 200, 20, 3
 NEEDS = ()
 
 

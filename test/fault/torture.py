@@ -5,7 +5,7 @@
 
 A round depends on SEED, its item and its number alone: ROUND=12 with the seed that was printed repeats that one. What failed
 keeps its directory. After each round the result so far is in build/torture.json, a list of {item, rounds, sent, acknowledged,
-missing, duplicates, recovery_s, seed}."""
+missing, duplicates, recovery_s, seed} and more."""
 
 import argparse
 import json
@@ -63,7 +63,7 @@ def arguments():
     p.add_argument("--sinks", default="file,kafka,elasticsearch", help="%(default)s; an item adds what it needs")
     p.add_argument("--bounded", action="store_true", help="few rounds, to files only")
     p.add_argument("--json", type=Path, default=Path("build/torture.json"))
-    p.add_argument("--record", action="store_true", help="write docs/torture.json and the table in docs/testing.md, too")
+    p.add_argument("--record", action="store_true", help="into docs/torture.json and the table in docs/testing.md, too: the rows of the items that were played")
     a = p.parse_args()
     known = {item.NUMBER for item in ITEMS}
     asked = a.item.split(",") if a.item else sorted(known)
@@ -130,10 +130,15 @@ def play_own(item, number, row, work, seed, bounded):
     return "\n  ".join([f"{trial.acknowledged} acknowledged, missing {trial.missing}", *trial.notes])
 
 
+def write_rows(path, rows):
+    path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+
+
 def campaign(item, a, rows, places, work):
     """Plays an item's rounds; returns how many failed."""
     row = {"item": item.NUMBER, "title": item.TITLE, "rounds": 0, "sent": 0, "acknowledged": 0, "missing": 0, "duplicates": {},
-           "recovery_s": 0.0, "failed": 0, "seed": a.seed}
+           "recovery_s": 0.0, "failed": 0, "seed": a.seed, "minutes": 0}
+    began = time.monotonic()
     rounds = rounds_of(item, a)
     if not rounds:
         return 0
@@ -148,8 +153,9 @@ def campaign(item, a, rows, places, work):
             row["failed"] += 1
             told = f"FAILED: {error}\n  kept: {work}\n  again: make torture ITEM={item.NUMBER} SEED={a.seed} ROUND={number}"
         print(f"item {item.NUMBER}, round {number} of {rounds[-1]}: {told}", flush=True)
+        row["minutes"] = round((time.monotonic() - began) / 60, 1)
         a.json.parent.mkdir(parents=True, exist_ok=True)
-        a.json.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+        write_rows(a.json, rows)
     return row["failed"]
 
 
@@ -161,20 +167,24 @@ def table(rows):
               f"{r['recovery_s']:7.2f} s  {twice}")
 
 
-def record(a, rows, seconds):
-    """The table and what it was found with, into the documentation."""
+def record(rows):
+    """What was found, into the documentation: the rows of these items anew, those of the others as they were."""
     docs = Path(__file__).resolve().parents[2] / "docs"
     facts = machine.facts(docs, docs.parent / "build" / "sluice")
-    shutil.copy(a.json, docs / "torture.json")
-    options = "".join(f" {name}={value}" for name, value in (("ITEM", a.item), ("ROUNDS", a.rounds), ("SINKS", a.sinks)) if value)
-    lines = [f"`make torture RECORD=1 SEED={a.seed}{options}`, {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {facts['commit']}, "
-             f"{facts['processor']}, {facts['memory']}, {facts['kernel']}, {facts['system']}; {seconds / 60:.0f} minutes.", "",
-             "| item | | rounds | sent | acknowledged | missing | failed rounds | sent once, there twice | longest outage to recovery |",
-             "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |"]
-    for r in rows:
+    place = f"{facts['processor']}, {facts['memory']}, {facts['kernel']}, {facts['system']}"
+    known = {r["item"]: r for r in json.loads((docs / "torture.json").read_text())}
+    known |= {r["item"]: r | {"commit": facts["commit"], "date": facts["date"], "machine": place} for r in rows}
+    merged = [known[n] for n in sorted(known)]
+    write_rows(docs / "torture.json", merged)
+    lines = ["`make torture RECORD=1 ITEM=n SEED=seed` of each item. " +
+             " ".join(f"On {p}." for p in dict.fromkeys(r["machine"] for r in merged)), "",
+             "| item | | rounds | sent | acknowledged | missing | failed rounds | sent once, there twice | longest outage to recovery | "
+             "minutes | seed | commit | date |",
+             "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- | --- |"]
+    for r in merged:
         twice = ", ".join(f"{sink} {n}" for sink, n in r["duplicates"].items())
         lines.append(f"| {r['item']} | {r['title']} | {r['rounds']} | {r['sent']:,} | {r['acknowledged']:,} | {r['missing']} | {r['failed']} | "
-                     f"{twice} | {r['recovery_s']:.2f} s |")
+                     f"{twice} | {r['recovery_s']:.2f} s | {r['minutes'] or ''} | {r['seed']} | {r['commit']} | {r['date']} |")
     page = docs / "testing.md"
     before, _, rest = page.read_text().partition("<!-- recorded -->")
     page.write_text(before + "<!-- recorded -->\n" + "\n".join(lines) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2])
@@ -198,7 +208,7 @@ def main():
             shutil.rmtree(work, ignore_errors=True)
     table(rows)
     if a.record:
-        record(a, rows, time.monotonic() - began)
+        record(rows)
     print(f"{time.monotonic() - began:.0f} s; {a.json}")
     if not any(r["rounds"] for r in rows):
         sys.exit("torture: no round was played")
