@@ -4,6 +4,7 @@
  * time are digits 0 to 9, and the last 80 bits digits 10 to 25 (ULID specification, section "Binary layout"). */
 #include "gateway/identity.h"
 
+#include <stdbool.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -31,11 +32,15 @@ void identity_init(struct identity *id, uint32_t start, uint8_t lane)
 
 void identity_next(struct identity *id, uint64_t now_ms, char out[26])
 {
-	if (now_ms > id->ms) {
-		id->ms = now_ms & ((UINT64_C(1) << 48) - 1);
+	uint64_t counter = id->counter & ((UINT64_C(1) << 40) - 1);
+	bool round = counter == 0 && id->counter > 0;
+	if (now_ms > id->ms || round) {
+		/* The counter has come round: in a millisecond that lasts, since the clock was put back, it must not meet
+		 * itself again. */
+		id->ms = (now_ms > id->ms ? now_ms : id->ms + 1) & ((UINT64_C(1) << 48) - 1);
 		write_time(id);
 	}
-	uint64_t counter = id->counter++ & ((UINT64_C(1) << 40) - 1);
+	id->counter++;
 	unsigned last = counter & 31;
 	if (id->shown != counter >> 5) {
 		id->shown = counter >>= 5;

@@ -4,7 +4,8 @@
  *	 8 bits  number of the lane
  *	40 bits  counter of the lane
  * Two records can only share an identifier if two starts drew the same 32 bits and met in the same millisecond, lane
- * and count. One thread. */
+ * and count. When the counter comes round (after 2^40 records: two months at 200,000 a second) the time goes on by a
+ * millisecond, whatever the clock does. One thread. */
 #ifndef SLUICE_GATEWAY_IDENTITY_H
 #define SLUICE_GATEWAY_IDENTITY_H
 

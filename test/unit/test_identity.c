@@ -79,6 +79,23 @@ static void they_grow_whatever_the_clock_does(void **unused)
 	}
 }
 
+/* The clock was a year ahead and was put right: the newest millisecond lasts for a year. */
+static void they_grow_when_the_counter_comes_round(void **unused)
+{
+	(void)unused;
+	struct identity id;
+	char last[26] = {0}, text[26];
+	identity_init(&id, 1, 2);
+	identity_next(&id, 2000, text);
+	id.counter = (UINT64_C(1) << 40) - 100;
+	for (size_t i = 0; i < 200; i++) {
+		identity_next(&id, 1000 + i, text);
+		assert_true(memcmp(text, last, 26) > 0);
+		memcpy(last, text, 26);
+	}
+	assert_true(id.ms == 2001);
+}
+
 static void lanes_and_starts_differ(void **unused)
 {
 	(void)unused;
@@ -102,6 +119,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_part_stands_in_its_bits),
 	    cmocka_unit_test(they_grow_whatever_the_clock_does),
+	    cmocka_unit_test(they_grow_when_the_counter_comes_round),
 	    cmocka_unit_test(lanes_and_starts_differ),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
