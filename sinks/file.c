@@ -26,6 +26,7 @@
 #include "sinks/sink.h"
 
 #define VECTORS 512
+#define STAMP_SUFFIX 16u /* bytes of ".YYYYMMDDTHHMMSS" */
 
 struct file_sink {
 	/* settings */
@@ -142,21 +143,29 @@ static int file_start(struct file_sink *f)
 	return 0;
 }
 
+/* By age: the time, then the number, which may grow beyond its six digits. */
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	const char *x = *(char *const *)a, *y = *(char *const *)b;
+	int order = strncmp(strrchr(x, '.'), strrchr(y, '.'), STAMP_SUFFIX);
+	if (order == 0)
+		order = (strlen(x) > strlen(y)) - (strlen(x) < strlen(y));
+	return order != 0 ? order : strcmp(x, y);
 }
 
-/* ".YYYYMMDDTHHMMSS", perhaps with "-NNNNNN": ours. Whatever else begins with the file's name is left alone. */
+/* ".YYYYMMDDTHHMMSS", perhaps with "-NNNNNN" or more digits: ours. Whatever else begins with the file's name is left
+ * alone. */
 static bool is_rotated(const char *suffix)
 {
 	static const char shape[] = ".00000000T000000-000000";
-	size_t len = strlen(suffix);
-	if (len != 16 && len != sizeof(shape) - 1)
+	size_t len = strlen(suffix), most = sizeof(shape) - 1 + 4;
+	if (len != STAMP_SUFFIX && (len < sizeof(shape) - 1 || len > most))
 		return false;
-	for (size_t i = 0; i < len; i++)
-		if (shape[i] == '0' ? suffix[i] < '0' || suffix[i] > '9' : suffix[i] != shape[i])
+	for (size_t i = 0; i < len; i++) {
+		char wanted = i < sizeof(shape) - 1 ? shape[i] : '0';
+		if (wanted == '0' ? suffix[i] < '0' || suffix[i] > '9' : suffix[i] != wanted)
 			return false;
+	}
 	return true;
 }
 

@@ -316,10 +316,9 @@ static void it_rotates_by_size_and_keeps_the_newest(void **unused)
 	fixture_fini(&f);
 }
 
-/* Its clock was years ahead when an earlier process rotated, and was put right since. */
-static void a_clock_that_went_back_makes_no_file_the_oldest(void **unused)
+/* Its clock was years ahead when an earlier process rotated, so many times, and was put right since. */
+static void rotate_on(const char *newest, const char *names_begin)
 {
-	(void)unused;
 	struct fixture f;
 	unsigned times[3001] = {0};
 	char names[20][128];
@@ -328,14 +327,15 @@ static void a_clock_that_went_back_makes_no_file_the_oldest(void **unused)
 	set(&f, "rotate_bytes", 20000);
 	set(&f, "keep", 2);
 	file_write("out.ndjson.20990101T000000", "old\n");
-	file_write("out.ndjson.20990101T000000-000007", "newer\n");
+	file_write("out.ndjson.20990101T000000-000006", "old, too\n");
+	file_write(newest, "newer\n");
 	fixture_open(&f);
 	put(&f, 3000);
 	WAIT(cursor_now(&f) == 3000);
 	assert_true(stop(&f));
 	assert_int_equal(files_like("out.ndjson.", names, 20), 2);
 	for (int i = 0; i < 2; i++) { /* the two newest, whose records end where the current file begins */
-		assert_ptr_equal(strstr(names[i], "out.ndjson.20990101T000000-0000"), names[i]);
+		assert_ptr_equal(strstr(names[i], names_begin), names[i]);
 		assert_int_equal(lines_read(names[i], times, 3000), 0);
 	}
 	assert_int_equal(lines_read("out.ndjson", times, 3000), 0);
@@ -345,6 +345,18 @@ static void a_clock_that_went_back_makes_no_file_the_oldest(void **unused)
 	for (uint64_t n = first; n <= 3000; n++)
 		assert_int_equal(times[n], 1);
 	fixture_fini(&f);
+}
+
+static void a_clock_that_went_back_makes_no_file_the_oldest(void **unused)
+{
+	(void)unused;
+	rotate_on("out.ndjson.20990101T000000-000007", "out.ndjson.20990101T000000-0000");
+}
+
+static void nor_does_a_number_of_seven_digits(void **unused)
+{
+	(void)unused;
+	rotate_on("out.ndjson.20990101T000000-999999", "out.ndjson.20990101T000000-10000");
 }
 
 static void it_rotates_by_time(void **unused)
@@ -519,6 +531,7 @@ int main(void)
 	    TEST(it_syncs_after_so_many_bytes),
 	    TEST(it_rotates_by_size_and_keeps_the_newest),
 	    TEST(a_clock_that_went_back_makes_no_file_the_oldest),
+	    TEST(nor_does_a_number_of_seven_digits),
 	    TEST(it_rotates_by_time),
 	    TEST(half_a_record_left_by_a_crash_is_cut_off),
 	    TEST(half_a_line_of_somebody_else_is_ended),
