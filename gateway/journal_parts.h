@@ -12,6 +12,8 @@
 #include "gateway/segment.h"
 
 #define LANES_MAX 256u
+#define SEGMENT_NUMBER_MAX 99999999u  /* what fits into NNNNNNNN.segment ... */
+#define SEGMENT_NUMBER_LAST 99989999u /* ... of which a repair, whose copies must have the highest, keeps the rest */
 #define CURSORS_MAX 64u
 #define DELIVERIES 1024u /* commits whose delivery one lane can wait for; more share an entry */
 

@@ -149,10 +149,31 @@ static uint64_t growth(struct journal *j)
 	return (most < j->disk_left ? most : j->disk_left) / s->segment * segment_worth(j);
 }
 
+static bool number_taken(const struct journal *j, uint32_t number)
+{
+	for (size_t i = 0; i < j->segment_count; i++)
+		if (j->segments[i].number == number)
+			return true;
+	for (size_t i = 0; i < j->spare_count; i++)
+		if (j->spares[i] == number)
+			return true;
+	return false;
+}
+
+/* Every segment that is made counts the numbers up, also where spares come and go for years; at the end of what fits
+ * into a name they come round to those that are free. */
+static uint32_t free_number(const struct journal *j)
+{
+	uint32_t number = j->next_number;
+	while (number > SEGMENT_NUMBER_LAST || number_taken(j, number))
+		number = number >= SEGMENT_NUMBER_LAST ? 1 : number + 1;
+	return number;
+}
+
 static bool make_spare(struct journal *j)
 {
 	char path[4096];
-	uint32_t number = j->next_number;
+	uint32_t number = free_number(j);
 	space_path(j, number, path, sizeof(path));
 	int fd = j->disk->open(j->disk, path, DISK_WRITE | DISK_CREATE);
 	if (fd < 0)
@@ -164,7 +185,7 @@ static bool make_spare(struct journal *j)
 		space_remove(j, number);
 		return false;
 	}
-	j->next_number++;
+	j->next_number = number + 1;
 	return true;
 }
 

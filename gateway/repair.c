@@ -118,6 +118,10 @@ static void begin_copy(struct repair *r, const struct look_segment *s)
 	                           .time_us = s->time_us};
 	uint8_t header[SEGMENT_HEADER];
 	char path[4200];
+	if (r->look->highest >= SEGMENT_NUMBER_MAX) { /* ten thousand repairs of a journal at its last number */
+		fail(r, EOVERFLOW);
+		return;
+	}
 	r->copy_number = ++r->look->highest;
 	copy_path(r, path, sizeof(path));
 	r->look->disk->remove(r->look->disk, path); /* left by a repair that was cut short */
