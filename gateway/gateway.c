@@ -548,9 +548,10 @@ enum gw_err gateway_stop(struct gateway *g)
 		if (!pump_join(g->pumps[i])) {
 			behind++;
 			uint64_t last = journal_last(g->journal), cursor = cursor_get(pump_cursor(g->pumps[i]));
+			uint64_t gone = journal_first(g->journal) - 1;
 			log_event(LOG_WARN, "sink", "has not got everything; the rest stays in the journal",
 			          LOG_S("sink.name", pump_name(g->pumps[i])),
-			          LOG_N("sluice.sink.lag_records", last - cursor));
+			          LOG_N("sluice.sink.lag_records", last - (cursor > gone ? cursor : gone)));
 		}
 	log_event(LOG_INFO, "gateway", "stopped", LOG_N("sluice.stop_ms", (clock_mono_us() - begin) / 1000),
 	          LOG_N("sluice.sinks_behind", behind));
