@@ -1,4 +1,4 @@
-/* The inside of the journal, shared by its files alone: journal.c (the thread), journal_settle.c (who waits for
+/* The inside of the journal, shared by its files alone: journal_open.c (settings, opening, closing), journal.c (the thread), journal_settle.c (who waits for
  * what), journal_spill.c (memory first, disk when sinks fall behind), journal_space.c (segments, spares, room),
  * journal_full.c (no room: who hears of it, what may go),
  * journal_segments.c and journal_recover.c (what is there at start) and journal_read.c (what pumps
@@ -139,7 +139,7 @@ static inline bool journal_holds(const struct journal *j)
 	return j->settings->type == JOURNAL_MEMORY || j->held_from != UINT64_MAX;
 }
 
-/* journal.c */
+/* journal.c: the journal's thread */
 /* journal_write makes j->block, its first record numbered `first`, safe on disk, however often that takes; everything
  * below first is safe. False: stopped before that. */
 bool journal_write(struct journal *j, uint64_t first);
@@ -148,6 +148,7 @@ void journal_note_trouble(struct journal *j, int err);
 /* journal_room makes j->block an empty one with room for body bytes of entries; false: no memory. */
 bool journal_room(struct journal *j, size_t body);
 
+/* journal_open.c: main */
 /* journal_lock takes DIR/lock for this process. *fd: close it to let go. GW_OK | GW_IO (another process has it, or the
  * disk), with why. */
 enum gw_err journal_lock(const char *dir, int *fd, struct why *why);
