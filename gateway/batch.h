@@ -30,7 +30,7 @@ struct batch {
 	struct batch_item *items;
 	size_t count;
 	size_t bytes;     /* of JSON, all items */
-	unsigned attempt; /* 0 the first time */
+	unsigned attempt; /* 0 the first time; it ends at UINT_MAX */
 	uint64_t
 	    retry_after_ms; /* set by the sink: not before that long (HTTP Retry-After); 0: the pump's own back-off */
 	void *own;          /* the sink's, while it has the batch */

@@ -1,5 +1,6 @@
 /* What became of a batch: done, dead or to be tried again; back-off; the cursor behind the finished ones. */
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "gateway/pump_parts.h"
@@ -297,7 +298,7 @@ void batch_finish(struct batch *b)
 		stat_add(&p->stats.errors, 1);
 		stat_add(&p->stats.retried, b->count);
 		settle_back_off(p, b->retry_after_ms);
-		b->attempt++;
+		b->attempt += b->attempt < UINT_MAX; /* 0 is what was never offered: a sink need not look for it */
 		b->waiting = true;
 		p->waiting++;
 		return;

@@ -1,20 +1,28 @@
 """Item 10: the wall clock jumps by an hour, a day, a year, there and back, while messages come, and between a kill and a start
 (test/fault/wall_clock.c). Afterwards nothing acknowledged is missing and the journal is whole; where nothing was killed, what a
 connection sent came in its order, no connection was closed and no answer was late; and the file is rotated as often as its
-size asks, not once for each jump."""
+size asks, not once for each jump.
+
+And long times: the journal's sequence numbers pass 2^32 and what two years of 200,000 records a second come to (near.py), over kills
+and with a sink that catches up; and connections give every 16-bit identifier out more than once. docs/testing.md has the list of
+counters and what becomes of each at its edge."""
 
 import struct
 import time
 
-from harness import ROOT, wait_until
+from harness import ROOT, free_ports, wait_until
+from journal_reader import Journal
+from near import begin_at
 from sending import Sending, errors, target, verify
 
-NUMBER, TITLE = 10, "the wall clock jumps"
+NUMBER, TITLE = 10, "the clock jumps; long times"
 NEEDS = ()
-FULL, BOUNDED = 20, 1
+FULL, BOUNDED = 16, 1
 DAY = 86400
 JUMPS = (DAY, -DAY, 400 * DAY, -400 * DAY, 3600, -3600, -1, 1)
 LISTENERS = ("mqtt", "coap", "tcp", "http")
+EDGES = {1 << 32: "2^32", 2 * 365 * DAY * 200_000: "two years of 200,000 a second"}
+MANY = 140_000  # messages of a connection: twice all 16-bit identifiers, and some
 
 
 class Clock:
@@ -67,5 +75,70 @@ def jumps(trial):
     return ["jumps"]
 
 
+def across(edge, what):
+    """A part: the journal's numbers pass this one while the gateway is loaded and killed, with a sink that is away; then the sink is
+    a file and gets everything, what gathered and what comes beside it."""
+
+    def numbers(trial):
+        begin = edge - trial.chance.randrange(200, 2000)
+        begin_at(trial.dir / "data", begin, ("file", "late"))
+        away = {"type": "elasticsearch", "nodes": [f"http://127.0.0.1:{free_ports()}"]}
+        gateway = trial.start({"sinks": {"late": away}, "stop": {"drain": "1s"}})
+        seconds = 3 if trial.bounded else 12
+        load = Sending(trial.dir, "first", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "500", "-t", f"{seconds}s")
+        for _ in range(1 if trial.bounded else 4):
+            time.sleep(trial.chance.uniform(0.3, 1.5))
+            again(trial, gateway)
+        load.finish()
+        trial.must(gateway.stop() == 0, "it does not stop well")
+        held = [e.sequence for e in Journal.open(gateway.data).entries()]
+        trial.must(held == list(range(begin + 1, begin + 1 + len(held))), f"the journal does not hold {begin + 1} and what follows, without gaps")
+        trial.must(held[-1] > edge, f"{edge} was not passed: the last is {held[-1]}")
+        verified = gateway.command("journal", "verify", "--data", gateway.data, timeout=60)
+        trial.must(verified.returncode == 0, f"the journal is not whole: {verified.stdout}{verified.stderr}")
+        gateway.config["sinks"]["late"] = {"type": "file", "path": str(trial.dir / "late.ndjson"), "replay_order": "live_first",
+                                           "replay_rate": 5000, "batch_records": 100}
+        gateway.restart()
+        load = Sending(trial.dir, "second", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "100", "-t", "2s")
+        time.sleep(trial.chance.uniform(0.3, 1))
+        again(trial, gateway)
+        load.finish()
+        wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "both files have everything")
+        last = int(gateway.metrics().sum("sluice_journal_last_sequence"))
+        cursors = {int(gateway.metrics().sum("sluice_sink_cursor", sink=sink)) for sink in ("file", "late")}
+        trial.must(cursors == {last}, f"cursors {cursors}, the last is {last}")
+        for run in ("first", "second"):
+            missing = verify(trial.dir / f"{run}.ledger", trial.dir / "late.ndjson")["missing"]
+            trial.must(missing == 0, f"{missing} acknowledged messages of the {run} run are missing in the sink that was away")
+        trial.note(f"sequences {begin + 1} to {last}, over {what}")
+        return ["first", "second"]
+
+    numbers.__name__ = f"numbers_{edge}"
+    return numbers
+
+
+def again(trial, gateway):
+    gateway.kill()
+    began = time.monotonic()
+    gateway.start()
+    trial.recovered(time.monotonic() - began)
+
+
+def identifiers(trial):
+    """One connection of each kind that gives every 16-bit identifier out more than once, over a kill."""
+    gateway = trial.start({"listeners": {"mqtt": {"idle_timeout": "60s"}}})
+    kinds = {"qos1": target(gateway, "mqtt", qos=1, window=500), "qos2": target(gateway, "mqtt", qos=2, window=500),
+             "coap": target(gateway, "coap", window=50)}
+    loads = [Sending(trial.dir, name, [kind], "-c", "1", "-n", str(MANY), "-t", "300s") for name, kind in kinds.items()]
+    wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > trial.chance.randrange(MANY, 2 * MANY), 120, "messages are accepted")
+    again(trial, gateway)
+    for load in loads:
+        load.finish(400)
+    trial.note(f"{MANY} messages of one connection each: QoS 1, QoS 2, CoAP")
+    return list(kinds)
+
+
 def play(trial):
     trial.part(jumps)
+    longs = [across(edge, what) for edge, what in EDGES.items()]
+    trial.part(trial.chance.choice(longs if trial.bounded else [*longs, identifiers]))

@@ -153,6 +153,34 @@ static void what_is_retried_comes_again_before_anything_else(void **unused)
 	fixture_fini(&f);
 }
 
+static enum gw_err submit_late_in_life(struct batch *b)
+{
+	if (control.submits <= 3) {
+		if (control.submits == 1)
+			b->attempt = UINT_MAX - 1; /* as if it had been offered so often */
+		control.wrong |= control.submits > 1 && b->attempt != UINT_MAX;
+		batch_retry_all(b, "down");
+		batch_finish(b);
+		return GW_OK;
+	}
+	control.wrong |= b->attempt != UINT_MAX;
+	return submit_take(b);
+}
+
+static void what_was_offered_very_often_does_not_become_new(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f);
+	control.submit = submit_late_in_life;
+	f.common.in_flight = 1;
+	fixture_open(&f, &plain_sink, false);
+	put(&f, 1);
+	WAIT(cursor_now(&f) == 1);
+	assert_true(fixture_stop(&f, DEADLINE_US));
+	fixture_fini(&f);
+}
+
 static void a_sink_that_is_down_is_asked_once_per_back_off(void **unused)
 {
 	(void)unused;
@@ -356,6 +384,7 @@ int main(int argc, char **argv)
 	    TEST(each_pump_gets_its_kind_and_passes_the_others),
 	    TEST(what_lags_is_read_from_disk),
 	    TEST(what_is_retried_comes_again_before_anything_else),
+	    TEST(what_was_offered_very_often_does_not_become_new),
 	    TEST(a_sink_that_is_down_is_asked_once_per_back_off),
 	    TEST(batches_that_fail_together_lengthen_the_back_off_once),
 	    TEST(what_the_sink_cannot_take_now_is_offered_again_in_its_place),
