@@ -19,10 +19,15 @@
 enum client_state { CLIENT_OWNED, CLIENT_SETTLING, CLIENT_KEPT };
 
 struct mqtt_client {
-	struct mqtt_client *chain;          /* same bucket */
-	struct mqtt_client *before, *after; /* settling: the thread's list; kept: the shard's */
-	struct mqtt_member *owner, *waiter; /* owner: only in state owned */
-	struct mqtt_ids *ids;               /* owned; what the next connection inherits */
+	struct mqtt_client *chain; /* same bucket */
+	union {
+		struct mqtt_member *owner; /* owned: ask client_owner; NULL only until the lock is given back */
+		struct {
+			struct mqtt_client *before, *after; /* settling: the thread's list; kept: the shard's */
+		};
+	};
+	struct mqtt_member *waiter;
+	struct mqtt_ids *ids; /* owned; what the next connection inherits */
 	union {
 		uint64_t position;  /* settling: settled when this is */
 		int64_t expires_ms; /* kept */
@@ -56,6 +61,18 @@ enum gw_err mqtt_clients_open(struct mqtt_clients *r, unsigned threads, size_t m
 	r->expiry_ms = expiry_ms;
 	r->users = 1;
 	return GW_OK;
+}
+
+static struct mqtt_member *client_owner(const struct mqtt_client *c)
+{
+	return c->state == CLIENT_OWNED ? c->owner : NULL;
+}
+
+/* The identifier begins in what would be padding; 22 characters of it fit into 80 bytes, a size of the allocator's. */
+static size_t client_size(size_t len)
+{
+	size_t size = offsetof(struct mqtt_client, id) + len;
+	return size > sizeof(struct mqtt_client) ? size : sizeof(struct mqtt_client);
 }
 
 static void client_free(struct mqtt_client *c)
@@ -188,7 +205,7 @@ static struct mqtt_client *shard_client(struct mqtt_shard *s, uint8_t shard, uin
 	struct mqtt_client **at = shard_find(s, hash, id);
 	if (*at != NULL)
 		return *at;
-	struct mqtt_client *c = calloc(1, sizeof *c + id.len);
+	struct mqtt_client *c = calloc(1, client_size(id.len));
 	if (c == NULL)
 		return NULL;
 	c->hash = hash;
@@ -201,7 +218,7 @@ static struct mqtt_client *shard_client(struct mqtt_shard *s, uint8_t shard, uin
 
 static void shard_remove(struct mqtt_shard *s, struct mqtt_client *c)
 {
-	assert(c->owner == NULL && c->waiter == NULL);
+	assert(client_owner(c) == NULL && c->waiter == NULL);
 	struct mqtt_client **at = &s->buckets[c->hash & (s->bucket_count - 1)];
 	while (*at != c)
 		at = &(*at)->chain;
@@ -326,8 +343,8 @@ static void client_wait(struct mqtt_clients *r, struct mqtt_client *c, struct mq
 	if (c->waiter != NULL) {
 		c->waiter->client = NULL; /* the client may be gone before it leaves */
 		member_ask(r, c->waiter, MQTT_REQUEST_CLOSE);
-	} else if (c->owner != NULL) {
-		member_ask(r, c->owner, MQTT_REQUEST_CLOSE);
+	} else if (client_owner(c) != NULL) {
+		member_ask(r, client_owner(c), MQTT_REQUEST_CLOSE);
 	}
 	c->waiter = m;
 }
@@ -336,7 +353,7 @@ static void client_wait(struct mqtt_clients *r, struct mqtt_client *c, struct mq
 static bool client_claim(struct mqtt_clients *r, struct mqtt_shard *s, struct mqtt_client *c, struct mqtt_member *m,
                          int64_t now_ms)
 {
-	if (c->owner != NULL || (c->state == CLIENT_SETTLING && c->thread != m->thread)) {
+	if (client_owner(c) != NULL || (c->state == CLIENT_SETTLING && c->thread != m->thread)) {
 		client_wait(r, c, m);
 		return false;
 	}
@@ -409,7 +426,7 @@ struct mqtt_ids *mqtt_clients_session(struct mqtt_clients *r, struct mqtt_member
 {
 	struct mqtt_shard *s = &r->shards[m->shard];
 	pthread_mutex_lock(&s->lock);
-	assert(m->client != NULL && m->client->owner == m);
+	assert(m->client != NULL && client_owner(m->client) == m);
 	struct mqtt_ids *ids = m->client->ids;
 	m->client->ids = NULL;
 	pthread_mutex_unlock(&s->lock);
@@ -452,7 +469,7 @@ size_t mqtt_clients_leave(struct mqtt_clients *r, struct mqtt_member *m, struct 
 	}
 	struct mqtt_shard *s = &r->shards[m->shard];
 	pthread_mutex_lock(&s->lock);
-	if (m->client != NULL && m->client->owner == m) {
+	if (m->client != NULL && client_owner(m->client) == m) {
 		given_up = owner_leave(r, s, m, ids, unsettled, now_ms);
 	} else {
 		mqtt_ids_free(ids);

@@ -99,7 +99,6 @@ void *stream_own(struct stream_conn *c);
 struct intake *stream_intake(struct stream_conn *c);
 const struct sockaddr *
 stream_peer(struct stream_conn *c); /* sockaddr_in or sockaddr_in6, compact: fetched when first asked for */
-uint64_t stream_id(const struct stream_conn *c); /* unique in this process, never reused */
 
 /* stream_write queues len bytes for the peer; they leave in one write at the end of the turn. The connection ends when
  * memory is out. */

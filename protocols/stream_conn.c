@@ -71,15 +71,15 @@ static int64_t after(const struct stream *s, uint64_t us)
 	return s->now_ms + (int64_t)(us / 1000) + 1;
 }
 
-void conn_set_timer(struct stream_conn *c)
+static void give_up_at(struct stream_conn *c, int64_t at_ms)
 {
-	int64_t at = c->deadline_at;
-	if (c->state == CONN_OPEN && c->back_since != 0) {
-		at = c->back_since + (int64_t)(c->stream->settings->stall_timeout / 1000);
-		if (at <= c->stream->now_ms)
-			at = c->stream->now_ms + 1;
-	}
-	wheel_set(&c->stream->wheel, &c->timer, at);
+	wheel_set(&c->stream->wheel, &c->timer, at_ms);
+}
+
+void conn_set_stall(struct stream_conn *c)
+{
+	int64_t at = c->back_since + (int64_t)(c->stream->settings->stall_timeout / 1000);
+	give_up_at(c, at > c->stream->now_ms ? at : c->stream->now_ms + 1);
 }
 
 void conn_go_back(struct stream_conn *c)
@@ -88,7 +88,7 @@ void conn_go_back(struct stream_conn *c)
 		return;
 	stat_add(&c->stream->stats->held, 1);
 	c->back_since = c->stream->now_ms;
-	conn_set_timer(c);
+	conn_set_stall(c);
 }
 
 /* Reading goes on: time that we did not listen does not count against the device. */
@@ -105,9 +105,8 @@ void stream_deadline(struct stream_conn *c, uint32_t ms)
 	if (c->state != CONN_OPEN)
 		return;
 	c->deadline_ms = ms;
-	c->deadline_at = ms > 0 ? c->stream->now_ms + ms : 0;
 	if (c->back_since == 0)
-		wheel_set(&c->stream->wheel, &c->timer, c->deadline_at);
+		wheel_set(&c->stream->wheel, &c->timer, ms > 0 ? c->stream->now_ms + ms : 0);
 }
 
 /* -- answers -- */
@@ -153,8 +152,7 @@ void stream_close(struct stream_conn *c, bool settle)
 	conn_unhold(c);
 	c->back_since = 0;
 	c->state = settle ? CONN_SETTLING : CONN_FLUSHING;
-	c->deadline_at = after(c->stream, c->stream->settings->stall_timeout);
-	conn_set_timer(c);
+	give_up_at(c, after(c->stream, c->stream->settings->stall_timeout));
 	conn_dirty(c);
 }
 
@@ -215,8 +213,7 @@ static void finish(struct stream_conn *c)
 	}
 	tell_end(c);
 	c->state = CONN_LINGERING;
-	c->deadline_at = c->stream->now_ms + LINGER_MS;
-	conn_set_timer(c);
+	give_up_at(c, c->stream->now_ms + LINGER_MS);
 	conn_watch(c);
 }
 
@@ -273,11 +270,10 @@ void conn_timer(struct stream_conn *c)
 		wheel_set(&s->wheel, &c->timer, s->grace_until);
 	} else if (c->state == CONN_OPEN && c->back_since != 0) {
 		if (s->now_ms - c->back_since < (int64_t)(s->settings->stall_timeout / 1000))
-			conn_set_timer(c);
+			conn_set_stall(c);
 		else
 			stalled(c);
 	} else if (c->state == CONN_OPEN) {
-		c->deadline_at = 0;
 		c->deadline_ms = 0;
 		s->protocol->deadline(s->self, c);
 	} else if (c->state == CONN_SETTLING && !peer_gone(c)) {
@@ -288,8 +284,6 @@ void conn_timer(struct stream_conn *c)
 }
 
 /* -- coming and going -- */
-
-static _Atomic uint64_t last_id; /* any thread; relaxed: only its being different counts */
 
 static void set_peer(struct stream_conn *c, const struct sockaddr *peer)
 {
@@ -319,7 +313,6 @@ struct stream_conn *conn_new(struct stream *s, int fd, const struct sockaddr *pe
 		return NULL;
 	}
 	c->stream = s;
-	c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 	set_peer(c, peer);
 	TAILQ_INSERT_TAIL(&s->open, c, all);
 	s->count++;
@@ -352,9 +345,4 @@ struct intake *stream_intake(struct stream_conn *c)
 const struct sockaddr *stream_peer(struct stream_conn *c)
 {
 	return &c->peer.any;
-}
-
-uint64_t stream_id(const struct stream_conn *c)
-{
-	return c->id;
 }

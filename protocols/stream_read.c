@@ -192,7 +192,7 @@ static void resume(struct stream_conn *c)
 		conn_watch(c);
 	} else if (c->back_since != 0 && c->rest_len < before) {
 		c->back_since = c->stream->now_ms;
-		conn_set_timer(c);
+		conn_set_stall(c);
 	} else {
 		conn_go_back(c);
 	}
