@@ -37,8 +37,12 @@ def _version_1():
             yield where
 
 
+class NoCgroup(Exception):
+    """There is none to be had here."""
+
+
 class Quota:
-    """with Quota(pid, share): ...  share of one core; .kind tells which version it is. OSError: there is no cgroup to be had."""
+    """with Quota(pid, share): ...  share of one core; .kind tells which version it is. NoCgroup."""
 
     def __init__(self, pid, share):
         self.pid, self.share, self.path, self.kind = pid, share, None, None
@@ -52,7 +56,7 @@ class Quota:
                         return self
             except OSError as error:
                 why = f"{kind}: {error}"
-        raise OSError(why)
+        raise NoCgroup(why)
 
     def _make(self, kind, parent):
         path = parent / f"sluice-torture-{os.getpid()}-{self.pid}"
