@@ -13,7 +13,8 @@
 
 /* Everything in the envelope that has a fixed size at most: times, id, names of keys, the address. */
 #define ENVELOPE 672u
-#define ID_AT 59u /* {"@timestamp":"<27>","event":{"id":" */
+#define PADDING 8u /* zeros behind the JSON, whatever of them belongs to the entry */
+#define ID_AT 59u  /* {"@timestamp":"<27>","event":{"id":" */
 
 static const char front_text[] = "{\"@timestamp\":\"---------------------------\",\"event\":{\"id\":"
                                  "\"--------------------------\"},\"device\":{\"id\":\"";
@@ -370,7 +371,7 @@ enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_
 		if (json && n->has_time)
 			plan_time(n, m, now_us, p);
 	}
-	p->room = RECORD_HEADER + ENVELOPE + payload_room(p);
+	p->room = RECORD_HEADER + ENVELOPE + payload_room(p) + PADDING;
 	if (!keep)
 		p->room +=
 		    n->middle_len + 6 * (p->device_len + p->channel_len + m->content_type_len + m->idempotency_key_len);
@@ -547,6 +548,7 @@ size_t normalise_write(struct normaliser *n, const struct normalise_plan *p, int
 	if (n->include_source && p->message->peer)
 		at = put_source(at, p->message->peer);
 	at = PUT(put_payload(p, at), "}");
+	memset(at, 0, PADDING);
 	struct record r = {.kind = (uint8_t)p->kind,
 	                   .id_at = ID_AT,
 	                   .time_us = p->time_us,
@@ -555,7 +557,7 @@ size_t normalise_write(struct normaliser *n, const struct normalise_plan *p, int
 	                   .device_len = (uint16_t)device_len,
 	                   .received_us = now_us};
 	r.flags = (uint8_t)((escaped ? RECORD_DEVICE_ESCAPED : 0u) | (p->has_time ? RECORD_TIME_DEVICE : 0u));
-	record_write(&r, entry);
+	record_write_head(&r, entry);
 	assert(r.size <= p->room);
 	return r.size;
 }

@@ -47,10 +47,9 @@ void record_read(struct record *r, const uint8_t *entry)
 	r->received_us = (int64_t)get64(entry + 24);
 }
 
-void record_write(struct record *r, uint8_t *entry)
+void record_write_head(struct record *r, uint8_t *entry)
 {
-	size_t end = RECORD_HEADER + (size_t)r->json_len;
-	size_t size = (end + 7) & ~(size_t)7;
+	size_t size = (RECORD_HEADER + (size_t)r->json_len + 7) & ~(size_t)7;
 	assert(size <= RECORD_MAX);
 	r->size = (uint32_t)size;
 	put32(entry, r->size);
@@ -62,6 +61,12 @@ void record_write(struct record *r, uint8_t *entry)
 	put16(entry + 20, r->device_at);
 	put16(entry + 22, r->device_len);
 	put64(entry + 24, (uint64_t)r->received_us);
+}
+
+void record_write(struct record *r, uint8_t *entry)
+{
+	record_write_head(r, entry);
+	size_t size = r->size, end = RECORD_HEADER + (size_t)r->json_len;
 	/* The last eight bytes as a whole: a call for none to seven bytes would cost more than all of the above. */
 	uint64_t last = get64(entry + size - 8);
 	unsigned bits = 8 * (unsigned)(size - end);

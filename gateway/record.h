@@ -69,6 +69,9 @@ void record_read(struct record *r, const uint8_t *entry);
 /* record_write encodes a header in front of json_len bytes of JSON that stand at entry + RECORD_HEADER already, zeroes
  * the padding and sets r->size. The caller has room for RECORD_HEADER + json_len + 7 bytes. */
 void record_write(struct record *r, uint8_t *entry);
+/* record_write_head does the same but for the padding, for who has written eight zeros behind the JSON already: reading back
+ * what was just written in other pieces waits until it has left the store buffer. */
+void record_write_head(struct record *r, uint8_t *entry);
 /* record_attach adds a change of state behind an entry; the caller has room for state_size more. Returns the size of
  * both. record_write_state makes an entry of that change alone and returns its size. */
 struct state_change;
