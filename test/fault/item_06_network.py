@@ -28,12 +28,14 @@ RULES = {"drop": "ip protocol { tcp, udp } drop", "reject": "meta l4proto tcp re
 
 
 class Space:
-    """A namespace with an address of its own: .run(command) inside it, .address."""
+    """A network namespace at the other end of a pair of interfaces: .address is its own, .program() runs something inside it, .nft()
+    tells it rules."""
 
     def __init__(self, number):
         self.name = f"sluice-{os.getpid()}-{number}"
         self.outside, self.inside = f"sl{os.getpid() % 10000}o", f"sl{os.getpid() % 10000}i"
-        self.near, self.address = "10.213.57.1", "10.213.57.2"
+        own = os.getpid() % (1 << 14)  # so that two campaigns do not meet
+        self.near, self.address = (f"10.213.{own >> 6}.{(own & 63) * 4 + last}" for last in (1, 2))
         for tool in ("ip", "nft"):
             if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
                 raise Lost(f"{tool} is not there: deploy/install-deps.sh torture")
@@ -60,8 +62,22 @@ class Space:
         if rule:
             script += f"table inet cut {{\nchain i {{ type filter hook input priority 0; {rule}; }}\n"
             script += f"chain o {{ type filter hook output priority 0; {rule if 'reject' not in rule else 'accept'}; }}\n}}\n"
+        self.nft(script)
+
+    def nft(self, script):
         subprocess.run(["ip", "netns", "exec", self.name, "nft", "-f", "-"], input=script, text=True, check=True,
                        env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+
+    def program(self, program, path):
+        """Makes a script at path that runs the program inside."""
+        path.write_text(f'#!/bin/sh\nPATH=$PATH:/usr/sbin\nexec ip netns exec {self.name} "{program}" "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    def listeners(self):
+        """The settings of a gateway that listens inside."""
+        return {"listeners": {name: {"listen": f"{self.address}:{free_ports()}", "anonymous": True} for name in LISTENERS},
+                "admin": {"listen": f"{self.address}:{free_ports()}"}}
 
     def close(self):
         subprocess.run(["ip", "link", "del", self.outside], check=False)
@@ -75,12 +91,8 @@ def descriptors(gateway):
 def cut(trial):
     space = Space(trial.chance.randrange(10000))
     try:
-        wrapper = trial.dir / "inside"
-        wrapper.write_text(f'#!/bin/sh\nPATH=$PATH:/usr/sbin\nexec ip netns exec {space.name} "{trial.program}" "$@"\n')
-        wrapper.chmod(0o755)
-        listeners = {name: {"listen": f"{space.address}:{free_ports()}", "anonymous": True} for name in LISTENERS}
-        gateway = trial.start({"listeners": {**listeners, "http": {**listeners["http"], "idle_timeout": "5s"}},
-                               "admin": {"listen": f"{space.address}:{free_ports()}"}}, program=wrapper)
+        gateway = trial.start(merge(space.listeners(), {"listeners": {"http": {"idle_timeout": "5s"}}}),
+                              program=space.program(trial.program, trial.dir / "inside"))
         before = descriptors(gateway)
         load = Sending(trial.dir, "cut", [target(gateway, name, connections=5) for name in LISTENERS], "-r", "400", "-t", "14s")
         wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 0, 20, "messages are accepted")

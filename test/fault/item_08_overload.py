@@ -182,7 +182,7 @@ def slow_disk(world):
     def everybody_is_told(before):
         return all(told(gateway.metrics(), before).values())
 
-    runs = ["closed", *overload(world, gateway, holding, 3 if world.bounded else 240, everybody_is_told)]
+    runs = ["closed", *overload(world, gateway, holding, 3 if world.bounded else 300, everybody_is_told)]
     for name in [world.chance.choice(LISTENERS)] if world.bounded else LISTENERS:
         runs += flood(world, gateway, holding, name)
     return runs

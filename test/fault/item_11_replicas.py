@@ -1,6 +1,9 @@
-"""Item 11: two replicas behind a balancer (HAProxy for TCP; CoAP's datagrams go to each by itself, as a balancer by source address
-would send them). One is killed with -9 and started again; the other loses its sink, is scaled in with everything that gathered,
-and its journal is drained by `sluice drain`. Nothing acknowledged is missing in what both have delivered."""
+"""Item 11: two replicas behind balancers: HAProxy for TCP, and for CoAP's datagrams nftables in the network namespace of the
+replicas, by a hash of the sender's address. One is killed with -9 and started again; the other loses its sink, is scaled in with
+everything that gathered, and its journal is drained by `sluice drain`. Nothing acknowledged is missing in what both have delivered.
+
+As balancers do, the one for datagrams notices a while later that a replica is gone; until then what comes for it is lost or refused, and
+sent again. A replica that is scaled in is taken out before it is told to stop, or afterwards."""
 
 import os
 import shutil
@@ -12,6 +15,7 @@ import yaml
 
 from campaign import SMALL, Lost
 from harness import DEFAULTS, Sluice, free_ports, merge, wait_until
+from item_06_network import Space
 from sending import Sending, target
 
 NUMBER, TITLE = 11, "two replicas behind a balancer"
@@ -20,10 +24,36 @@ FULL, BOUNDED = 5, 0
 BALANCED = ("mqtt", "tcp", "http")
 
 
-def replica(trial, name, change):
+def replica(trial, space, name, change):
     directory = trial.dir / name
     directory.mkdir()
-    return Sluice(directory, merge(merge(DEFAULTS, SMALL), change), trial.program)
+    return Sluice(directory, merge(merge(merge(DEFAULTS, SMALL), space.listeners()), change), space.program(trial.program, directory / "inside"))
+
+
+class DatagramBalancer:
+    """nftables, without connection tracking, so that a change of .to() holds for every packet that comes after it; .address("coap") and
+    .config as those of a gateway."""
+
+    def __init__(self, space, replicas):
+        self.space, self.port, self.ports = space, free_ports(), [one.port("coap") for one in replicas]
+        self.config = {"listeners": {"coap": {"listen": f"{space.address}:{self.port}"}}}
+        self.to(*range(len(replicas)))
+
+    def to(self, *which):
+        """Which of the replicas get something from now on."""
+        places = ", ".join(f"{i} : {self.ports[number]}" for i, number in enumerate(which))
+        back = ", ".join(map(str, self.ports))
+        self.space.nft(f"""table ip balance
+            delete table ip balance
+            table ip balance {{
+                chain in {{ type filter hook prerouting priority raw;
+                    udp dport {self.port} notrack udp dport set jhash ip saddr . udp sport mod {len(which)} seed 0x5eed map {{ {places} }}; }}
+                chain out {{ type filter hook output priority raw; udp sport {{ {back} }} notrack udp sport set {self.port}; }}
+            }}""")
+
+    def address(self, listener):
+        host, _, port = self.config["listeners"][listener]["listen"].rpartition(":")
+        return host, int(port)
 
 
 class Balancer:
@@ -65,39 +95,50 @@ class Balancer:
 
 def scaled_in(trial):
     away = {"sinks": {"file": None, "store": {"type": "elasticsearch", "nodes": [f"http://127.0.0.1:{free_ports()}"]}}}
-    stays, goes = replica(trial, "stays", {}), replica(trial, "goes", away)
-    balancer = None
+    space, balancer, stays, goes = Space(trial.chance.randrange(10000)), None, None, None
     try:
+        stays, goes = replica(trial, space, "stays", {}), replica(trial, space, "goes", away)
         for one in (stays, goes):
             one.start()
-        balancer = Balancer(trial.dir, (stays, goes))
+        balancer, datagrams = Balancer(trial.dir, (stays, goes)), DatagramBalancer(space, (stays, goes))
         load = Sending(trial.dir, "replicas", [*(target(balancer, name, connections=6) for name in BALANCED),
-                                               target(stays, "coap", connections=5)], "-r", "400", "-t", "10s")
+                                               target(datagrams, "coap", connections=16)], "-r", "400", "-t", "10s")
         for one in (stays, goes):
-            wait_until(lambda one=one: one.metrics().sum("sluice_messages_accepted_total") > 100, 20, "both get messages")
+            for name in (*BALANCED, "coap"):
+                wait_until(lambda one=one, name=name: one.metrics().sum("sluice_messages_accepted_total", listener=name) > 20, 20,
+                           f"both get messages by {name}")
         time.sleep(trial.chance.uniform(0, 2))
         began = time.monotonic()
         stays.kill()
-        time.sleep(trial.chance.uniform(0, 1))
+        time.sleep(trial.chance.uniform(0, 0.5))
+        datagrams.to(1)
+        time.sleep(trial.chance.uniform(0, 0.5))
         stays.start()
+        datagrams.to(0, 1)
         trial.recovered(time.monotonic() - began)
         time.sleep(trial.chance.uniform(0, 2))
+        first = trial.chance.choice([True, False])
+        if first:
+            datagrams.to(0)
+        gone = {name: int(goes.metrics().sum("sluice_messages_accepted_total", listener=name)) for name in (*BALANCED, "coap")}
         trial.must(goes.stop() == 0, "the replica that is scaled in does not stop well")
+        datagrams.to(0)
         load.finish(timeout=180)
         left = drain(trial, goes)
         wait_until(lambda: stays.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
         wrong = stays.finish()
         trial.must(not wrong, wrong)
-        trial.note(f"{left} records drained of the replica that was scaled in")
+        trial.note(f"{left} records drained of the replica that was scaled in, of {gone}; taken out {'before' if first else 'after'} it stopped")
         trial.must(left > 100, "nothing was left to drain")
         join(trial, stays.file, trial.dir / "drained.ndjson")
         trial.gateway = stays
     finally:
-        for one in (stays, goes):
+        for one in filter(None, (stays, goes)):
             if one.running():
                 one.finish()
         if balancer:
             balancer.close()
+        space.close()
     return ["replicas"]
 
 
