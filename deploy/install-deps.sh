@@ -24,7 +24,7 @@ build_packages='gcc make pkg-config|pkgconf libc6-dev libmicrohttpd-dev libcoap3
 	libcjson-dev libssl-dev libyaml-dev libevent-dev libcurl4-openssl-dev libjemalloc-dev zlib1g-dev'
 test_packages='libcmocka-dev clang clang-format clang-tidy mosquitto mosquitto-clients libcoap3-bin|libcoap-bin
 	netcat-openbsd curl openssl ca-certificates maven?mvn default-jdk-headless?javac python3?python3 python3-venv
-	prometheus?promtool strace wrk jq'
+	prometheus?promtool strace wrk jq chromium?chromium'
 bench_packages='g++?g++ libck-dev libsimdjson-dev maven?mvn default-jdk-headless?javac python3?python3 python3-venv openssl'
 peers_packages='mosquitto mosquitto-clients rsyslog?rsyslogd rsyslog-kafka rsyslog-elasticsearch'
 torture_packages='haproxy nftables?nft iproute2?ip util-linux'

@@ -85,7 +85,7 @@ static double of_errors(const struct load_result *r)
 
 static double of_cpu(const struct load_result *r)
 {
-	return r->has_server ? ratio(r->server_cpu_us, (double)(r->acknowledged + r->unconfirmed)) : NAN;
+	return r->has_server ? ratio(r->server_cpu_us, (double)load_result_server_messages(r)) : NAN;
 }
 
 static double of_memory(const struct load_result *r)

@@ -340,12 +340,27 @@ enum gw_err ledger_read(struct ledger **out, const char *path, struct why *why)
 	               number ? number : 1);
 }
 
+/* Both lists are in order: laid together in one walk over the ranges, however many numbers they span. */
 static bool add_ranges(struct ledger_ranges *into, const struct ledger_ranges *from)
 {
-	for (size_t i = 0; i < from->count; i++)
-		for (uint64_t n = from->items[i].first; n <= from->items[i].last; n++)
-			if (ledger_ranges_add(into, n))
-				return false;
+	struct ledger_ranges sum = {0};
+	size_t a = 0, b = 0;
+	if (from->count == 0)
+		return true;
+	sum.room = into->count + from->count;
+	if (!(sum.items = malloc(sum.room * sizeof(*sum.items))))
+		return false;
+	while (a < into->count || b < from->count) {
+		bool mine = b == from->count || (a < into->count && into->items[a].first <= from->items[b].first);
+		struct ledger_range next = mine ? into->items[a++] : from->items[b++];
+		struct ledger_range *end = sum.count ? &sum.items[sum.count - 1] : NULL;
+		if (!end || next.first > end->last + 1) /* take_count keeps numbers far from where + 1 ends */
+			sum.items[sum.count++] = next;
+		else if (next.last > end->last)
+			end->last = next.last;
+	}
+	ledger_ranges_free(into);
+	*into = sum;
 	return true;
 }
 

@@ -81,13 +81,46 @@ static size_t take_documents(const struct answer *a, readback_take *take, void *
 	return count;
 }
 
-static bool scroll_id(const struct answer *a, char *out, size_t size)
+/* What a pointer leads to, in an answer that is JSON; JSON_INVALID: nothing. */
+static struct json_value find(const struct answer *a, const char *pointer)
 {
 	struct json_pointer p;
-	if (!json_check(a->text, a->len, 100).type || !json_pointer_init(&p, "/_scroll_id"))
-		return false;
-	struct json_value v = json_find(a->text, a->len, &p);
+	struct json_value v = {0};
+	if (!json_check(a->text, a->len, 100).type || !json_pointer_init(&p, pointer))
+		return v;
+	v = json_find(a->text, a->len, &p);
 	json_pointer_fini(&p);
+	return v;
+}
+
+static bool is_text(struct json_value v, const char *text)
+{
+	return v.len == strlen(text) && memcmp(v.text, text, v.len) == 0;
+}
+
+/* A status of 200 does not mean that all shards answered: what is not in a part of an answer would be told as missing, or
+ * a part taken for the whole. */
+static enum gw_err whole(const struct search *s, struct why *why)
+{
+	struct json_value failed = find(&s->answer, "/_shards/failed"), late = find(&s->answer, "/timed_out");
+	if (!failed.type)
+		return why_set(why, GW_IO, "%s/%s: not the answer of a search server (no _shards): %.200s", s->base,
+		               s->index, s->answer.text);
+	if (!is_text(failed, "0"))
+		return why_set(
+		    why, GW_IO,
+		    "%s/%s: an incomplete answer, %.*s shards failed: see _cluster/health, and try again when "
+		    "the index is whole",
+		    s->base, s->index, (int)failed.len, failed.text);
+	if (is_text(late, "true"))
+		return why_set(why, GW_IO, "%s/%s: an incomplete answer, the search timed out: try again", s->base,
+		               s->index);
+	return GW_OK;
+}
+
+static bool scroll_id(const struct answer *a, char *out, size_t size)
+{
+	struct json_value v = find(a, "/_scroll_id");
 	if (v.type != JSON_STRING || v.len - 2 >= size)
 		return false;
 	snprintf(out, size, "%.*s", (int)(v.len - 2), v.text + 1);
@@ -99,12 +132,16 @@ static enum gw_err walk(struct search *s, readback_take *take, void *context, st
 	char path[1024], id[8192] = "", body[8400];
 	snprintf(path, sizeof(path), "%s/_refresh", s->index);
 	enum gw_err err = ask(s, path, "", why);
+	if (!err)
+		err = whole(s, why);
 	snprintf(path, sizeof(path), "%s/_search?scroll=2m", s->index);
 	if (!err)
 		err = ask(s, path, "{\"size\":" PAGE ",\"sort\":[\"_doc\"],\"_source\":[\"load\",\"*.load\"]}", why);
-	while (!err && take_documents(&s->answer, take, context) > 0) {
+	while (!err) {
 		if (!scroll_id(&s->answer, id, sizeof(id)))
 			return why_set(why, GW_IO, "%s: an answer without _scroll_id", s->base);
+		if ((err = whole(s, why)) || take_documents(&s->answer, take, context) == 0)
+			break;
 		snprintf(body, sizeof(body), "{\"scroll\":\"2m\",\"scroll_id\":\"%s\"}", id);
 		err = ask(s, "_search/scroll", body, why);
 	}

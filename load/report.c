@@ -127,21 +127,25 @@ static void row(FILE *out, const char *name, const char *value)
 
 static void print_server(const struct load_result *r, FILE *out)
 {
-	char a[32], b[32], text[200];
-	double messages = (double)(r->acknowledged + r->unconfirmed);
+	char a[32], b[32], c[32], each[64], text[300];
+	uint64_t messages = load_result_server_messages(r), us = r->server_us ? r->server_us : r->duration_us;
 	if (!r->has_server)
 		return;
-	snprintf(text, sizeof(text), "%.2f us of CPU a message, %.0f %% of a core; memory %s at first, %s at most",
-	         messages > 0 ? r->server_cpu_us / messages : NAN,
-	         r->duration_us ? r->server_cpu_us / (double)r->duration_us * 100 : NAN,
-	         report_bytes(a, (double)r->server_bytes_first), report_bytes(b, (double)r->server_bytes_most));
+	if (messages == load_result_messages(r))
+		snprintf(each, sizeof(each), "message");
+	else
+		snprintf(each, sizeof(each), "message of all targets (%s)", report_count(c, (double)messages));
+	snprintf(text, sizeof(text), "%.2f us of CPU a %s, %.0f %% of a core; memory %s at first, %s at most",
+	         messages > 0 ? r->server_cpu_us / (double)messages : NAN, each,
+	         us ? r->server_cpu_us / (double)us * 100 : NAN, report_bytes(a, (double)r->server_bytes_first),
+	         report_bytes(b, (double)r->server_bytes_most));
 	row(out, "server", text);
 }
 
 void report_table(const struct load_result *r, FILE *out)
 {
 	char a[32], b[32], c[32], d[32], text[300];
-	double seconds = (double)r->duration_us / 1e6, messages = (double)(r->acknowledged + r->unconfirmed);
+	double seconds = (double)r->duration_us / 1e6, messages = (double)load_result_messages(r);
 	fprintf(out, "\n%s  run %s, ended by %s after %.1f s", r->target, r->run, r->end, seconds);
 	if (r->warmup_us)
 		fprintf(out, " (and %.1f s of warm-up)", (double)r->warmup_us / 1e6);

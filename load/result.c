@@ -15,9 +15,9 @@
 const char *const load_error_names[LOAD_ERRORS] = {"refused",  "reset", "timeout",  "auth",     "busy",
                                                    "rejected", "tls",   "protocol", "resources"};
 
-/* -- members by name, so that writing and reading cannot disagree -- */
+/* -- members by name, so that writing and reading cannot disagree; LATER: a count that older reports do not have -- */
 
-enum member_type { COUNT, SIGNED, REAL, FLAG, TEXT, OWNED, WORKERS };
+enum member_type { COUNT, LATER, SIGNED, REAL, FLAG, TEXT, OWNED, WORKERS };
 struct member {
 	const char *name;
 	enum member_type type;
@@ -51,6 +51,8 @@ static const struct member members[] = {
     MEMBER(COUNT, reconnects),
     MEMBER(FLAG, has_server),
     MEMBER(REAL, server_cpu_us),
+    MEMBER(LATER, server_messages),
+    MEMBER(LATER, server_us),
     MEMBER(COUNT, server_bytes_first),
     MEMBER(COUNT, server_bytes_most),
     MEMBER(WORKERS, workers),
@@ -110,6 +112,16 @@ uint64_t load_result_errors(const struct load_result *r)
 	return total;
 }
 
+uint64_t load_result_messages(const struct load_result *r)
+{
+	return r->acknowledged + r->unconfirmed;
+}
+
+uint64_t load_result_server_messages(const struct load_result *r)
+{
+	return r->server_messages ? r->server_messages : load_result_messages(r);
+}
+
 /* -- writing -- */
 
 static void add_real(cJSON *to, const char *name, double v)
@@ -124,7 +136,8 @@ static void add_member(cJSON *to, const struct load_result *r, const struct memb
 {
 	const void *at = (const char *)r + m->at;
 	switch (m->type) {
-	case COUNT: cJSON_AddNumberToObject(to, m->name, (double)*(const uint64_t *)at); break;
+	case COUNT:
+	case LATER: cJSON_AddNumberToObject(to, m->name, (double)*(const uint64_t *)at); break;
 	case SIGNED: cJSON_AddNumberToObject(to, m->name, (double)*(const int64_t *)at); break;
 	case WORKERS: cJSON_AddNumberToObject(to, m->name, *(const unsigned *)at); break;
 	case REAL: add_real(to, m->name, *(const double *)at); break;
@@ -245,6 +258,10 @@ static bool take_member(const cJSON *from, struct load_result *r, const struct m
 	double v = 0;
 	uint64_t count = 0;
 	switch (m->type) {
+	case LATER:
+		if (!item)
+			return true;
+		/* fallthrough */
 	case COUNT: return take_count(from, m->name, at);
 	case WORKERS:
 		return take_count(from, m->name, &count) && count <= 4096 && (*(unsigned *)at = (unsigned)count, true);
@@ -423,6 +440,8 @@ enum gw_err load_result_merge(struct load_result *into, const struct load_result
 {
 	if (!merge_seconds(into, from))
 		return why_set(why, GW_NOMEM, "merge: out of memory");
+	into->server_messages = load_result_server_messages(into) + load_result_server_messages(from);
+	into->server_us = into->server_us > from->server_us ? into->server_us : from->server_us;
 	uint64_t *sums[] = {&into->sent,        &into->acknowledged, &into->unacknowledged, &into->resent,
 	                    &into->unconfirmed, &into->bytes_out,    &into->bytes_in,       &into->connections,
 	                    &into->connects,    &into->reconnects};

@@ -59,8 +59,10 @@ struct load_result {
 	struct load_second *seconds; /* owned; warm-up included, with at_us <= warmup_us */
 	size_t second_count;
 	/* the server, from /proc of --pid */
-	bool has_server;
-	double server_cpu_us; /* all its threads, after warm-up */
+	bool has_server;          /* of several targets with the same --pid only the first has it */
+	double server_cpu_us;     /* all its threads, after warm-up */
+	uint64_t server_messages; /* what it was used for: of all targets with this --pid; 0: of this one alone */
+	uint64_t server_us;       /* in what time; 0: duration_us */
 	uint64_t server_bytes_first, server_bytes_most;
 	/* the tool itself */
 	unsigned workers;
@@ -74,6 +76,10 @@ struct load_result {
 struct load_result *load_result_new(void);
 void load_result_free(struct load_result *r);             /* r may be NULL */
 uint64_t load_result_errors(const struct load_result *r); /* of all kinds */
+/* Acknowledged, or sent where nothing is acknowledged: what CPU per message is counted by; of the server's, all messages
+ * that it was used for. */
+uint64_t load_result_messages(const struct load_result *r);
+uint64_t load_result_server_messages(const struct load_result *r);
 /* load_result_write writes it as JSON, histograms included; load_result_read reads such a file. GW_OK | GW_IO |
  * GW_INVALID (no such report, or of a newer version) | GW_NOMEM, with why. */
 enum gw_err load_result_write(const struct load_result *r, FILE *out, struct why *why);

@@ -16,7 +16,7 @@ static void bit_set(uint8_t *bits, uint64_t n)
 	bits[n / 8] |= (uint8_t)(1u << (n % 8));
 }
 
-enum gw_err verdict_open(struct verdict *v, const struct ledger *ledger, bool ordered)
+enum gw_err verdict_open(struct verdict *v, const struct ledger *ledger, bool ordered, bool dead)
 {
 	memset(v, 0, sizeof(*v));
 	v->ledger = ledger;
@@ -26,7 +26,9 @@ enum gw_err verdict_open(struct verdict *v, const struct ledger *ledger, bool or
 		return GW_NOMEM;
 	for (size_t i = 0; i < ledger->device_count; i++) {
 		size_t bytes = (size_t)(ledger->devices[i].sent / 8) + 1;
-		if (!(v->devices[i].seen = calloc(bytes, 1)) || !(v->devices[i].again = calloc(bytes, 1))) {
+		struct verdict_device *own = &v->devices[i];
+		if (!(own->seen = calloc(bytes, 1)) || !(own->again = calloc(bytes, 1)) ||
+		    (dead && !(own->dead = calloc(bytes, 1)))) {
 			verdict_free(v);
 			return GW_NOMEM;
 		}
@@ -84,11 +86,7 @@ void verdict_dead(struct verdict *v, const char *text, size_t len)
 	const struct ledger_device *d = ours(v, text, len, &id);
 	if (!d || id.seq >= d->sent)
 		return;
-	struct verdict_device *own = &v->devices[d - v->ledger->devices];
-	if (!own->dead)
-		own->dead = calloc((size_t)(d->sent / 8) + 1, 1);
-	if (own->dead)
-		bit_set(own->dead, id.seq);
+	bit_set(v->devices[d - v->ledger->devices].dead, id.seq);
 }
 
 /* -- adding up -- */

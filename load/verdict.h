@@ -1,5 +1,5 @@
 /* The verdict on one place where messages were to arrive: what the ledger says was sent and acknowledged, beside what is
- * there. Memory is two bits a message sent. One thread. */
+ * there. Memory is two bits a message sent, three with dead letters. One thread. */
 #ifndef SLUICE_LOAD_VERDICT_H
 #define SLUICE_LOAD_VERDICT_H
 
@@ -37,7 +37,7 @@ struct verdict_examples {
 };
 
 struct verdict_device {
-	uint8_t *seen, *again, *dead; /* owned; a bit per number; dead NULL: none */
+	uint8_t *seen, *again, *dead; /* owned; a bit per number; dead NULL: none are read */
 	uint64_t next;                /* above the highest number met */
 	uint64_t out_of_order, unknown;
 };
@@ -54,8 +54,9 @@ struct verdict {
 	struct verdict_examples missing, twice;
 };
 
-/* verdict_open prepares. ordered: whether the place keeps the order of arrival. GW_OK | GW_NOMEM. */
-enum gw_err verdict_open(struct verdict *v, const struct ledger *ledger, bool ordered);
+/* verdict_open prepares. ordered: whether the place keeps the order of arrival; dead: verdict_dead will be called.
+ * GW_OK | GW_NOMEM: all memory is taken here, so that nothing that was read can go uncounted. */
+enum gw_err verdict_open(struct verdict *v, const struct ledger *ledger, bool ordered, bool dead);
 /* verdict_arrived counts one record, verdict_dead one dead letter; text is the JSON around the identity. */
 void verdict_arrived(struct verdict *v, const char *text, size_t len);
 void verdict_dead(struct verdict *v, const char *text, size_t len);

@@ -184,7 +184,7 @@ static enum gw_err judge(const struct verify *v, const struct ledger *ledger, co
 	const struct readback *from = find_readback(source);
 	if (!from)
 		return why_set(why, GW_CONFIG, "%s: neither a file, nor kafka://, http:// or https://", source);
-	enum gw_err err = verdict_open(verdict, ledger, from->ordered);
+	enum gw_err err = verdict_open(verdict, ledger, from->ordered, v->dead.count > 0);
 	if (err)
 		return why_set(why, err, "%s: out of memory", source);
 	struct reading r = {

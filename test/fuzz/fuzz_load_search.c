@@ -41,12 +41,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char id[64];
 	if (!ledger)
 		ledger = sent();
-	MUST(verdict_open(&v, ledger, false) == GW_OK);
+	MUST(verdict_open(&v, ledger, false, true) == GW_OK);
 	gather("", 1, 0, &a);
 	for (size_t at = 0; at < size; at += 1000) /* as the network brings it */
 		gather((const char *)data + at, 1, size - at < 1000 ? size - at : 1000, &a);
 	size_t count = take_documents(&a, take_one, &v);
 	MUST(v.records == count);
+	struct search whose = {.answer = a};
+	struct why why = {{0}};
+	if (whole(&whose, &why) != GW_OK)
+		MUST(why.text[0]);
 	if (scroll_id(&a, id, sizeof(id)))
 		MUST(strlen(id) < sizeof(id));
 	verdict_close(&v);

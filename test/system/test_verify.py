@@ -1,10 +1,12 @@
 """sluice-load verify against real places: it finds everything when all is well, over crashes too, and each loss that was caused
 on purpose."""
 
+import http.server
 import json
 import os
 import re
 import subprocess
+import threading
 import uuid
 from pathlib import Path
 
@@ -194,3 +196,49 @@ def test_what_cannot_be_read_is_an_error_and_no_verdict(sent, kafka, search, fre
     }.items():
         v = Verdict(ledger, *args)
         assert v.code == 2 and words in v.errors, (args, v.code, v.errors)
+
+
+@pytest.mark.parametrize("which, answer, words", [
+    ("_refresh", {"_shards": {"total": 2, "successful": 1, "failed": 1}}, "1 shards failed"),
+    ("_search?", {"_shards": {"total": 2, "successful": 1, "failed": 1}}, "1 shards failed"),
+    ("_search?", {"timed_out": True}, "timed out"),
+    ("_search/scroll", {"_shards": {"total": 2, "successful": 1, "failed": 1}}, "1 shards failed"),
+    ("_search/scroll", {"_shards": None}, "not the answer of a search server"),
+    ("nothing", {}, ""),
+])
+def test_an_incomplete_answer_of_a_search_is_an_error_and_no_verdict(sent, which, answer, words):
+    """A real server cannot be made to lose a shard in the middle of a scroll at will: this one answers as it would."""
+    gateway, ledger = sent
+    records = [json.loads(line) for line in gateway.file.read_text().splitlines()]
+    pages = [records[:50], records[50:], []]
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            told = {"_shards": {"total": 2, "successful": 2, "failed": 0}}
+            if "_search" in self.path:
+                told |= {"_scroll_id": "s", "timed_out": False}
+                told["hits"] = {"hits": [{"_source": {"payload": {"load": r["payload"]["load"]}}} for r in pages.pop(0)]}
+            body = json.dumps(told | (answer if which in self.path else {}), separators=(",", ":")).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_DELETE = do_POST
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            v = Verdict(ledger, f"http://127.0.0.1:{server.server_address[1]}/telemetry")
+        finally:
+            server.shutdown()
+            thread.join()
+    if words:
+        assert v.code == 2 and words in v.errors and "MISSING" not in v.output, (v.code, v.output, v.errors)
+    else:
+        assert v.code == 0 and v.total["arrived"] == len(records)

@@ -122,6 +122,33 @@ static void ledgers_of_one_run_are_laid_together(void **state)
 	ledger_free(c);
 }
 
+static void ranges_of(struct ledger_device *d, const struct ledger_range *ranges, size_t count)
+{
+	d->acked = (struct ledger_ranges){.items = malloc(count * sizeof(*ranges)), .count = count, .room = count};
+	memcpy(d->acked.items, ranges, count * sizeof(*ranges));
+}
+
+/* A damaged ledger may claim any range: number by number this would take centuries. */
+static void laying_together_takes_as_long_as_there_are_ranges(void **state)
+{
+	(void)state;
+	const uint64_t far = UINT64_C(8999999999999999);
+	const struct ledger_range a[] = {{2, 4}, {9, 9}, {100, far - 10}}, b[] = {{0, 0}, {5, 6}, {8, 10}, {50, far}};
+	const struct ledger_range sum[] = {{0, 0}, {2, 6}, {8, 10}, {50, far}};
+	struct why why = {{0}};
+	for (int turned = 0; turned < 2; turned++) {
+		struct ledger *x = ledger_new("r", "t"), *y = ledger_new("r", "t");
+		ranges_of(ledger_device(x, "d", "tcp", -1), turned ? b : a, turned ? 4 : 3);
+		ranges_of(ledger_device(y, "d", "tcp", -1), turned ? a : b, turned ? 3 : 4);
+		assert_int_equal(ledger_merge(x, y, &why), GW_OK);
+		const struct ledger_ranges *got = &ledger_find(x, "d", 1)->acked;
+		assert_int_equal(got->count, 4);
+		assert_memory_equal(got->items, sum, sizeof(sum));
+		ledger_free(x);
+		ledger_free(y);
+	}
+}
+
 static void what_is_no_ledger_is_refused_with_its_line(void **state)
 {
 	(void)state;
@@ -176,6 +203,7 @@ int main(void)
 	    cmocka_unit_test(consecutive_numbers_are_one_range),
 	    cmocka_unit_test(it_is_read_as_it_was_written),
 	    cmocka_unit_test(ledgers_of_one_run_are_laid_together),
+	    cmocka_unit_test(laying_together_takes_as_long_as_there_are_ranges),
 	    cmocka_unit_test(what_is_no_ledger_is_refused_with_its_line),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,7 @@ static void all_there_is_well(void **state)
 	(void)state;
 	struct ledger *l = example();
 	struct verdict v;
-	assert_int_equal(verdict_open(&v, l, true), GW_OK);
+	assert_int_equal(verdict_open(&v, l, true, true), GW_OK);
 	for (unsigned n = 0; n < 9; n++)
 		arrive(&v, "r", "a", n);
 	for (unsigned n = 0; n < 3; n++)
@@ -64,7 +64,7 @@ static void each_kind_of_fault_is_counted_apart(void **state)
 	(void)state;
 	struct ledger *l = example();
 	struct verdict v;
-	verdict_open(&v, l, true);
+	verdict_open(&v, l, true, true);
 	static const unsigned arrived[] = {0, 1, 1, 1, 4, 4, 3, 5, 9, 2}; /* of a: 6, 7, 8 are not there */
 	for (size_t i = 0; i < sizeof(arrived) / sizeof(*arrived); i++)
 		arrive(&v, "r", "a", arrived[i]);
