@@ -128,7 +128,7 @@ static void row(FILE *out, const char *name, const char *value)
 static void print_server(const struct load_result *r, FILE *out)
 {
 	char a[32], b[32], c[32], each[64], text[300];
-	uint64_t messages = load_result_server_messages(r), us = r->server_us ? r->server_us : r->duration_us;
+	uint64_t messages = load_result_server_messages(r);
 	if (!r->has_server)
 		return;
 	if (messages == load_result_messages(r))
@@ -137,8 +137,8 @@ static void print_server(const struct load_result *r, FILE *out)
 		snprintf(each, sizeof(each), "message of all targets (%s)", report_count(c, (double)messages));
 	snprintf(text, sizeof(text), "%.2f us of CPU a %s, %.0f %% of a core; memory %s at first, %s at most",
 	         messages > 0 ? r->server_cpu_us / (double)messages : NAN, each,
-	         us ? r->server_cpu_us / (double)us * 100 : NAN, report_bytes(a, (double)r->server_bytes_first),
-	         report_bytes(b, (double)r->server_bytes_most));
+	         r->duration_us ? r->server_cpu_us / (double)r->duration_us * 100 : NAN,
+	         report_bytes(a, (double)r->server_bytes_first), report_bytes(b, (double)r->server_bytes_most));
 	row(out, "server", text);
 }
 

@@ -52,7 +52,6 @@ static const struct member members[] = {
     MEMBER(FLAG, has_server),
     MEMBER(REAL, server_cpu_us),
     MEMBER(LATER, server_messages),
-    MEMBER(LATER, server_us),
     MEMBER(COUNT, server_bytes_first),
     MEMBER(COUNT, server_bytes_most),
     MEMBER(WORKERS, workers),
@@ -441,7 +440,6 @@ enum gw_err load_result_merge(struct load_result *into, const struct load_result
 	if (!merge_seconds(into, from))
 		return why_set(why, GW_NOMEM, "merge: out of memory");
 	into->server_messages = load_result_server_messages(into) + load_result_server_messages(from);
-	into->server_us = into->server_us > from->server_us ? into->server_us : from->server_us;
 	uint64_t *sums[] = {&into->sent,        &into->acknowledged, &into->unacknowledged, &into->resent,
 	                    &into->unconfirmed, &into->bytes_out,    &into->bytes_in,       &into->connections,
 	                    &into->connects,    &into->reconnects};

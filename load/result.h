@@ -59,10 +59,9 @@ struct load_result {
 	struct load_second *seconds; /* owned; warm-up included, with at_us <= warmup_us */
 	size_t second_count;
 	/* the server, from /proc of --pid */
-	bool has_server;          /* of several targets with the same --pid only the first has it */
+	bool has_server;          /* of several targets with the same --pid only the longest run has it */
 	double server_cpu_us;     /* all its threads, after warm-up */
 	uint64_t server_messages; /* what it was used for: of all targets with this --pid; 0: of this one alone */
-	uint64_t server_us;       /* in what time; 0: duration_us */
 	uint64_t server_bytes_first, server_bytes_most;
 	/* the tool itself */
 	unsigned workers;

@@ -87,7 +87,6 @@ struct run {
 	double server_before; /* CPU of the server at the last second */
 	double intended;      /* by the shape, at the last second */
 	bool warm, over;
-	int pid; /* of the server that this one tells of; 0: none, or an earlier run tells */
 };
 
 static const char *find_limits(const struct run *runs, size_t count, struct why *why)
@@ -244,7 +243,7 @@ static void look_at_server(struct run *r, struct load_second *s, double seconds)
 	struct server_use use;
 	struct load_result *into = r->result;
 	s->server_cpu = NAN;
-	if (!r->pid || server_read(r->pid, &use, NULL))
+	if (!r->plan->pid || server_read(r->plan->pid, &use, NULL))
 		return;
 	if (into->has_server && seconds > 0)
 		s->server_cpu = (use.cpu_us - r->server_before) / 1e6 / seconds;
@@ -596,27 +595,34 @@ static enum gw_err go(struct run *runs, size_t count, struct keeper *k, struct w
 	return err;
 }
 
-/* Several targets of one server: its processor time cannot be told apart, so the first one tells it, whole, for the messages
- * of all. */
-static int pid_to_tell(const struct load_plan *plans, size_t i)
-{
-	for (size_t k = 0; k < i; k++)
-		if (plans[k].pid == plans[i].pid)
-			return 0;
-	return plans[i].pid;
-}
-
-/* All are complete, and the first one's processor time goes to the end of the last. */
+/* Several targets of one server: its processor time cannot be told apart. The one that went on longest tells it, whole, for
+ * the messages of all; all are complete. */
 static void share_servers(const struct load_plan *plans, struct load_result *const *results, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
-		for (size_t k = 0; results[i]->has_server && k < count; k++) {
+	for (size_t i = 0; i < count; i++) {
+		struct load_result *r = results[i];
+		uint64_t messages = 0;
+		bool longest = true;
+		for (size_t k = 0; k < count; k++) {
+			const struct load_result *other = results[k];
 			if (plans[k].pid != plans[i].pid)
 				continue;
-			results[i]->server_messages += load_result_messages(results[k]);
-			if (results[k]->duration_us > results[i]->server_us)
-				results[i]->server_us = results[k]->duration_us;
+			messages += load_result_messages(other);
+			longest = longest &&
+			          (k < i ? other->duration_us < r->duration_us : other->duration_us <= r->duration_us);
 		}
+		if (longest && r->has_server)
+			r->server_messages = messages;
+		if (longest)
+			continue;
+		r->has_server = false;
+		r->server_cpu_us = 0;
+		r->server_bytes_first = r->server_bytes_most = 0;
+		for (size_t n = 0; n < r->second_count; n++) {
+			r->seconds[n].server_cpu = NAN;
+			r->seconds[n].server_bytes = 0;
+		}
+	}
 }
 
 /* How many runs before this one have its protocol. */
@@ -650,7 +656,6 @@ enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct loa
 	}
 	for (; !err && prepared < count; prepared++) {
 		runs[prepared].plan = &plans[prepared];
-		runs[prepared].pid = pid_to_tell(plans, prepared);
 		err = job_open(&runs[prepared].job, &plans[prepared], run, number_of(plans, prepared), k.ledger, why);
 	}
 	if (!err && find_limits(runs, count, why)) /* before memory is taken for what cannot be */

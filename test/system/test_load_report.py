@@ -83,3 +83,15 @@ def test_find_stops_where_the_condition_does_not_hold(reports, tmp_path):
     assert all(t["rate"] > found["rate"] for t in found["tries"] if not t["holds"])
     done = command("find", target, "-t", "300ms", "--from", 8, "--hold", "p50<1us", code=1)
     assert "no rate held" in done.stdout
+
+
+def test_several_targets_share_what_one_server_used(reports, tmp_path):
+    gateway, target, _, _ = reports
+    told = tmp_path / "both.json"
+    mqtt = "mqtt://{}:{}".format(*gateway.address("mqtt"))
+    done = command(target + "#count=500", mqtt + "#count=4000", "--pid", gateway.pid, "--json", told, "--fail-if", "cpu<0us")
+    tellers = [r for r in json.loads(told.read_text()) if r["has_server"]]
+    assert len(tellers) == 1 and tellers[0]["server_messages"] == 4500
+    assert [r["server_cpu_us"] for r in json.loads(told.read_text()) if not r["has_server"]] == [0]
+    assert done.stdout.count("us of CPU a message of all targets (4,500)") == 1
+    assert len(re.findall(r"^  server ", done.stdout, re.M)) == 1

@@ -113,6 +113,10 @@ static void table_tells_what_matters(void **state)
 	expect(text, "reset              10  first: </script>");
 	expect(text, "WARNING: the load tester was the limit");
 	free(text);
+	r->server_messages = 99980; /* of another target, too */
+	text = text_of(write_table, r);
+	expect(text, "0.25 us of CPU a message of all targets (99,980), 0 % of a core");
+	free(text);
 	load_result_free(r);
 	r = load_result_new(); /* nothing at all happened */
 	text = text_of(write_table, r);

@@ -103,6 +103,7 @@ static void runs_of_several_machines_add_up(void **state)
 	assert_int_equal(a->seconds[4].at_us, 5000000);
 	assert_string_equal(a->host, "several");
 	assert_string_equal(a->protocol, "mqtt");
+	assert_int_equal(load_result_server_messages(a), 990 * 3);
 	load_result_free(a);
 	load_result_free(b);
 }
