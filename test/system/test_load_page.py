@@ -77,6 +77,7 @@ def test_the_page_draws_every_second_and_can_be_read(sluice, browser, tmp_path, 
     assert page.ask(POINTS.replace("WHERE", "server")) == {
         "CPU": sum(s["server_cpu"] is not None for s in seconds), "resident memory": len(seconds)}
     assert "1,500" in page.ask("document.getElementById('facts').innerText")
+    assert page.ask("document.getElementById('command').innerText").startswith("sluice-load run tcp://")
     assert "none" == page.ask("document.getElementById('errors').innerText.trim()")
 
 
