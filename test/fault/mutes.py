@@ -60,7 +60,7 @@ KINDS = {
 class Mute:
     def __init__(self, kind, address, most):
         self.kind, self.sent, self.closed_s, self.since = kind, 0, None, time.monotonic()
-        self.most, self._more, self._data = min(most, KINDS[kind].most), KINDS[kind].again(), KINDS[kind].first
+        self.most, self._more, self._data = most, KINDS[kind].again(), KINDS[kind].first
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE)
         self.sock.settimeout(30)
@@ -79,11 +79,11 @@ class Mute:
 
 
 class Mutes:
-    """with Mutes(gateway, each, most) as mutes: ...  `each` of every kind, or a share of it, that send so many bytes at most; kept by one
-    thread; none is replaced."""
+    """with Mutes(gateway, each, most) as mutes: ...  `each` of every kind, or a share of it; kept by one thread; none is replaced. most: bytes that
+    one of a kind sends at most, where it is not the kind's own number."""
 
     def __init__(self, gateway, each, most):
-        self.all = [Mute(name, gateway.address(kind.listener), most) for name, kind in KINDS.items() for _ in range(math.ceil(each * kind.share))]
+        self.all = [Mute(name, gateway.address(kind.listener), most.get(name, kind.most)) for name, kind in KINDS.items() for _ in range(math.ceil(each * kind.share))]
         self._over, self.failed = threading.Event(), None
         self._thread = threading.Thread(target=self._run)
 
@@ -103,11 +103,12 @@ class Mutes:
         return sum(KINDS[mute.kind].listener == listener for mute in self.all)
 
     def told(self):
-        """For each kind: how many there were, how many bytes one sent at most, and after what times the server closed them."""
+        """For each kind: how many there were, how many bytes one sent at most, after what times the server closed them, and whether it read
+        all that one had to say."""
         for kind in KINDS:
             of = [m for m in self.all if m.kind == kind]
             ages = [m.closed_s for m in of if m.closed_s is not None]
-            yield kind, len(of), max(m.sent for m in of), ages
+            yield kind, len(of), max(m.sent for m in of), ages, any(m.sent >= m.most for m in of)
 
     def _run(self):
         try:
