@@ -14,15 +14,20 @@ void kafka_health_ail(struct kafka_health *h, enum kafka_ailment ailment, const 
 void kafka_health_topic(struct kafka_health *h, const char *topic, rd_kafka_resp_err_t err)
 {
 	char text[640];
-	const char *what = "cannot be used";
+	static const char missing[] = "does not exist and the broker does not make it",
+	                  forbidden[] = "is forbidden to this user", unusable[] = "cannot be used";
+	const char *what = unusable;
 	const char *remedy = "";
 	if (err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
-		what = "does not exist and the broker does not make it";
+		what = missing;
 		remedy = ": create it";
 	} else if (err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
-		what = "is forbidden to this user";
+		what = forbidden;
 		remedy = ": allow Write and Describe on it";
 	}
+	if (h->is == KAFKA_NO_TOPIC && h->topic_what != what)
+		h->is = KAFKA_WELL; /* another trouble than the one that was told: another remedy */
+	h->topic_what = what;
 	snprintf(text, sizeof text, "topic %s %s (%s)%s; trying again", topic, what, rd_kafka_err2str(err), remedy);
 	kafka_health_ail(h, KAFKA_NO_TOPIC, text);
 }

@@ -25,6 +25,7 @@ struct kafka_health {
 	enum kafka_ailment is;
 	char cause[512];               /* what the library said last about a broker ... */
 	enum kafka_ailment cause_kind; /* ... and what that means */
+	const char *topic_what;        /* what was said to be wrong with the topic, a constant of kafka_health.c */
 	bool all_down;                 /* the library said so, and nothing arrived since; it says so once */
 	int64_t heard_ms;              /* when something was acknowledged last, or there was nothing to be */
 };

@@ -429,6 +429,21 @@ static void broker_that_is_not_there_is_told_and_nothing_is_settled(void **state
 	assert_true(clock_ms() - start < 2500);
 }
 
+static void trouble_of_a_topic_is_told_again_when_it_becomes_another(void **state)
+{
+	(void)state;
+	rig_open("127.0.0.1:1", settings());
+	struct kafka_health *h = &rig->kafka.health;
+	kafka_health_topic(h, "t", RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+	assert_non_null(strstr(rig->state, "topic t is forbidden to this user"));
+	kafka_health_topic(h, "t", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+	assert_non_null(strstr(rig->state, "topic t does not exist"));
+	rig->state[0] = '\0';
+	kafka_health_topic(h, "t", RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC); /* the library's word for the same */
+	assert_string_equal(rig->state, "");
+	rig_close();
+}
+
 static void queue_that_is_full_holds_the_batch_and_takes_no_other(void **state)
 {
 	(void)state;
@@ -598,6 +613,7 @@ int main(void)
 	    cmocka_unit_test(time_before_1970_gives_way_to_that_of_receipt),
 	    cmocka_unit_test(cloudevents_headers_are_those_of_the_binding),
 	    cmocka_unit_test(broker_that_is_not_there_is_told_and_nothing_is_settled),
+	    cmocka_unit_test(trouble_of_a_topic_is_told_again_when_it_becomes_another),
 	    cmocka_unit_test(queue_that_is_full_holds_the_batch_and_takes_no_other),
 	    cmocka_unit_test(record_over_the_librarys_limit_is_dead_at_once),
 	    cmocka_unit_test(records_are_delivered),
