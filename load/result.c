@@ -376,6 +376,12 @@ enum gw_err load_result_read(struct load_result **out, const char *path, struct 
 	const cJSON *version = cJSON_GetObjectItemCaseSensitive(json, "sluice_load_result");
 	if (!r)
 		err = why_set(why, GW_NOMEM, "report: %s: out of memory", path);
+	else if (cJSON_IsArray(json))
+		err = why_set(
+		    why, GW_INVALID,
+		    "report: %s: holds a list of %d reports (a run of several targets): give a file with one, as "
+		    "of a run with one target",
+		    path, cJSON_GetArraySize(json));
 	else if (!cJSON_IsNumber(version))
 		err = why_set(why, GW_INVALID, "report: %s: not a report of sluice-load (--json)", path);
 	else if (version->valueint != VERSION)

@@ -95,3 +95,4 @@ def test_several_targets_share_what_one_server_used(reports, tmp_path):
     assert [r["server_cpu_us"] for r in json.loads(told.read_text()) if not r["has_server"]] == [0]
     assert done.stdout.count("us of CPU a message of all targets (4,500)") == 1
     assert len(re.findall(r"^  server ", done.stdout, re.M)) == 1
+    assert "a list of 2 reports (a run of several targets)" in command("compare", told, told, code=2).stderr
