@@ -172,6 +172,18 @@ class Journal:
             out[path.stem] = max(slots)[1] if slots else None
         return out
 
+    def ahead(self):
+        """Of each sink the (first, last) of what it has above its sequence."""
+        end = max((b.first + b.count - 1 for _, b in self.blocks() if not b.checkpoint), default=0)
+        out = {}
+        for path in (self.directory / "cursors").glob("*.cursor"):
+            slots = [s for s in (_slot(path.read_bytes(), at) for at in (0, PAGE)) if s]
+            _, sequence, stretches = max(slots) if slots else (0, 0, [])
+            if stretches and stretches[-1][1] > end:
+                stretches = []  # the journal ends before it: it is not the one that they are about
+            out[path.stem] = [(max(first, sequence + 1), last) for first, last in stretches if last > sequence]
+        return out
+
 
 def _segment(number, data):
     if len(data) >= PAGE and data[:8] == b"SLUICEJ1":
@@ -227,4 +239,7 @@ def _slot(data, at):
     if data[at:at + 8] != b"SLCURSR1":
         return None
     total, version, count, sequence = struct.unpack_from("<IIQQ", data, at + 8)
-    return (count, sequence) if version == 1 and total == crc32c(data[at + 12:at + PAGE]) else None
+    if version != 1 or total != crc32c(data[at + 12:at + PAGE]):
+        return None
+    stretches = struct.unpack_from("<I", data, at + 96)[0]
+    return count, sequence, [struct.unpack_from("<QQ", data, at + 100 + 16 * n) for n in range(stretches)]

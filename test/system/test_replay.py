@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 from conftest import wait_until
+from journal_reader import Journal
 from services import Kafka
 from test_verify import Verdict, finish, settled, start, target
 
@@ -104,6 +105,9 @@ def test_drain_knows_both_places(sluice, kafka, topic, tmp_path):
     send(gw, new, 200, "new-{n}")
     wait_until(lambda: metric(gw, "replay_left_records") > 0 and metric(gw, "records_total") > 200, 10, "both go on")
     gw.stop()
+    journal = Journal.open(gw.data)
+    at, ahead = journal.cursors()["kafka"], journal.ahead()["kafka"]
+    assert ahead and at < ahead[0][0] and sum(last - first + 1 for first, last in ahead) >= 200, (at, ahead)
     drained = gw.command("drain", "--config", gw.config_path, timeout=60)
     assert drained.returncode == 0, drained.stderr
     verdicts = complete(gw, kafka, topic, old, new)
