@@ -1,49 +1,112 @@
-"""Item 5: the search server is away for a while (stopped in order, killed, or frozen), its index takes no writes (as at the flood
-stage of a full disk), or the way to it misbehaves (proxy.py): half-open connections, answers that are cut by a reset, slow,
-no HTTP, something else, a redirect. Each for some seconds under load; afterwards everything is there, and once."""
+"""Item 5: the search server is away for a while (stopped in order, killed, or frozen), or there and not of use: its index takes no
+writes (as at the flood stage of a full disk), the way to it misbehaves (proxy.py: half-open connections, answers that are cut
+by a reset, slow, no HTTP, something else, a redirect), a field's mapping refuses records, the node is replaced. A round plays one of these, in this order; afterwards everything is there, and once."""
 
 import time
 
-from harness import wait_until
-from proxy import MODES
+from harness import free_ports, wait_until
+from places import Node, begun
 
-NUMBER, TITLE = 5, "Elasticsearch away, full, odd"
-FULL, BOUNDED, SECONDS = 12, 0, 20
+NUMBER, TITLE = 5, "Elasticsearch away, refusing, odd"
+BOUNDED, SECONDS = 0, 20
 NEEDS = ("elasticsearch",)
 PROXIED = True
 
 
-def caught_up(world):
-    wait_until(lambda: world.gateway.metrics().sum("sluice_sink_lag_records", type="elasticsearch") < 1000, 120,
-               "Elasticsearch catches up")
+def stopped_for_a_minute(world):
+    world.away("elasticsearch", "stopped", 60)
 
 
-def away(world):
-    world.away("elasticsearch", "Elasticsearch", most_s=20)
+def killed(world):
+    world.away("elasticsearch", "killed", world.chance.uniform(1, 20))
+
+
+def frozen(world):
+    world.away("elasticsearch", "frozen", world.chance.uniform(1, 20))
 
 
 def full(world):
     def block(on):
-        world.places.get("elasticsearch").request(
-            "PUT", f"/{world.name}/_settings", json={"index.blocks.read_only_allow_delete": on}).raise_for_status()
+        world.places.get("elasticsearch").ask("PUT", f"/{world.name}/_settings", {"index.blocks.read_only_allow_delete": on})
 
-    wait_until(lambda: world.gateway.metrics().sum("sluice_sink_records_total", type="elasticsearch") > 0, 30, "there is an index")
+    wait_until(lambda: world.metric("elasticsearch", "records_total") > 0, 30, "there is an index")
     block(True)
     time.sleep(world.chance.uniform(1, 8))
     with world.struck("read-only index"):
         block(None)
-        caught_up(world)
+        world.caught_up("elasticsearch")
 
 
-def odd(world):
-    mode = world.chance.choice(MODES)
-    world.proxy.mode = mode
-    time.sleep(world.chance.uniform(1, 8))
-    world.proxy.mode = "pass"
-    with world.struck(f"{mode} ({world.proxy.struck} times)"):
-        caught_up(world)
+def way(*modes):
+    def odd(world):
+        for mode in modes:
+            before = world.proxy.struck
+            world.proxy.mode = mode
+            wait_until(lambda before=before: world.proxy.struck > before, 60, f"the way was met: {mode}")
+            time.sleep(world.chance.uniform(3, 8))
+            world.proxy.mode = "pass"
+            with world.struck(f"the way: {mode} ({world.proxy.struck - before} times)"):
+                world.caught_up("elasticsearch")
+    return odd
+
+
+def conflict_mapping(ignored):
+    return {"properties": {"payload": {"properties": {"odd": {"type": "long", "ignore_malformed": ignored}}}}}
+
+
+def conflict(world):
+    """A quarter of the records have a text where the mapping wants a number, which it refuses for a while."""
+    def ignore(ignored):
+        world.places.get("elasticsearch").ask("PUT", f"/{world.name}/_mapping", conflict_mapping(ignored))
+
+    ignore(False)
+    world.dead["elasticsearch"] = "document_parsing_exception"
+    wait_until(lambda: world.metric("elasticsearch", "dead_records_total") > 0, 30, "there are dead letters")
+    time.sleep(world.chance.uniform(1, 5))
+    with world.struck("mapping conflict"):
+        ignore(True)
+        world.caught_up("elasticsearch")
+
+
+def node_replaced(world):
+    """As an operator does it: a second node joins and gets a copy of every shard, the first gives its vote back, and is stopped for
+    good."""
+    old = world.node
+    new = begun(Node, world.dir / "new-node", port=world.new_port, first=old.port)
+    world.ending.callback(new.stop)
+    assert new.ask("GET", "/_cluster/health?wait_for_nodes=2&timeout=30s")["number_of_nodes"] == 2
+    wait_until(lambda: new.ask("GET", "/_cluster/health")["status"] == "green", 90, "the second node has a copy of all", every=0.2)
+    new.request("POST", f"/_cluster/voting_config_exclusions?node_names={old.name}&timeout=30s").raise_for_status()
+    old.stop()
+    with world.struck("node replaced"):
+        world.caught_up("elasticsearch")
+        wait_until(lambda: world.metric("elasticsearch", "up") == 1, 30, "the sink is up")
+
+
+PLAYS = [stopped_for_a_minute, killed, frozen, full, way("freeze", "garbage"), way("cut", "empty"), way("slow", "redirect"),
+         conflict, node_replaced]
+FULL = len(PLAYS)
+
+
+def play_of(world):
+    return PLAYS[(world.number - 1) % len(PLAYS)]
+
+
+def prepare(world):
+    place, play = world.places.get("elasticsearch"), play_of(world)
+    if play is stopped_for_a_minute:
+        world.duration_s = 75
+    elif play is conflict:
+        place.ask("PUT", f"/{world.name}", {"mappings": conflict_mapping(True)})
+        world.options += ["--payload", '{"temperature":{walk:-20.00:45.00},"odd":{random:1|2|3|"none"}}']
+    elif play is node_replaced:
+        port = free_ports(2)
+        world.new_port = free_ports(2)
+        world.node = begun(Node, world.dir / "old-node", port=port, first=port)
+        world.ending.callback(world.node.stop)
+        world.change_sink("elasticsearch", nodes=[world.node.url, f"http://127.0.0.1:{world.new_port}"])
+        world.sources["elasticsearch"] = f"http://127.0.0.1:{world.new_port}/{world.name}"
 
 
 def strike(world):
-    for part in world.chance.sample([away, full, odd, odd], 2):
-        part(world)
+    play_of(world)(world)

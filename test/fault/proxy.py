@@ -22,11 +22,12 @@ MODES = ("freeze", "cut", "slow", *ANSWERS)
 
 
 class Proxy:
-    """In front of host and port; .url to reach it by; struck counts what it did in a mode other than pass."""
+    """In front of host and port; .url to reach it by, at a free port unless one is given; struck counts what it did in a mode
+    other than pass."""
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, listen=0):
         self._to, self.mode, self.struck, self._closed = (host, port), "pass", 0, False
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", listen), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 

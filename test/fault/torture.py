@@ -34,7 +34,8 @@ import item_10_time  # noqa: E402
 import item_11_replicas  # noqa: E402
 import item_12_soak  # noqa: E402
 import machine  # noqa: E402
-from campaign import Lost, Places, World  # noqa: E402
+from campaign import Lost, World  # noqa: E402
+from places import Places  # noqa: E402
 from trial import Trial  # noqa: E402
 
 # A new item is one file and one line here.
@@ -93,8 +94,10 @@ def check(world, verdicts):
 
 def play(item, number, row, places, work, seed):
     world = World(work / f"round-{item.NUMBER}-{number}", places, f"{seed}-{item.NUMBER}-{number}",
-                  f"torture-{seed}-{item.NUMBER}-{number}", item.SECONDS, getattr(item, "PROXIED", False))
+                  f"torture-{seed}-{item.NUMBER}-{number}", number, item.SECONDS, getattr(item, "PROXIED", False))
     try:
+        if hasattr(item, "prepare"):
+            item.prepare(world)
         world.begin()
         item.strike(world)
         world.settle()

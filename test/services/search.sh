@@ -10,6 +10,7 @@
 #
 # SEARCH_ENGINE    elasticsearch (default) or opensearch; start, and the same for the other commands
 # SEARCH_EXTRA     lines added to the node's settings, e.g. "thread_pool.write.queue_size: 1"
+# SEARCH_CLUSTER   PORT: a cluster that grows; the node whose transport port this is makes it, others join that one
 # SEARCH_HEAP      the heap, 512m
 # SEARCH_SECURITY  1: HTTPS with DIR/config/ca.pem, and passwords or API keys (Elasticsearch only);
 #                  user sluice, password sluice-secret
@@ -88,10 +89,15 @@ secure() ( # DIR/config: appends to the settings
 
 configure() { # DIR PORT
 	ln -sfn "$lib/modules" "$1/modules"
+	name=sluice discovery='discovery.type: single-node' first=${SEARCH_CLUSTER:-}
+	if [ -n "$first" ]; then
+		name=sluice-$(($2 + 1)) discovery="discovery.seed_hosts: 127.0.0.1:$first"
+		[ "$first" != $(($2 + 1)) ] || discovery="cluster.initial_master_nodes: $name"
+	fi
 	cat >"$1/config/$engine.yml" <<-END
 		cluster.name: sluice
-		node.name: sluice
-		discovery.type: single-node
+		node.name: $name
+		$discovery
 		network.host: 127.0.0.1
 		http.port: $2
 		transport.port: $(($2 + 1))

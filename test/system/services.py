@@ -21,9 +21,9 @@ class Service:
     env = {}
     signal_variable = None
 
-    def __init__(self, directory):
+    def __init__(self, directory, port=None):
         self.dir = directory
-        self.port = free_ports(self.ports)
+        self.port = port or free_ports(self.ports)
         self._run("start", self.port)
         try:
             self.wait()
@@ -96,12 +96,12 @@ class Kafka(Service):
     def bootstrap(self):
         return f"127.0.0.1:{self.port}"
 
-    def create_topic(self, name, partitions=3, **config):
+    def create_topic(self, name, partitions=3, replicas=1, **config):
         from confluent_kafka.admin import AdminClient, NewTopic
 
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         config = {key.replace("_", "."): str(value) for key, value in config.items()}
-        admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(30)
+        admin.create_topics([NewTopic(name, partitions, replicas, config=config)])[name].result(30)
         return name
 
     def topics(self):

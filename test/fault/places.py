@@ -1,0 +1,202 @@
+"""Where the campaign's records are delivered to: files always, real servers when a round asks for them, each started once; and
+what an operator, or chance, does to these servers."""
+
+import contextlib
+import sys
+import time
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from harness import wait_until  # test/system
+from services import Kafka, Search
+
+PATIENCE = {"WAIT_SECONDS": "240"}  # servers start several times a round, beside the load
+SASL = 4  # the listener's distance from the base port: test/services/kafka.sh
+
+
+class Broker(Kafka):
+    """One broker that makes no topics by itself, with one more listener that is reached only by a way which can misbehave
+    (proxy.py): clients go where a broker says that it is, so it says the way's address."""
+
+    ports = 7
+
+    @property
+    def env(self):
+        others = [f"{name}://127.0.0.1:{self.port + n}" for n, name in ((0, "PLAINTEXT"), (2, "SSL"), (3, "SASL_SSL"), (SASL, "SASL_PLAINTEXT"))]
+        kinds = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,WAY:PLAINTEXT"
+        return {**PATIENCE, "KAFKA_EXTRA": "\n".join([
+            "auto.create.topics.enable=false",
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found=true",
+            f"listener.security.protocol.map={kinds}",
+            f"listeners={','.join([*others, f'CONTROLLER://127.0.0.1:{self.port + 1}', f'WAY://127.0.0.1:{self.port + 5}'])}",
+            f"advertised.listeners={','.join([*others, f'WAY://127.0.0.1:{self.way}'])}"])}
+
+    @property
+    def way(self):
+        """The port that a proxy to way_end has to listen on."""
+        return self.port + 6
+
+    @property
+    def way_end(self):
+        return self.port + 5
+
+    def _admin(self):
+        return AdminClient({"bootstrap.servers": self.bootstrap})
+
+    def alter_topic(self, name, **config):
+        """None takes the topic's own value away."""
+        entries = [ConfigEntry(key.replace("_", "."), None if value is None else str(value),
+                               incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET)
+                   for key, value in config.items()]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        admin = self._admin()  # held: what it promised is gone with it
+        admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def delete_topic(self, name):
+        admin = self._admin()
+        admin.delete_topics([name])[name].result(30)
+        wait_until(lambda: name not in self.topics(), 30, f"topic {name} is gone", every=0.2)
+
+    @contextlib.contextmanager
+    def forbidden(self, topic):
+        """Nobody may write to the topic; afterwards everybody may again."""
+        def rule(operation, permission):
+            return AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", operation, permission)
+
+        admin = self._admin()
+        # where a topic has any rule, what none allows is forbidden
+        rules = [rule(AclOperation.ALL, AclPermissionType.ALLOW), rule(AclOperation.WRITE, AclPermissionType.DENY)]
+        for done in admin.create_acls(rules).values():
+            done.result(30)
+        try:
+            yield
+        finally:
+            any_rule = AclBindingFilter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, None, None, AclOperation.ANY,
+                                        AclPermissionType.ANY)
+            admin.delete_acls([any_rule])[any_rule].result(30)
+
+    def ends(self, topic):
+        """Where each partition ends."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "torture"})
+        try:
+            found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in found}
+        finally:
+            consumer.close()
+
+    def copy(self, topic, path):
+        """Appends all that is in the topic to a file, as a file sink would write it."""
+        total = sum(self.ends(topic).values())
+        with open(path, "ab") as file:
+            for message in self.consume(topic, total, timeout=60):
+                file.write(message.value() + b"\n")
+
+    @contextlib.contextmanager
+    def other_password(self):
+        """Restarted, with another password for user sluice; afterwards restarted with the right one."""
+        path = self.dir / "n1" / "server.properties"
+        text = path.read_text()
+        assert 'user_sluice="sluice-secret"' in text
+        try:
+            with self.down():
+                path.write_text(text.replace('user_sluice="sluice-secret"', 'user_sluice="another"'))
+            yield
+        finally:
+            with self.down():
+                path.write_text(text)
+
+
+class Cluster(Kafka):
+    """Three brokers: what is written has to be in two of them."""
+
+    ports = 25
+    env = {"KAFKA_NODES": "3", "KAFKA_HEAP": "256m", **PATIENCE}
+
+    @property
+    def bootstrap(self):
+        return ",".join(f"127.0.0.1:{self.port + 10 * n}" for n in range(3))
+
+    @contextlib.contextmanager
+    def one_killed(self, node):
+        """SIGKILL for broker 1, 2 or 3; afterwards it is started again on its data."""
+        self._run("stop", node, KAFKA_SIGNAL="KILL")
+        try:
+            yield
+        finally:
+            self._run("restart", node)
+            self.wait()
+
+
+class Node(Search):
+    """A node; with first (the port of its first node) it is one of a cluster that grows."""
+
+    def __init__(self, directory, port=None, first=None):
+        self.first = first
+        super().__init__(directory, port)
+
+    @property
+    def env(self):
+        return {**Search.env, **PATIENCE, **({"SEARCH_CLUSTER": str(self.first + 1)} if self.first else {})}
+
+    @property
+    def name(self):
+        return f"sluice-{self.port + 1}"
+
+    def ask(self, method, path, json=None):
+        """Its answer, which must be a good one."""
+        answer = self.request(method, path, json=json)
+        answer.raise_for_status()
+        return answer.json()
+
+
+class Places:
+    """The servers of a campaign by name."""
+
+    kinds = {"kafka": Broker, "elasticsearch": Node}
+
+    def __init__(self, directory, names):
+        self.dir, self.names, self.running = directory, list(names), {}
+
+    def get(self, name):
+        if name not in self.running:
+            directory = self.dir / name
+            directory.mkdir(parents=True)
+            self.running[name] = begun(self.kinds[name], directory)
+        return self.running[name]
+
+    def stop(self):
+        for place in self.running.values():
+            place.stop()
+
+
+def begun(kind, directory, **options):
+    """A server, started."""
+    print(f"starting {directory.name} ...", file=sys.stderr, flush=True)
+    return kind(directory, **options)
+
+
+def still(value, for_s, most_s, what):
+    """Waits until value() has not changed for a while, and returns it."""
+    last, since = value(), time.monotonic()
+
+    def same():
+        nonlocal last, since
+        now = value()
+        if now != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > for_s
+    wait_until(same, most_s, what, every=0.1)
+    return last
