@@ -1,6 +1,7 @@
 """Item 5: the search server is away for a while (stopped in order, killed, or frozen), or there and not of use: its index takes no
 writes (as at the flood stage of a full disk), the way to it misbehaves (proxy.py: half-open connections, answers that are cut
-by a reset, slow, no HTTP, something else, a redirect), a field's mapping refuses records, the node is replaced. A round plays one of these, in this order; afterwards everything is there, and once."""
+by a reset, slow, no HTTP, something else, a redirect), its queue is full, a field's mapping refuses records, the node is
+replaced. A round plays one of these, in this order; afterwards everything is there, and once."""
 
 import time
 
@@ -50,6 +51,16 @@ def way(*modes):
     return odd
 
 
+def queue_full(world):
+    """One thread writes and one request may wait (prepare): with others at it, what comes on top is answered 429."""
+    before = world.metric("elasticsearch", "retried_records_total")
+    with world.places.get("elasticsearch").rivals(f"{world.name}-rival", 4, 2000):
+        wait_until(lambda: world.metric("elasticsearch", "retried_records_total") > before, 60, "records are refused for now")
+        time.sleep(world.chance.uniform(3, 10))
+    with world.struck(f"429: {world.metric('elasticsearch', 'retried_records_total') - before:.0f} records refused for now"):
+        world.caught_up("elasticsearch")
+
+
 def conflict_mapping(ignored):
     return {"properties": {"payload": {"properties": {"odd": {"type": "long", "ignore_malformed": ignored}}}}}
 
@@ -83,7 +94,7 @@ def node_replaced(world):
         wait_until(lambda: world.metric("elasticsearch", "up") == 1, 30, "the sink is up")
 
 
-PLAYS = [stopped_for_a_minute, killed, frozen, full, way("freeze", "garbage"), way("cut", "empty"), way("slow", "redirect"),
+PLAYS = [stopped_for_a_minute, killed, frozen, full, way("freeze", "garbage"), way("cut", "empty"), way("slow", "redirect"), queue_full,
          conflict, node_replaced]
 FULL = len(PLAYS)
 
@@ -96,6 +107,8 @@ def prepare(world):
     place, play = world.places.get("elasticsearch"), play_of(world)
     if play is stopped_for_a_minute:
         world.duration_s = 75
+    elif play is queue_full:
+        world.ending.enter_context(place.settings("thread_pool.write.size: 1\nthread_pool.write.queue_size: 1\n"))
     elif play is conflict:
         place.ask("PUT", f"/{world.name}", {"mappings": conflict_mapping(True)})
         world.options += ["--payload", '{"temperature":{walk:-20.00:45.00},"odd":{random:1|2|3|"none"}}']

@@ -3,8 +3,10 @@ what an operator, or chance, does to these servers."""
 
 import contextlib
 import sys
+import threading
 import time
 
+import requests
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
@@ -141,7 +143,7 @@ class Cluster(Kafka):
 
 
 class Node(Search):
-    """A node; with first (the port of its first node) it is one of a cluster that grows."""
+    """A node that can be told other settings, or, with first (the port of its first node), is one of a cluster that grows."""
 
     def __init__(self, directory, port=None, first=None):
         self.first = first
@@ -160,6 +162,40 @@ class Node(Search):
         answer = self.request(method, path, json=json)
         answer.raise_for_status()
         return answer.json()
+
+    @contextlib.contextmanager
+    def settings(self, lines):
+        """Restarted with further lines in its settings; afterwards restarted without them."""
+        path = self.dir / "config" / "elasticsearch.yml"
+        text = path.read_text()
+        try:
+            with self.down():
+                path.write_text(text + lines)
+            yield
+        finally:
+            with self.down():
+                path.write_text(text)
+
+    @contextlib.contextmanager
+    def rivals(self, index, count, records):
+        """Others write to the server, too: so many at a time, so many records in each request."""
+        body = f'{{"create":{{"_index":"{index}"}}}}\n{{"n":1}}\n' * records
+        over = threading.Event()
+
+        def write():
+            while not over.is_set():
+                with contextlib.suppress(requests.RequestException):
+                    self.request("POST", "/_bulk", data=body, headers={"Content-Type": "application/x-ndjson"})
+        threads = [threading.Thread(target=write, daemon=True) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+            self.request("DELETE", f"/{index}")
 
 
 class Places:
