@@ -23,6 +23,7 @@ enum segment_promise { SEGMENT_UNKNOWN, SEGMENT_MAY_DROP, SEGMENT_PROMISED };
 struct segment {
 	uint32_t number; /* of its file */
 	uint64_t generation, first, size;
+	uint64_t kept_from; /* what its header says; at the start alone */
 	enum segment_promise promised;
 	bool
 	    bad; /* a write or sync failed: not used again, removed when it is free. At start: superseded by later ones */
@@ -268,8 +269,8 @@ bool segment_number(const char *name, uint32_t *number);
 /* segment_look looks at an open file of which s knows no size yet, and sets out but for its number. h: its header, of GOOD
  * and NEWER. */
 enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h);
-/* segments_sort puts them in the order of their generations and marks as bad those that later ones supersede wholly: they
- * hold nothing that counts. */
+/* segments_sort puts them in the order of their generations and marks as bad those that later ones supersede wholly, and
+ * those that had been given up: they hold nothing that counts. */
 void segments_sort(struct segment *items, size_t count);
 
 /* tail_add hands a durable block to the readers; takes over the caller's hold. */

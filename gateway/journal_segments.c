@@ -49,6 +49,7 @@ enum segment_kind segment_look(struct scan *s, struct segment *out, struct segme
 	if (good > 0) {
 		out->generation = h->generation;
 		out->first = h->first;
+		out->kept_from = h->kept_from;
 		return SEGMENT_GOOD;
 	}
 	if (name_by_blocks(s, out))
@@ -67,6 +68,23 @@ static int by_generation(const void *a, const void *b)
 	return (x->number > y->number) - (x->number < y->number);
 }
 
+/* A spare keeps its bytes until it is used again; of those that were given up some were, and the rest would be met with
+ * gaps between them. */
+static void give_up(struct segment *items, size_t count)
+{
+	uint64_t kept_from = 0;
+	for (size_t i = 0; i < count; i++)
+		if (!items[i].bad && items[i].kept_from > kept_from)
+			kept_from = items[i].kept_from;
+	uint64_t end = UINT64_MAX; /* of the one before */
+	for (size_t i = count; i-- > 0;) {
+		if (items[i].bad)
+			continue;
+		items[i].bad = end <= kept_from;
+		end = items[i].first;
+	}
+}
+
 void segments_sort(struct segment *items, size_t count)
 {
 	if (count > 0)
@@ -77,4 +95,5 @@ void segments_sort(struct segment *items, size_t count)
 		if (!items[i].bad)
 			least = items[i].first;
 	}
+	give_up(items, count);
 }

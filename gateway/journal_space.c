@@ -273,6 +273,7 @@ static int start_segment(struct journal *j, uint32_t number, uint64_t first, int
 	                           .generation = j->generation,
 	                           .first = first,
 	                           .size = j->settings->segment,
+	                           .kept_from = journal_first(j),
 	                           .time_us = (uint64_t)clock_wall_us()};
 	segment_header_write(&h, header);
 	*fd = space_open(j, number, DISK_WRITE);

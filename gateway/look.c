@@ -75,6 +75,7 @@ static enum gw_err look_at(struct look *l, uint32_t number, struct why *why)
 	                           .size = plain.size,
 	                           .told_size = kind == SEGMENT_GOOD ? h.size : plain.size,
 	                           .time_us = h.time_us,
+	                           .kept_from = plain.kept_from,
 	                           .spoilt = kind == SEGMENT_SPOILT,
 	                           .unread = kind == SEGMENT_UNREAD};
 	l->segment_count++;
@@ -106,7 +107,8 @@ static bool sort_segments(struct look *l)
 	for (size_t i = unread; i < l->segment_count; i++)
 		plain[i - unread] = (struct segment){.number = l->segments[i].number,
 		                                     .generation = l->segments[i].generation,
-		                                     .first = l->segments[i].first};
+		                                     .first = l->segments[i].first,
+		                                     .kept_from = l->segments[i].kept_from};
 	segments_sort(plain, l->segment_count - unread);
 	for (size_t i = 0; i < l->segment_count; i++) {
 		if (i >= unread && plain[i - unread].bad) {

@@ -24,6 +24,7 @@ struct look_segment {
 	uint64_t generation, first, size;
 	uint64_t told_size; /* what its header says */
 	uint64_t time_us;   /* of its first use; 0: not known */
+	uint64_t kept_from; /* what its header says; 0: nothing */
 	bool spoilt;        /* its header is damaged; its blocks are used */
 	bool unread;        /* the disk failed when it was looked at: nothing else is known of it */
 };

@@ -115,7 +115,8 @@ static void begin_copy(struct repair *r, const struct look_segment *s)
 	                           .generation = s->generation,
 	                           .first = s->first,
 	                           .size = s->told_size,
-	                           .time_us = s->time_us};
+	                           .time_us = s->time_us,
+	                           .kept_from = s->kept_from};
 	uint8_t header[SEGMENT_HEADER];
 	char path[4200];
 	if (r->look->highest >= SEGMENT_NUMBER_MAX) { /* ten thousand repairs of a journal at its last number */

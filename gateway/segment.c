@@ -19,6 +19,7 @@ void segment_header_write(const struct segment_header *h, uint8_t out[SEGMENT_HE
 	bytes_put(out + 24, h->first, 8);
 	bytes_put(out + 32, h->size, 8);
 	bytes_put(out + 40, h->time_us, 8);
+	bytes_put(out + 48, h->kept_from, 8);
 	bytes_put(out + 8, crc32c(0, out + 12, SEGMENT_HEADER - 12), 4);
 }
 
@@ -32,6 +33,7 @@ int segment_header_read(struct segment_header *h, const uint8_t in[SEGMENT_HEADE
 	h->first = bytes_get(in + 24, 8);
 	h->size = bytes_get(in + 32, 8);
 	h->time_us = bytes_get(in + 40, 8);
+	h->kept_from = bytes_get(in + 48, 8);
 	return h->version > SEGMENT_VERSION ? -1 : 1;
 }
 

@@ -14,6 +14,8 @@
  *	    of lower generation does not count
  *	32  u64 size of the segment in bytes
  *	40  u64 time of first use, microseconds since the epoch
+ *	48  u64 kept_from: what ended below this sequence had been given up when the segment was begun (the journal was
+ *	    full): segments that end below the greatest of these do not count. 0 in older ones
  *
  * Block (header 64 bytes, then `body` bytes of entries (record.h), then zeros up to a multiple of 4096):
  *	 0  u32 magic "SLBK"
@@ -47,7 +49,7 @@
 
 struct segment_header {
 	uint32_t version;
-	uint64_t generation, first, size, time_us;
+	uint64_t generation, first, size, time_us, kept_from;
 };
 
 struct block_header {

@@ -81,6 +81,7 @@ class Segment:
     version: int
     generation: int
     first: int
+    kept_from: int = 0
     spoilt: bool = False
 
 
@@ -111,6 +112,10 @@ class Journal:
                 least = segment.first
             else:
                 journal.spares += 1
+        kept_from = max((s.kept_from for s in journal.segments), default=0)
+        while len(journal.segments) > 1 and journal.segments[1].first <= kept_from:  # given up
+            journal.segments.pop(0)
+            journal.spares += 1
         return journal
 
     # -- blocks
@@ -187,11 +192,11 @@ class Journal:
 
 def _segment(number, data):
     if len(data) >= PAGE and data[:8] == b"SLUICEJ1":
-        total, version, generation, first, _size, _time = struct.unpack_from("<IIQQQQ", data, 8)
+        total, version, generation, first, _size, _time, kept_from = struct.unpack_from("<IIQQQQQ", data, 8)
         if total == crc32c(data[12:PAGE]):
             if version > 2:
                 raise ValueError(f"segment {number} is of version {version}")
-            return Segment(number, data, version, generation, first)
+            return Segment(number, data, version, generation, first, kept_from)
     for at in range(PAGE, len(data), PAGE):
         if data[at:at + 4] == b"SLBK":
             generation = struct.unpack_from("<Q", data, at + 8)[0]
