@@ -73,8 +73,16 @@ static void check(const struct connection *c, const struct worker *w)
 	MUST(w->counts.acknowledged <= w->counts.sent);
 }
 
+/* What was sent is read, or a socket that is full would be waited for. */
+static void swallow(int peer)
+{
+	char bytes[65536];
+	while (recv(peer, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+}
+
 /* As connection.c does it: what is not used up comes again with more behind it. */
-static void offer(struct connection *c, const uint8_t *data, size_t size, unsigned cut)
+static void offer(struct connection *c, const uint8_t *data, size_t size, unsigned cut, int peer)
 {
 	const struct worker *w = c->worker;
 	int fd = c->fd;
@@ -92,6 +100,7 @@ static void offer(struct connection *c, const uint8_t *data, size_t size, unsign
 		check(c, w);
 		if (c->fd == fd && c->state == CONNECTION_READY)
 			connection_send(c); /* room in the window is used again */
+		swallow(peer);
 		check(c, w);
 	}
 }
@@ -105,7 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct connection *c = &w->connections[0], fresh = *c;
 	memset(&w->counts, 0, sizeof(w->counts));
 	int peer = begin(w, c, data[0] < 128);
-	offer(c, data + 2, size - 2, data[1]);
+	offer(c, data + 2, size - 2, data[1], peer);
 	if (w->job->protocol->datagram)
 		datagram_flush(w);
 	if (c->fd >= 0)
