@@ -5,7 +5,7 @@ from soak import QUANTITIES, SHORT_S, soak
 NUMBER, TITLE = 12, "soak"
 NEEDS = ()
 FULL, BOUNDED = 1, 1
-FULL_S, BOUNDED_S = 600, 8
+FULL_S, BOUNDED_S = 1800, 8
 
 
 def play(trial):
