@@ -83,12 +83,8 @@ static uint64_t delivered_bits(const struct gateway_plan *plan, const struct lis
 	uint64_t bits = 0;
 	if (c->ack != ACK_DELIVERED)
 		return 0;
-	for (size_t i = 0; i < plan->sink_count; i++) {
-		bool named = c->delivered_to.count == 0;
-		for (size_t k = 0; k < c->delivered_to.count; k++)
-			named |= strcmp(c->delivered_to.items[k], plan->sinks[i].name) == 0;
-		bits |= (uint64_t)named << i;
-	}
+	for (size_t i = 0; i < plan->sink_count; i++)
+		bits |= (uint64_t)gateway_waits_for(c, plan->sinks[i].name) << i;
 	return bits;
 }
 

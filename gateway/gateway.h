@@ -62,6 +62,8 @@ struct gateway_plan {
 enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct listener_plan *l, struct why *why);
 enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sink_plan *s, struct why *why);
 enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why);
+/* gateway_waits_for: whether `ack: delivered` of a listener with these settings waits for the sink. */
+bool gateway_waits_for(const struct listener_settings *c, const char *sink);
 /* gateway_warn logs what works but should be known: a data directory on tmpfs, anonymous listeners that are not on
  * loopback, library faults. */
 void gateway_warn(const struct gateway_plan *plan);

@@ -32,16 +32,21 @@ static bool beyond_this_machine(const struct listener_plan *l)
 	       strcmp(a->host, "localhost") != 0;
 }
 
+bool gateway_waits_for(const struct listener_settings *c, const char *sink)
+{
+	bool named = c->delivered_to.count == 0;
+	for (size_t i = 0; i < c->delivered_to.count; i++)
+		named |= strcmp(c->delivered_to.items[i], sink) == 0;
+	return named;
+}
+
 /* What is delivered ahead of the cursor is not told to anybody who waits for the sink. */
 static bool waits_for_replay(const struct gateway_plan *plan, const struct listener_settings *c)
 {
 	bool waits = false;
-	for (size_t i = 0; i < plan->sink_count; i++) {
-		bool named = c->delivered_to.count == 0;
-		for (size_t k = 0; k < c->delivered_to.count; k++)
-			named |= strcmp(c->delivered_to.items[k], plan->sinks[i].name) == 0;
-		waits |= named && plan->sinks[i].common->replay_order == REPLAY_LIVE_FIRST;
-	}
+	for (size_t i = 0; i < plan->sink_count; i++)
+		waits |= gateway_waits_for(c, plan->sinks[i].name) &&
+		         plan->sinks[i].common->replay_order == REPLAY_LIVE_FIRST;
 	return waits;
 }
 

@@ -446,15 +446,6 @@ uint64_t journal_first(const struct journal *j)
 	return atomic_load_explicit((_Atomic uint64_t *)&j->first, memory_order_acquire);
 }
 
-bool journal_is_held_by(const struct journal *j, const struct cursor *c)
-{
-	uint64_t passed = cursor_get(c);
-	bool holds = journal_nearly_full(j) && passed < journal_last(j);
-	for (size_t i = 0; i < j->cursor_count && holds; i++)
-		holds = passed <= cursor_get(&j->cursors[i]);
-	return holds;
-}
-
 bool journal_faulty(const struct journal *j)
 {
 	return atomic_load_explicit((_Atomic bool *)&j->faulty, memory_order_relaxed);

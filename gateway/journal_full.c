@@ -18,15 +18,30 @@ static uint64_t now_s(void)
 	return (uint64_t)clock_wall_us() / 1000000;
 }
 
-/* The sink that is furthest behind, and by how much. */
-static const char *holder(const struct journal *j, uint64_t *behind)
+/* The cursor that is furthest behind; NULL: there is none. */
+static const struct cursor *furthest(const struct journal *j)
 {
 	const struct cursor *least = NULL;
 	for (size_t i = 0; i < j->cursor_count; i++)
 		if (!least || cursor_get(&j->cursors[i]) < cursor_get(least))
 			least = &j->cursors[i];
+	return least;
+}
+
+/* Its sink, and how many records that lacks. */
+static const char *holder(const struct journal *j, uint64_t *behind)
+{
+	const struct cursor *least = furthest(j);
 	*behind = least ? j->next - 1 - cursor_get(least) : 0;
 	return least ? least->name : "";
+}
+
+bool journal_is_held_by(const struct journal *j, const struct cursor *c)
+{
+	if (!journal_nearly_full(j))
+		return false;
+	uint64_t passed = cursor_get(c);
+	return passed < journal_last(j) && passed <= cursor_get(furthest(j));
 }
 
 static void wake_all(struct journal *j)
@@ -39,7 +54,6 @@ static void set_nearly_full(struct journal *j, bool nearly, uint64_t percent)
 {
 	uint64_t behind;
 	const char *name = holder(j, &behind);
-	j->was_nearly_full = nearly;
 	atomic_store_explicit(&j->nearly_full, nearly, memory_order_seq_cst);
 	stat_set(&j->stats->nearly_full, nearly);
 	stat_set(&j->stats->nearly_full_since, nearly ? now_s() : 0);
@@ -59,7 +73,6 @@ static void set_full(struct journal *j, bool full)
 {
 	uint64_t behind;
 	const char *name = holder(j, &behind);
-	j->was_full = full;
 	atomic_store_explicit(&j->full, full, memory_order_seq_cst);
 	stat_set(&j->stats->full, full);
 	stat_set(&j->stats->full_since, full ? now_s() : 0);
@@ -79,12 +92,12 @@ void full_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full)
 {
 	uint64_t used = room < capacity ? capacity - room : 0;
 	double percent = full || capacity == 0 ? 100 : (double)used * 100 / (double)capacity;
-	bool nearly =
-	    full || percent >= j->settings->high_water || (j->was_nearly_full && percent > j->settings->low_water);
+	bool was_nearly = journal_nearly_full(j);
+	bool nearly = full || percent >= j->settings->high_water || (was_nearly && percent > j->settings->low_water);
 	stat_set(&j->stats->fill_percent, (uint64_t)percent);
-	if (nearly != j->was_nearly_full)
+	if (nearly != was_nearly)
 		set_nearly_full(j, nearly, (uint64_t)percent);
-	if (full != j->was_full)
+	if (full != journal_full(j))
 		set_full(j, full);
 }
 
@@ -119,22 +132,18 @@ void full_note(struct journal *j, struct segment *s, enum segment_promise promis
 	pthread_mutex_unlock(&j->lock);
 }
 
+static bool may_drop(void *context, const uint8_t *bytes, const struct block_header *h)
+{
+	(void)bytes;
+	return *(bool *)context = h->checkpoint || h->may_drop;
+}
+
 /* Looks into a segment from before the start. What cannot be read is not judged: it stays. */
 static void look_into(struct journal *j, struct segment *s, uint64_t end)
 {
-	struct scan scan;
-	struct block_header h;
-	uint64_t at = SEGMENT_HEADER, expected = s->first;
-	bool may_drop = scan_open(&scan, j, s->number, s->size, DISK_READ) == GW_OK;
-	while (may_drop && scan_step(&scan, &at, s->generation, expected, &h) && h.first < end) {
-		may_drop = h.checkpoint || h.may_drop;
-		if (!h.checkpoint)
-			expected = h.first + h.count;
-		at += block_size(h.body);
-	}
-	may_drop &= !scan.failed;
-	scan_close(&scan);
-	full_note(j, s, may_drop ? SEGMENT_MAY_DROP : SEGMENT_PROMISED);
+	bool all = true;
+	all = scan_segment(j, s, end, may_drop, &all) && all;
+	full_note(j, s, all ? SEGMENT_MAY_DROP : SEGMENT_PROMISED);
 }
 
 bool full_drop_segment(struct journal *j)

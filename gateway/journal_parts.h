@@ -112,11 +112,10 @@ struct journal {
 	                              UINT64_MAX: there is none */
 	uint64_t limit;            /* bytes that all segments may have: max_bytes and max_share */
 	int64_t commit_started_us, trimmed_us;
-	uint64_t usual;        /* records per commit, a moving average, times 16 */
-	uint64_t bytes_per_ms; /* at which they come, a moving average */
-	size_t turn;           /* lane that is drained first */
-	int64_t retry_us;      /* after a failure: wait that long */
-	bool was_full, was_nearly_full;
+	uint64_t usual;         /* records per commit, a moving average, times 16 */
+	uint64_t bytes_per_ms;  /* at which they come, a moving average */
+	size_t turn;            /* lane that is drained first */
+	int64_t retry_us;       /* after a failure: wait that long */
 	int64_t asked_space_us; /* when the file system was asked last how much is free, */
 	uint64_t disk_left;     /* and what it said, without keep_free */
 	int64_t drop_told_us;
@@ -253,6 +252,10 @@ uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_
 /* scan_step goes to the next block that counts, at *at or, where that is damaged, behind it: then *at is moved. Returns
  * its bytes; NULL at the end (*at stays) or when the disk failed. */
 const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint64_t expected, struct block_header *h);
+/* scan_segment gives each block that counts in a segment behind which another begins at `end`, checkpoints too, until each
+ * returns false. False: the disk failed; what was given until then is good. */
+bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
+                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context);
 /* scan_torn tells whether something of this generation stands at offset: the start of a block that was not finished. */
 bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation);
 

@@ -52,28 +52,17 @@ static bool tail_may_drop(const struct journal *j, const struct block *b, uint64
 	return j->tail_bytes > j->settings->tail_memory;
 }
 
-void tail_drop(struct journal *j)
-{
-	uint64_t least = settle_least(j);
-	for (;;) {
-		struct block *b = NULL;
-		pthread_mutex_lock(&j->lock);
-		if (j->tail_count > 0 && tail_may_drop(j, tail_at(j, 0), least)) {
-			b = tail_at(j, 0);
-			j->tail_first = (j->tail_first + 1) % j->tail_room;
-			j->tail_count--;
-			j->tail_bytes -= b->room;
-		}
-		pthread_mutex_unlock(&j->lock);
-		if (!b)
-			return;
-		block_release(b);
-	}
-}
-
 const struct block *tail_oldest(const struct journal *j)
 {
 	return j->tail_count > 0 ? tail_at(j, 0) : NULL;
+}
+
+void tail_drop(struct journal *j)
+{
+	uint64_t least = settle_least(j);
+	/* The tail is changed by this thread alone: looking needs no lock. */
+	for (const struct block *b; (b = tail_oldest(j)) && tail_may_drop(j, b, least);)
+		tail_give_up(j);
 }
 
 void tail_give_up(struct journal *j)
@@ -191,6 +180,26 @@ const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint
 		return NULL;
 	*at = next;
 	return scan_block(s, next, generation, h);
+}
+
+bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
+                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context)
+{
+	struct scan scan;
+	struct block_header h;
+	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) != GW_OK)
+		return false;
+	uint64_t at = SEGMENT_HEADER, expected = segment->first;
+	const uint8_t *bytes;
+	while ((bytes = scan_step(&scan, &at, segment->generation, expected, &h)) && h.first < end &&
+	       each(context, bytes, &h)) {
+		if (!h.checkpoint)
+			expected = h.first + h.count;
+		at += block_size(h.body);
+	}
+	bool read = !scan.failed;
+	scan_close(&scan);
+	return read;
 }
 
 bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation)

@@ -175,25 +175,10 @@ static bool begins_whole(struct journal *j, const struct segment *segment, bool 
 	return whole;
 }
 
-/* Applies what a segment before the newest has; end: where the next begins. */
-static void replay_state(struct journal *j, const struct segment *segment, uint64_t end, bool *failed)
+static bool take_state(void *context, const uint8_t *bytes, const struct block_header *h)
 {
-	struct scan scan;
-	struct block_header h;
-	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) != GW_OK) {
-		*failed = true;
-		return;
-	}
-	uint64_t at = SEGMENT_HEADER, expected = segment->first;
-	const uint8_t *bytes;
-	while ((bytes = scan_step(&scan, &at, segment->generation, expected, &h)) && h.first < end) {
-		state_take(j, bytes + BLOCK_HEADER, h.count, h.checkpoint);
-		if (!h.checkpoint)
-			expected = h.first + h.count;
-		at += block_size(h.body);
-	}
-	*failed |= scan.failed;
-	scan_close(&scan);
+	state_take(context, bytes + BLOCK_HEADER, h->count, h->checkpoint);
+	return true;
 }
 
 /* Makes the state again up to the newest segment, which is walked anyway. True: the newest has to be followed by a
@@ -204,7 +189,7 @@ static bool recall_older(struct journal *j, bool *failed)
 	while (from > 0 && !begins_whole(j, &j->segments[from], failed) && !*failed)
 		from--;
 	for (size_t i = from; i < newest && !*failed; i++)
-		replay_state(j, &j->segments[i], j->segments[i + 1].first, failed);
+		*failed = !scan_segment(j, &j->segments[i], j->segments[i + 1].first, take_state, j);
 	if (journal_keeps_state(j))
 		j->state_generation = j->segments[from].generation;
 	return from < newest;

@@ -120,15 +120,21 @@ enum gw_err space_prepare(struct journal *j, struct why *why)
 	               (unsigned long long)(least >> 20) + 1);
 }
 
+/* Bytes that the file system has beyond keep_free; negative: less than that, or it does not tell. */
+static double disk_left(struct journal *j)
+{
+	uint64_t free_bytes, total;
+	if (j->disk->space(j->disk, j->dir, &free_bytes, &total))
+		return -1;
+	return (double)free_bytes - (double)total * j->settings->keep_free / 100;
+}
+
 static bool may_grow(struct journal *j)
 {
 	const struct journal_settings *s = j->settings;
-	uint64_t free_bytes, total;
 	if ((j->segment_count + j->spare_count + 1) * s->segment > j->limit)
 		return false;
-	if (j->disk->space(j->disk, j->dir, &free_bytes, &total))
-		return false;
-	return (double)free_bytes - (double)s->segment >= (double)total * s->keep_free / 100;
+	return disk_left(j) >= (double)s->segment;
 }
 
 /* Bytes that further segments may have; the file system is asked once a second. */
@@ -136,14 +142,11 @@ static uint64_t growth(struct journal *j)
 {
 	const struct journal_settings *s = j->settings;
 	int64_t now = clock_mono_us();
-	uint64_t free_bytes, total, have = (j->segment_count + j->spare_count) * s->segment;
+	uint64_t have = (j->segment_count + j->spare_count) * s->segment;
 	if (!j->asked_space_us || now - j->asked_space_us > ASK_US) {
+		double left = disk_left(j);
 		j->asked_space_us = now;
-		j->disk_left = 0;
-		if (j->disk->space(j->disk, j->dir, &free_bytes, &total) == 0) {
-			double left = (double)free_bytes - (double)total * s->keep_free / 100;
-			j->disk_left = left > 0 ? (uint64_t)left : 0;
-		}
+		j->disk_left = left > 0 ? (uint64_t)left : 0;
 	}
 	uint64_t most = j->limit > have ? j->limit - have : 0;
 	return (most < j->disk_left ? most : j->disk_left) / s->segment * segment_worth(j);
@@ -214,7 +217,7 @@ static uint64_t room_now(const struct journal *j)
 
 static void keep_memory(struct journal *j)
 {
-	uint64_t slack = j->was_full ? j->settings->segment : 0; /* some room before it is taken for free again */
+	uint64_t slack = journal_full(j) ? j->settings->segment : 0; /* some room before it is taken for free again */
 	uint64_t capacity = j->limit - j->promised;
 	tail_drop(j);
 	while (j->tail_bytes + slack > capacity && full_drop_block(j))
@@ -247,7 +250,7 @@ void space_keep(struct journal *j)
 	}
 	space_free_passed(j, journal_least_cursor(j));
 	uint64_t want = j->promised + (uint64_t)j->settings->preallocate * j->settings->segment;
-	uint64_t enough = j->was_full ? j->promised + j->settings->segment / 2 : j->promised;
+	uint64_t enough = journal_full(j) ? j->promised + j->settings->segment / 2 : j->promised;
 	want = want < enough ? enough : want;
 	while (room_now(j) < want && may_grow(j) && make_spare(j))
 		;
