@@ -4,25 +4,13 @@ in this order."""
 
 import time
 
-from harness import wait_until
 from places import SASL, Cluster, begun, still
+from plays import absences, outlast, play_of, way
 from proxy import Proxy
 
 NUMBER, TITLE = 4, "Kafka away, refusing, odd"
 BOUNDED, SECONDS = 0, 20
 NEEDS = ("kafka",)
-
-
-def stopped_for_a_minute(world):
-    world.away("kafka", "stopped", 60)
-
-
-def killed(world):
-    world.away("kafka", "killed", world.chance.uniform(1, 20))
-
-
-def frozen(world):
-    world.away("kafka", "frozen", world.chance.uniform(1, 20))
 
 
 def topic_deleted(world):
@@ -61,17 +49,6 @@ def login_withdrawn(world):
         world.caught_up("kafka")
 
 
-def way(mode):
-    def odd(world):
-        world.proxy.mode = mode
-        wait_until(lambda: world.proxy.struck > 0, 60, f"the way was met: {mode}")
-        time.sleep(world.chance.uniform(5, 15))
-        world.proxy.mode = "pass"
-        with world.struck(f"the way: {mode} ({world.proxy.struck} times)"):
-            world.caught_up("kafka")
-    return odd
-
-
 def one_of_three_killed(world):
     node = world.chance.randrange(1, 4)
     with world.cluster.one_killed(node):
@@ -80,26 +57,23 @@ def one_of_three_killed(world):
         time.sleep(world.chance.uniform(1, 5))
 
 
-SLOW, CUT, GARBAGE = way("slow"), way("cut"), way("garbage")
-PLAYS = [stopped_for_a_minute, killed, frozen, topic_deleted, too_large, login_withdrawn, SLOW, CUT, GARBAGE, one_of_three_killed]
+AWAY = absences("kafka")
+WAYS = [way("kafka", 5, 15, mode) for mode in ("slow", "cut", "garbage")]
+PLAYS = [*AWAY, topic_deleted, too_large, login_withdrawn, *WAYS, one_of_three_killed]
 FULL = len(PLAYS)
 
 
-def play_of(world):
-    return PLAYS[(world.number - 1) % len(PLAYS)]
-
-
 def prepare(world):
-    broker, play = world.places.get("kafka"), play_of(world)
-    if play is stopped_for_a_minute:
-        world.duration_s = 75
+    broker, play = world.places.get("kafka"), play_of(PLAYS, world)
+    if play is AWAY[0]:
+        outlast(world)
     elif play is too_large:
         world.change_sink("kafka", compression="none")
         world.options += ["--size", "200,200,200,3000"]
     elif play is login_withdrawn:
         world.change_sink("kafka", brokers=f"127.0.0.1:{broker.port + SASL}", security="sasl_plaintext", username="sluice",
                           password="sluice-secret")
-    elif play in (SLOW, CUT, GARBAGE):
+    elif play in WAYS:
         world.proxy = Proxy("127.0.0.1", broker.way_end, broker.way)
         world.change_sink("kafka", brokers=f"127.0.0.1:{broker.way}")
     elif play is one_of_three_killed:
@@ -111,4 +85,4 @@ def prepare(world):
 
 
 def strike(world):
-    play_of(world)(world)
+    play_of(PLAYS, world)(world)

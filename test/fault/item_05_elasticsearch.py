@@ -7,23 +7,12 @@ import time
 
 from harness import free_ports, wait_until
 from places import Node, begun
+from plays import absences, outlast, play_of, way
 
 NUMBER, TITLE = 5, "Elasticsearch away, refusing, odd"
 BOUNDED, SECONDS = 0, 20
 NEEDS = ("elasticsearch",)
 PROXIED = True
-
-
-def stopped_for_a_minute(world):
-    world.away("elasticsearch", "stopped", 60)
-
-
-def killed(world):
-    world.away("elasticsearch", "killed", world.chance.uniform(1, 20))
-
-
-def frozen(world):
-    world.away("elasticsearch", "frozen", world.chance.uniform(1, 20))
 
 
 def full(world):
@@ -36,19 +25,6 @@ def full(world):
     with world.struck("read-only index"):
         block(None)
         world.caught_up("elasticsearch")
-
-
-def way(*modes):
-    def odd(world):
-        for mode in modes:
-            before = world.proxy.struck
-            world.proxy.mode = mode
-            wait_until(lambda before=before: world.proxy.struck > before, 60, f"the way was met: {mode}")
-            time.sleep(world.chance.uniform(3, 8))
-            world.proxy.mode = "pass"
-            with world.struck(f"the way: {mode} ({world.proxy.struck - before} times)"):
-                world.caught_up("elasticsearch")
-    return odd
 
 
 def queue_full(world):
@@ -94,19 +70,16 @@ def node_replaced(world):
         wait_until(lambda: world.metric("elasticsearch", "up") == 1, 30, "the sink is up")
 
 
-PLAYS = [stopped_for_a_minute, killed, frozen, full, way("freeze", "garbage"), way("cut", "empty"), way("slow", "redirect"), queue_full,
-         conflict, node_replaced]
+AWAY = absences("elasticsearch")
+WAYS = [way("elasticsearch", 3, 8, *modes) for modes in (("freeze", "garbage"), ("cut", "empty"), ("slow", "redirect"))]
+PLAYS = [*AWAY, full, *WAYS, queue_full, conflict, node_replaced]
 FULL = len(PLAYS)
 
 
-def play_of(world):
-    return PLAYS[(world.number - 1) % len(PLAYS)]
-
-
 def prepare(world):
-    place, play = world.places.get("elasticsearch"), play_of(world)
-    if play is stopped_for_a_minute:
-        world.duration_s = 75
+    place, play = world.places.get("elasticsearch"), play_of(PLAYS, world)
+    if play is AWAY[0]:
+        outlast(world)
     elif play is queue_full:
         world.ending.enter_context(place.settings("thread_pool.write.size: 1\nthread_pool.write.queue_size: 1\n"))
     elif play is conflict:
@@ -122,4 +95,4 @@ def prepare(world):
 
 
 def strike(world):
-    play_of(world)(world)
+    play_of(PLAYS, world)(world)

@@ -15,8 +15,8 @@ What is held to, while senders in an open loop offer three times that on all fou
 
 import re
 import time
-from pathlib import Path
 
+from bounds import BLOCK, CONFIGURATION, LANE, LISTENERS, MIB, most_memory, peak_memory
 from harness import ROOT, wait_until
 from quota import PERIOD_US, NoCgroup, Quota
 from sending import Sending, errors, p99_ms, target
@@ -31,47 +31,14 @@ SHARE = 0.2                                   # of a core, in the other part, wh
 TURNS = 3                                     # ... threads: listener, journal, listener; each may just have used the share up
 P99_MS = 4e3 * SYNC_S                         # below which no p99 counts as longer
 BOUNDED_GOODPUT, BOUNDED_P99_MS = 0.6, 250   # a few seconds on a machine that does other things as well say little
-KIB, MIB = 1 << 10, 1 << 20
-LANE, BLOCK, PAYLOAD, TAIL, OUTPUT, HEAD = 64 * KIB, 64 * KIB, 8 * KIB, 256 * KIB, 64 * KIB, 16 * KIB
-BODIES, EXCHANGES, BLOCKS, DATAGRAM = 4 * MIB, 8192, 1 * MIB, 8 * KIB
-BATCHES, BATCH = 2, 256 * KIB
-LISTENERS = ("mqtt", "coap", "tcp", "http")
 CONNECTIONS = {"mqtt": 20, "coap": 100, "tcp": 4, "http": 300}  # many where each has little under way
 WINDOWS = {"mqtt": 100, "coap": 4, "tcp": 500}                  # HTTP: one request
-
-CONFIGURATION = {
-    "journal": {"segment": "1MiB", "block": BLOCK, "tail_memory": TAIL},
-    "listeners": {
-        "mqtt": {"lane": LANE, "max_payload": PAYLOAD, "max_output": OUTPUT, "max_packet": "16KiB"},
-        "coap": {"lane": LANE, "max_payload": PAYLOAD, "exchanges": EXCHANGES, "blocks_memory": BLOCKS, "max_datagram": DATAGRAM,
-                 "max_body": "8KiB"},
-        "tcp": {"lane": LANE, "max_payload": PAYLOAD, "max_output": OUTPUT, "max_line": PAYLOAD},
-        "http": {"lane": LANE, "max_payload": PAYLOAD, "max_head": HEAD, "max_body": "64KiB", "max_buffered": BODIES},
-    },
-    "sinks": {"file": {"batch_bytes": BATCH, "in_flight": BATCHES}},
-}
-
-
-def most_memory(connections=None):
-    """docs/guarantees.md, "Under overload": the same sum, for CONFIGURATION and so many connections of each listener."""
-    connections = connections or CONNECTIONS
-    stream = 2 * KIB + 16 * KIB + OUTPUT  # a connection; a message that is not whole (max_packet); answers that are not read
-    return (20 * MIB + len(LISTENERS) * (LANE + 512 * KIB) +
-            (connections["mqtt"] + connections["tcp"]) * stream +
-            connections["http"] * (6 * KIB + HEAD) + BODIES +
-            EXCHANGES * 160 + BLOCKS + 64 * DATAGRAM +
-            3 * BLOCK + TAIL + (BATCHES + 1) * (BATCH + BLOCK))
-
 
 def longest_latency_s(metrics, before):
     """As long as it takes to write all lanes, full, and the block under way and the one that is gathered before them."""
     name = "sluice_journal_commit_duration_seconds"
     commit = (metrics.sum(f"{name}_sum") - before.sum(f"{name}_sum")) / (metrics.sum(f"{name}_count") - before.sum(f"{name}_count"))
     return commit * (len(LISTENERS) * LANE / BLOCK + 2)
-
-
-def peak_memory(pid):
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()).group(1)) * KIB
 
 
 def targets(gateway, names=LISTENERS, **options):
@@ -147,10 +114,10 @@ def overload(world, gateway, holding, seconds, pressed, waits_s=lambda name, rat
     results = sending.finish(500)
     memory, reasons = peak_memory(gateway.pid), told(gateway.metrics(), before)
     world.note(f"it holds {holding:.0f}/s; offered {TIMES * holding:.0f}/s: {good:.0f}/s acknowledged ({good / holding:.0%}), "
-               f"memory {memory / MIB:.1f} MiB ({most_memory() / MIB:.1f} at most), p99 of what was taken "
+               f"memory {memory / MIB:.1f} MiB ({most_memory(CONNECTIONS) / MIB:.1f} at most), p99 of what was taken "
                f"{latency[worst]:.3f} s ({worst}, {limits[worst]:.2f} at most), refused or held back {reasons}")
     world.must(good >= (BOUNDED_GOODPUT if world.bounded else GOODPUT) * holding, f"{good:.0f}/s of {holding:.0f}/s")
-    world.must(memory <= most_memory(), f"{memory / MIB:.1f} MiB, and {most_memory() / MIB:.1f} at most")
+    world.must(memory <= most_memory(CONNECTIONS), f"{memory / MIB:.1f} MiB, and {most_memory(CONNECTIONS) / MIB:.1f} at most")
     world.must(latency[worst] <= limits[worst], f"p99 by listener {latency}, at most {limits}")
     world.must(not errors(results, "busy"), f"errors: {errors(results)}")
     return ["open"]

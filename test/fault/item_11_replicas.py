@@ -15,8 +15,8 @@ import yaml
 
 from campaign import SMALL, Lost
 from harness import DEFAULTS, Sluice, free_ports, merge, wait_until
-from item_06_network import Space
 from sending import Sending, target
+from space import Space
 
 NUMBER, TITLE = 11, "two replicas behind a balancer"
 NEEDS = ()

@@ -18,8 +18,9 @@ import os
 
 import pytest
 
-pytest.register_assert_rewrite("harness", "services")
+pytest.register_assert_rewrite("harness", "services", "filling")
 
+from filling import Relay  # noqa: E402
 from harness import DEFAULTS, Sluice, free_ports, merge, wait_until  # noqa: E402, F401 (tests import them from here)
 from services import Kafka, Mosquitto, OpenSearch, Search, SecureSearch  # noqa: E402
 
@@ -70,6 +71,14 @@ def pytest_runtest_makereport(item, call):
 def free_port():
     """A function: free_port() is a port that is free on 127.0.0.1."""
     return free_ports
+
+
+@pytest.fixture
+def relay(free_port, kafka):
+    """A way to Kafka that is there from relay.start() on (filling.py)."""
+    relay = Relay(free_port(), kafka.port)
+    yield relay
+    relay.stop()
 
 
 def _session_fixture(kind, name):

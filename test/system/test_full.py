@@ -1,101 +1,14 @@
 """Full is an answer, not a loss: a journal without room, a disk without room, and what devices hear meanwhile."""
 
-import asyncio
 import json
 import os
 import socket
-import threading
 
 import pytest
 from conftest import merge, wait_until
+from filling import SMALL_LANES, TINY, coap_post, fill, http_post, kafka_behind
 from harness import ROOT
 from numbered import CoapDevice, HttpBatchDevice, HttpDevice, MqttDevice, TcpDevice
-
-NAMES = ("mqtt", "coap", "tcp", "http")
-SMALL_LANES = {"listeners": merge({name: {"lane": "64KiB", "max_payload": "8KiB"} for name in NAMES},
-                                  {"tcp": {"reply": "count"}})}
-TINY = merge(SMALL_LANES, {"journal": {"segment": "1MiB", "max_bytes": "4MiB", "block": "64KiB", "preallocate": 0}})
-FILLER = b'{"device":"filler","text":"' + b"x" * 1000 + b'"}\n'
-
-
-class Relay:
-    """A port at which nothing listens until start(); from then on connections lead to another one."""
-
-    def __init__(self, port, target):
-        self.address, self.target, self.socket = f"127.0.0.1:{port}", ("127.0.0.1", target), None
-
-    def start(self):
-        self.socket = socket.create_server(("127.0.0.1", int(self.address.split(":")[1])))
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                near = self.socket.accept()[0]
-            except OSError:
-                return
-            far = socket.create_connection(self.target)
-            for a, b in ((near, far), (far, near)):
-                threading.Thread(target=self._copy, args=(a, b), daemon=True).start()
-
-    @staticmethod
-    def _copy(source, sink):
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def stop(self):
-        if self.socket:
-            self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
-
-
-@pytest.fixture
-def relay(free_port, kafka):
-    relay = Relay(free_port(), kafka.port)
-    yield relay
-    relay.stop()
-
-
-def fill(gateway, timeout=30):
-    """Sends lines until nothing is taken any more; returns how many were acknowledged."""
-    with socket.create_connection(gateway.address("tcp"), timeout=0.5) as s:
-        safe, sent = 0, 0
-        while True:
-            try:
-                s.sendall(FILLER * 20)
-                sent += 20
-                while safe < sent:
-                    safe = int(s.recv(4096).split()[-1])
-            except TimeoutError:
-                break
-    wait_until(lambda: gateway.status("/readyz") == 503, timeout, "it tells that it is full")
-    return safe
-
-
-def coap_post(gateway, device="d1"):
-    """(code, Max-Age) of a confirmable POST, by a real client."""
-    import aiocoap
-
-    async def run():
-        context = await aiocoap.Context.create_client_context()
-        try:
-            request = aiocoap.Message(code=aiocoap.POST, payload=b'{"n":1}', content_format=50,
-                                      uri=f"coap://127.0.0.1:{gateway.port('coap')}/t/{device}")
-            answer = await asyncio.wait_for(context.request(request).response, 20)
-            return answer.code.dotted, answer.opt.max_age
-        finally:
-            await context.shutdown()
-    return asyncio.run(run())
-
-
-def http_post(gateway, body=b"{}", path="/v1/telemetry/d1", kind="application/json"):
-    import httpx
-
-    return httpx.post(gateway.url(path), content=body, headers={"Content-Type": kind}, trust_env=False, timeout=20)
 
 
 def check_answers_while_full(gateway):
@@ -158,9 +71,7 @@ def everything_arrived(gateway, devices, safe):
 
 def test_a_full_journal_answers_as_each_protocol_can_and_recovers(sluice, kafka, relay):
     topic = kafka.create_topic("full-journal")
-    gw = sluice(merge(TINY, {"stop": {"drain": "30s"}, "sinks": {"kafka": {
-        "brokers": relay.address, "topic": topic, "backoff_max": "500ms",
-        "properties": {"reconnect.backoff.max.ms": 200}}}}))
+    gw = sluice(merge(TINY, kafka_behind(relay, topic)))
     silence = Silence(gw)
     safe = fill(gw)
     assert safe > 500
@@ -192,9 +103,7 @@ def test_a_full_journal_answers_as_each_protocol_can_and_recovers(sluice, kafka,
 
 def test_a_full_journal_is_still_full_and_whole_after_a_crash(sluice, kafka, relay):
     topic = kafka.create_topic("full-journal-crash")
-    gw = sluice(merge(TINY, {"stop": {"drain": "30s"}, "sinks": {"kafka": {
-        "brokers": relay.address, "topic": topic, "backoff_max": "500ms",
-        "properties": {"reconnect.backoff.max.ms": 200}}}}))
+    gw = sluice(merge(TINY, kafka_behind(relay, topic)))
     safe = fill(gw)
     for _ in range(3):
         gw.kill()
@@ -236,12 +145,10 @@ def inside(gateway, path):
 def test_a_full_disk_stops_acknowledgements_and_nothing_else(sluice, small_disk, kafka, relay):
     topic = kafka.create_topic("full-disk")
     script, mount = small_disk
-    gw = sluice(merge(SMALL_LANES, {
-        "data": str(mount), "stop": {"drain": "30s"},
+    gw = sluice(merge(merge(SMALL_LANES, kafka_behind(relay, topic)), {
+        "data": str(mount),
         "journal": {"segment": "1MiB", "max_share": "100%", "keep_free": "0%", "block": "64KiB", "preallocate": 0},
-        "sinks": {"kafka": {"brokers": relay.address, "topic": topic, "backoff_max": "500ms",
-                            "properties": {"reconnect.backoff.max.ms": 200}},
-                  "file": {"backoff_max": "300ms"}}}), program=script)
+        "sinks": {"file": {"backoff_max": "300ms"}}}), program=script)
     with open(inside(gw, mount) + "/filler", "wb") as filler:
         filler.write(b"\0" * (16 << 20))
     silence = Silence(gw)

@@ -1,24 +1,15 @@
 """Nearly full and full: whom it strikes first, what it tells, and what may be dropped."""
 
-import functools
 import json
 import socket
 
 import pytest
 from conftest import merge, wait_until
-from test_full import TINY, coap_post, fill, http_post, relay  # noqa: F401 (relay is a fixture)
-
-NAMES = ("mqtt", "coap", "tcp", "http")
+from filling import NAMES, TINY, coap_post, fill, http_post, kafka_behind
 
 
-def config(*parts):
-    return functools.reduce(merge, parts, TINY)
-
-
-def kafka_sink(kafka, relay, name):  # noqa: F811
-    topic = kafka.create_topic(name)
-    return topic, {"stop": {"drain": "30s"}, "sinks": {"kafka": {
-        "brokers": relay.address, "topic": topic, "backoff_max": "500ms", "properties": {"reconnect.backoff.max.ms": 200}}}}
+def config(relay, topic, change):
+    return merge(merge(TINY, kafka_behind(relay, topic)), change)
 
 
 def lines(first, count):
@@ -34,10 +25,10 @@ def send(gateway, first, count):
                 pass
 
 
-def test_the_oldest_are_dropped_where_nobody_was_promised_them(sluice, kafka, relay):  # noqa: F811
-    topic, sinks = kafka_sink(kafka, relay, "drop-oldest")
+def test_the_oldest_are_dropped_where_nobody_was_promised_them(sluice, kafka, relay):
+    topic = kafka.create_topic("drop-oldest")
     gives_way = {"ack": "accepted", "when_full": "drop_oldest"}
-    gw = sluice(config(sinks, {"listeners": {name: gives_way for name in NAMES}, "stop": {"drain": "1s"}}))
+    gw = sluice(config(relay, topic, {"listeners": {name: gives_way for name in NAMES}, "stop": {"drain": "1s"}}))
     send(gw, 0, 8000)
     wait_until(lambda: gw.metrics().sum("sluice_journal_dropped_records_total") > 2000, 20, "the oldest are dropped")
     assert gw.status("/readyz") == 200
@@ -60,15 +51,16 @@ def test_the_oldest_are_dropped_where_nobody_was_promised_them(sluice, kafka, re
     assert newest == list(range(14000, 16000)), "the newest are there, in order"
 
 
-def test_what_is_promised_goes_on_when_it_is_nearly_full(sluice, kafka, relay):  # noqa: F811
-    topic, sinks = kafka_sink(kafka, relay, "nearly-full")
-    gw = sluice(config(sinks, {"journal": {"high_water": "50%", "low_water": "30%"},
+def test_what_is_promised_goes_on_when_it_is_nearly_full(sluice, kafka, relay):
+    topic = kafka.create_topic("nearly-full")
+    gw = sluice(config(relay, topic, {"journal": {"high_water": "50%", "low_water": "30%"},
                                     "listeners": {"http": {"ack": "accepted"}, "coap": {"ack": "accepted"}}}))
     assert http_post(gw).status_code == 202
     sent = 0
     while gw.metrics().sum("sluice_journal_nearly_full") == 0:
         send(gw, sent, 100)
         sent += 100
+        wait_until(lambda: gw.metrics().sum("sluice_sink_lag_records", sink="file") == 0, 20, "the file is not what it waits for")
         assert sent < 5000, "it is never nearly full"
     metrics = gw.metrics()
     assert 50 <= metrics.sum("sluice_journal_fill_percent") < 80 and metrics.sum("sluice_journal_full") == 0
@@ -92,11 +84,11 @@ def test_what_is_promised_goes_on_when_it_is_nearly_full(sluice, kafka, relay): 
     kafka.consume(topic, sent + 200, 30)
 
 
-def test_a_client_that_takes_any_puback_for_done_loses_nothing(sluice, kafka, relay):  # noqa: F811
+def test_a_client_that_takes_any_puback_for_done_loses_nothing(sluice, kafka, relay):
     import paho.mqtt.client as mqtt
 
-    topic, sinks = kafka_sink(kafka, relay, "any-puback")
-    gw = sluice(config(sinks, {"listeners": {"mqtt": {"stall_timeout": "1s"}}}))
+    topic = kafka.create_topic("any-puback")
+    gw = sluice(config(relay, topic, {"listeners": {"mqtt": {"stall_timeout": "1s"}}}))
     host, port = gw.address("mqtt")
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="careless")
     done, numbers, connects = set(), {}, []
@@ -132,9 +124,9 @@ def test_a_client_that_takes_any_puback_for_done_loses_nothing(sluice, kafka, re
 
 
 @pytest.mark.parametrize("what", ["refuse", "drop_oldest"])
-def test_a_journal_in_memory_keeps_to_the_same_policy(sluice, kafka, relay, what):  # noqa: F811
-    topic, sinks = kafka_sink(kafka, relay, f"memory-{what.replace('_', '-')}")
-    gw = sluice(config(sinks, {"journal": {"type": "memory"},
+def test_a_journal_in_memory_keeps_to_the_same_policy(sluice, kafka, relay, what):
+    topic = kafka.create_topic(f"memory-{what.replace('_', '-')}")
+    gw = sluice(config(relay, topic, {"journal": {"type": "memory"},
                                     "listeners": {name: {"ack": "accepted", "when_full": what} for name in NAMES}}))
     if what == "refuse":
         safe = fill(gw)
