@@ -51,6 +51,8 @@ static const struct metric listener_metrics[] = {
     {"sluice_acknowledgements_late_total", COUNTER, LISTENER(late), "Answers given because ack_timeout ran out."},
     {"sluice_connections", GAUGE, LISTENER(connections), "Open connections."},
     {"sluice_connections_opened_total", COUNTER, LISTENER(connections_opened), "Connections that were opened."},
+    {"sluice_accept_pauses_total", COUNTER, LISTENER(accept_pauses),
+     "Times that accepting connections paused for a second, for want of file descriptors or memory."},
     {"sluice_backpressure_total", COUNTER, LISTENER(held),
      "Times a sender was held back: no room, too many unacknowledged, or it does not read."},
     {"sluice_network_receive_bytes_total", COUNTER, LISTENER(network_in), "Bytes read from sockets."},

@@ -60,6 +60,7 @@ struct listener_stats {
 	stat_t dead;        /* invalid messages taken as dead letters */
 	stat_t connections; /* gauge: open now */
 	stat_t connections_opened;      /* total */
+	stat_t accept_pauses;           /* times accepting waited for descriptors or memory */
 	stat_t held;                    /* times a sender was held back */
 	stat_t network_in, network_out; /* bytes on the sockets */
 	stat_t refused[REFUSED_REASONS];

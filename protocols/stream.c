@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -250,6 +251,7 @@ static void accept_pause(struct stream *s, int error)
 	event_del(&s->listener);
 	s->accept_paused = true;
 	s->accept_at = s->now_ms + ACCEPT_PAUSE_MS;
+	stat_add(&s->stats->accept_pauses, 1);
 	uint64_t left_out;
 	if (log_allow(&s->accept_log, s->now_ms, &left_out))
 		log_event(LOG_ERROR, "listener",
@@ -269,6 +271,15 @@ static void refuse_excess(struct stream *s, int fd)
 		          LOG_N("max_connections", s->settings->max_connections), LOG_N("suppressed", left_out));
 }
 
+/* Asked before accepting: who waits in the kernel's queue is served later, who was accepted could only be closed. */
+static bool descriptor_left(const struct stream *s)
+{
+	int lowest = fcntl(s->wake_fd, F_DUPFD_CLOEXEC, 0);
+	if (lowest >= 0)
+		close(lowest);
+	return lowest >= 0 && lowest < s->fd_limit;
+}
+
 static void accept_some(struct stream *s)
 {
 	if (s->accept_paused && s->now_ms >= s->accept_at && !s->draining) {
@@ -279,18 +290,18 @@ static void accept_some(struct stream *s)
 		return;
 	s->acceptable = false; /* level-triggered: told again if there are more */
 	for (int i = 0; i < ACCEPT_TURN; i++) {
+		if (!descriptor_left(s)) {
+			if (i == 0) /* somebody waits */
+				accept_pause(s, EMFILE);
+			return;
+		}
 		union {
 			struct sockaddr any;
 			struct sockaddr_storage room;
 		} peer;
 		socklen_t len = sizeof(peer);
 		int fd = accept4(s->listen_fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= s->fd_limit) {
-			close(fd);
-			intake_refuse(s->in, REFUSED_CONNECTIONS);
-			accept_pause(s, EMFILE);
-			return;
-		} else if (fd >= 0 && s->count >= (uint64_t)s->settings->max_connections) {
+		if (fd >= 0 && s->count >= (uint64_t)s->settings->max_connections) {
 			refuse_excess(s, fd);
 		} else if (fd >= 0 && !conn_new(s, fd, &peer.any)) {
 			accept_pause(s, ENOMEM);
