@@ -14,6 +14,8 @@
 
 #define RETRY_FIRST_US 50000
 #define RETRY_MOST_US 1000000
+#define MEMORY_MS 100 /* between two tries to get some */
+#define MEMORY_TELL_US 10000000
 #define GATHER_STEP (16u << 10) /* bytes walked, copied and summed at a time: they stay in the first cache meanwhile */
 #define ENOUGH (96u << 10) /* bytes that are worth a commit: then what a commit costs is little beside what they do */
 #define BUSY (8 * 16)      /* records per commit (times 16) from which on it is worth to gather */
@@ -85,8 +87,7 @@ static size_t gatherable(const struct journal *j)
 	return (size_t)bytes;
 }
 
-/* Fills the block, every lane its share first and then what is left of the block; true when there is something to
- * write. */
+/* Fills the block, every lane its share first and then what is left of the block. False: no memory. */
 static bool gather(struct journal *j)
 {
 	size_t there = gatherable(j), most = there < j->most_body ? there : j->most_body;
@@ -94,6 +95,8 @@ static bool gather(struct journal *j)
 		return false;
 	struct block *b = j->block;
 	block_clear(b);
+	if (!tail_room(j))
+		return false;
 	j->has_state = false;
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < j->lane_count; i++) {
@@ -182,6 +185,15 @@ void journal_note_trouble(struct journal *j, int err)
 		          LOG_N("sluice.journal.records", j->block ? j->block->count : 0));
 	else
 		log_say(LOG_INFO, "journal", "the disk works again");
+}
+
+void journal_note_memory(struct journal *j)
+{
+	int64_t now = clock_mono_us();
+	if (j->memory_told_us && now - j->memory_told_us < MEMORY_TELL_US)
+		return;
+	j->memory_told_us = now;
+	log_say(LOG_ERROR, "journal", "there is no memory: what waits is not acknowledged until there is");
 }
 
 bool journal_write(struct journal *j, uint64_t first)
@@ -285,6 +297,16 @@ static bool lanes_have(struct journal *j)
 	return false;
 }
 
+/* A pause, since the lanes keep what they have, and nobody tells when there is memory. False: stopped before there was any. */
+static bool wait_for_memory(struct journal *j)
+{
+	journal_note_memory(j);
+	if (atomic_load(&j->stopping) && clock_mono_us() > atomic_load(&j->stop_by_us))
+		return false;
+	poll(NULL, 0, MEMORY_MS);
+	return true;
+}
+
 static void sleep_until_woken(struct journal *j, int timeout_ms)
 {
 	atomic_store_explicit(&j->sleeping, true, memory_order_seq_cst);
@@ -344,12 +366,10 @@ static void *journal_run(void *arg)
 			j->commit_started_us = clock_mono_us();
 			bool some = gather(j);
 			note_rate(j, before);
-			if (some && !commit(j))
+			if (!(some ? commit(j) : wait_for_memory(j)))
 				break;
-			if (j->block && j->block->count)
+			if (some)
 				settle(j);
-			else
-				sleep_until_woken(j, 100); /* no memory for a block */
 			space_keep(j);
 		} else if (atomic_load(&j->stopping)) {
 			if (lanes_have(j))
@@ -417,7 +437,12 @@ enum gw_err journal_stop(struct journal *j, int64_t deadline_us)
 	(void)n;
 	pthread_join(j->thread, NULL);
 	j->running = false;
-	return lanes_have(j) || journal_faulty(j) ? GW_IO : GW_OK;
+	uint64_t left = spill_left(j);
+	if (left == 0 && !lanes_have(j) && !journal_faulty(j))
+		return GW_OK;
+	log_event(LOG_ERROR, "journal", "ends before everything was safe: nothing of that was acknowledged as safe",
+	          LOG_N("sluice.journal.held", left));
+	return GW_IO;
 }
 
 /* -- for other threads -- */

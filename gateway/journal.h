@@ -89,7 +89,7 @@ void journal_recall(struct journal *j, const char *scope,
 enum gw_err journal_start(struct journal *j,
                           struct why *why); /* GW_OK | GW_CONFIG (too small for its lanes) | GW_FATAL */
 /* journal_stop drains the lanes a last time, ends the thread (at most until deadline_us, monotonic) and returns GW_OK,
- * or GW_IO when something in the lanes could not be made durable. */
+ * or GW_IO, and tells it in the log, when something that was taken could not be made durable: nobody was told that it is. */
 enum gw_err journal_stop(struct journal *j, int64_t deadline_us);
 void journal_close(struct journal *j); /* after all pumps have ended; j may be NULL */
 

@@ -119,6 +119,7 @@ struct journal {
 	int64_t asked_space_us; /* when the file system was asked last how much is free, */
 	uint64_t disk_left;     /* and what it said, without keep_free */
 	int64_t drop_told_us;
+	int64_t memory_told_us;
 	uint64_t dropped;               /* records since that was told */
 	int64_t spill_next_us;          /* spill: not tried again before that, after a failure */
 	int64_t calm_us;                /* spill: since when the sinks have kept up; 0: they have not */
@@ -145,6 +146,8 @@ static inline bool journal_holds(const struct journal *j)
 bool journal_write(struct journal *j, uint64_t first);
 /* journal_note_trouble shows that the disk fails with err, a negative errno, or (0) works again. */
 void journal_note_trouble(struct journal *j, int err);
+/* journal_note_memory tells that there is no memory for what has to be written: it waits, unacknowledged. */
+void journal_note_memory(struct journal *j);
 /* journal_room makes j->block an empty one with room for body bytes of entries; false: no memory. */
 bool journal_room(struct journal *j, size_t body);
 
@@ -170,6 +173,8 @@ uint64_t settle_least(const struct journal *j);
 /* spill_turn goes to disk when the sinks have fallen behind, and back to memory when they have caught up. False: stopped
  * before what it had to write was safe. */
 bool spill_turn(struct journal *j);
+/* spill_left: how many records are in memory alone that some sink lacks. Also when the thread has ended. */
+uint64_t spill_left(const struct journal *j);
 /* spill_wait_ms: how long the thread may sleep before spill_turn has something to do. */
 int spill_wait_ms(const struct journal *j);
 /* spill_budget looks whether more was written in a day than allowed. */
@@ -276,7 +281,9 @@ enum segment_kind segment_look(struct scan *s, struct segment *out, struct segme
  * those that had been given up: they hold nothing that counts. */
 void segments_sort(struct segment *items, size_t count);
 
-/* tail_add hands a durable block to the readers; takes over the caller's hold. */
+/* tail_room makes sure that tail_add has a place; false: no memory. */
+bool tail_room(struct journal *j);
+/* tail_add hands a durable block to the readers; takes over the caller's hold. There is room. */
 void tail_add(struct journal *j, struct block *b);
 /* tail_drop frees blocks that are over tail_memory (disk) or that every cursor has passed (memory). */
 void tail_drop(struct journal *j);

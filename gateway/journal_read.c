@@ -17,32 +17,33 @@ static struct block *tail_at(const struct journal *j, size_t i)
 	return j->tail[(j->tail_first + i) % j->tail_room];
 }
 
-static bool tail_grow(struct journal *j)
+bool tail_room(struct journal *j)
 {
+	if (j->tail_count < j->tail_room)
+		return true;
 	size_t room = j->tail_room ? j->tail_room * 2 : 256;
 	struct block **more = malloc(room * sizeof(*more));
 	if (!more)
 		return false;
 	for (size_t i = 0; i < j->tail_count; i++)
 		more[i] = tail_at(j, i);
-	free(j->tail);
+	pthread_mutex_lock(&j->lock);
+	struct block **old = j->tail;
 	j->tail = more;
 	j->tail_first = 0;
 	j->tail_room = room;
+	pthread_mutex_unlock(&j->lock);
+	free(old);
 	return true;
 }
 
 void tail_add(struct journal *j, struct block *b)
 {
+	assert(j->tail_count < j->tail_room);
 	pthread_mutex_lock(&j->lock);
-	bool added = j->tail_count < j->tail_room || tail_grow(j);
-	if (added) {
-		j->tail[(j->tail_first + j->tail_count++) % j->tail_room] = b;
-		j->tail_bytes += b->room;
-	}
+	j->tail[(j->tail_first + j->tail_count++) % j->tail_room] = b;
+	j->tail_bytes += b->room;
 	pthread_mutex_unlock(&j->lock);
-	if (!added) /* out of memory: pumps read it from disk */
-		block_release(b);
 }
 
 static bool tail_may_drop(const struct journal *j, const struct block *b, uint64_t least)

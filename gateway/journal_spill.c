@@ -28,14 +28,14 @@ static int64_t after_us(const struct journal *j)
 	return atomic_load_explicit((_Atomic int64_t *)&j->spill_after_us, memory_order_relaxed);
 }
 
-static struct block *held_block(struct journal *j, size_t i)
+static struct block *held_block(const struct journal *j, size_t i)
 {
 	return j->tail[(j->tail_first + i) % j->tail_room];
 }
 
 /* The oldest block that is in memory alone and that a sink still lacks; NULL: there is none. The tail is changed by
  * this thread only, so looking needs no lock. */
-static struct block *oldest_held(struct journal *j, uint64_t passed, size_t *index)
+static struct block *oldest_held(const struct journal *j, uint64_t passed, size_t *index)
 {
 	for (size_t i = 0; i < j->tail_count; i++) {
 		struct block *b = held_block(j, i);
@@ -70,11 +70,17 @@ static void end_segment(struct journal *j)
 		j->offset = j->segments[j->segment_count - 1].size;
 }
 
-/* What is held stays in memory, and unacknowledged, for a little longer. By then the cursors may have left a gap. */
-static void put_off(struct journal *j)
+/* What is held stays in memory, and unacknowledged, for a little longer. By then the cursors may have left a gap. True: to
+ * be tried again now. A stop has no later turn: as in journal_write, it is tried as long as that may take. */
+static bool put_off(struct journal *j, bool stopping)
 {
 	j->spill_next_us = clock_mono_us() + RETRY_US;
 	end_segment(j);
+	if (!stopping || clock_mono_us() > atomic_load(&j->stop_by_us))
+		return false;
+	poll(NULL, 0, RETRY_US / 1000);
+	pulse_beat(&j->pulse, clock_mono_us() / 1000);
+	return true;
 }
 
 static bool room_for(struct journal *j, const struct block *b)
@@ -112,32 +118,30 @@ static bool write_some(struct journal *j, size_t *index)
 static bool go_to_disk(struct journal *j, const char *why)
 {
 	size_t index = 0;
+	bool stopping = atomic_load(&j->stopping);
 	atomic_store_explicit(&j->rests, false, memory_order_relaxed);
 	/* Without its cursors what was delivered out of memory would look like a gap: then everything stays in memory, and
 	 * unacknowledged, until they can be stored. */
-	if (clock_mono_us() < j->spill_next_us && !atomic_load(&j->stopping)) /* there is no later try */
+	if (clock_mono_us() < j->spill_next_us && !stopping)
 		return true;
 	/* Looked at before they are stored: what a cursor passes afterwards is written all the same, or there would be a gap
 	 * behind the stored one. */
 	uint64_t passed = settle_least(j), from = j->held_from;
 	while (!store_cursors(j)) {
 		journal_note_trouble(j, -EIO);
-		put_off(j);
-		if (!atomic_load(&j->stopping))
-			return true;
-		/* As in journal_write: it is tried as long as the stop may take. */
-		if (clock_mono_us() > atomic_load(&j->stop_by_us))
-			return false;
-		poll(NULL, 0, RETRY_US / 1000);
+		if (!put_off(j, stopping))
+			return !stopping;
 	}
 	if (oldest_held(j, passed, &index))
 		while (index < j->tail_count) {
-			if (!room_for(j, held_block(j, index))) { /* out of memory */
-				put_off(j);
-				return true;
+			if (room_for(j, held_block(j, index))) {
+				if (!write_some(j, &index))
+					return false;
+				continue;
 			}
-			if (!write_some(j, &index))
-				return false;
+			journal_note_memory(j);
+			if (!put_off(j, stopping))
+				return !stopping;
 		}
 	log_event(LOG_INFO, "journal", "goes to disk", LOG_S("sluice.reason", why),
 	          LOG_N("sluice.journal.records", j->next - (from > passed ? from : passed + 1)));
@@ -211,6 +215,14 @@ bool spill_turn(struct journal *j)
 	if (!atomic_load_explicit(&j->rests, memory_order_relaxed) && passed + 1 >= j->held_from && store_cursors(j))
 		atomic_store_explicit(&j->rests, true, memory_order_relaxed);
 	return true;
+}
+
+uint64_t spill_left(const struct journal *j)
+{
+	size_t index;
+	const struct block *oldest =
+	    j->settings->type == JOURNAL_SPILL ? oldest_held(j, settle_least(j), &index) : NULL;
+	return oldest ? j->next - oldest->first : 0;
 }
 
 int spill_wait_ms(const struct journal *j)
