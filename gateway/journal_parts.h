@@ -274,6 +274,14 @@ enum segment_kind {
 };
 /* segment_number reads the number out of NNNNNNNN.segment; false: it is another file. */
 bool segment_number(const char *name, uint32_t *number);
+/* The numbers of a directory's segment files. */
+struct segment_numbers {
+	uint32_t *items; /* owned: free() */
+	size_t count, room;
+	bool nomem;
+};
+/* segments_list finds them, in no order. 0 or a negative errno, also -ENOMEM: then there are none. */
+int segments_list(const struct disk *disk, const char *dir, struct segment_numbers *out);
 /* segment_look looks at an open file of which s knows no size yet, and sets out but for its number. h: its header, of GOOD
  * and NEWER. */
 enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h);

@@ -5,6 +5,7 @@
  * valid one of the same generation behind it is damage; otherwise it is the end. When something of this generation
  * stands at the end, a write was torn: the next block goes to a fresh segment, so that what lies there stays as it is.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,31 +71,6 @@ static void look_at_file(struct found *f, uint32_t number)
 		else
 			space_remove(j, number); /* an unfinished preallocation, or a spare of another size */
 	}
-}
-
-struct numbers {
-	uint32_t *items;
-	size_t count, room;
-	bool nomem;
-};
-
-static void note_name(void *context, const char *name)
-{
-	struct numbers *n = context;
-	uint32_t number;
-	if (!segment_number(name, &number))
-		return;
-	if (n->count == n->room) {
-		size_t room = n->room ? n->room * 2 : 64;
-		uint32_t *more = realloc(n->items, room * sizeof(*more));
-		if (!more) {
-			n->nomem = true;
-			return;
-		}
-		n->items = more;
-		n->room = room;
-	}
-	n->items[n->count++] = number;
 }
 
 /* Segments that a later one supersedes wholly hold nothing that counts. */
@@ -255,14 +231,14 @@ static void free_again(struct journal *j)
 
 enum gw_err journal_recover(struct journal *j, struct why *why)
 {
-	struct numbers numbers = {0};
+	struct segment_numbers numbers;
 	struct found found = {.journal = j};
 	enum gw_err err = GW_OK;
-	int failed = j->disk->list(j->disk, j->dir, note_name, &numbers);
+	int failed = segments_list(j->disk, j->dir, &numbers);
 	for (size_t i = 0; i < numbers.count; i++)
 		look_at_file(&found, numbers.items[i]);
 	if (failed)
-		err = why_set(why, GW_IO, "journal: %s: %s", j->dir, strerror(-failed));
+		err = why_set(why, failed == -ENOMEM ? GW_NOMEM : GW_IO, "journal: %s: %s", j->dir, strerror(-failed));
 	else if (found.newer)
 		err = why_set(why, GW_CONFIG,
 		              "journal: %s was written by a newer Sluice (format version %u, this one knows %u): use "
@@ -275,7 +251,7 @@ enum gw_err journal_recover(struct journal *j, struct why *why)
 		              "file away; its records "
 		              "are lost then",
 		              j->dir, found.unread_number);
-	else if (numbers.nomem || !keep_counting(j, &found))
+	else if (!keep_counting(j, &found))
 		err = why_set(why, GW_NOMEM, "journal: out of memory");
 	else if (j->segment_count > 0 && !(err = take_up(j, why)))
 		free_again(j);

@@ -1,5 +1,6 @@
 /* What the files of a journal are: which is a segment, of which generation, and which of them count. Used at start
  * (journal_recover.c) and by whoever looks at a journal from outside (look.c). */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +15,38 @@ bool segment_number(const char *name, uint32_t *number)
 		return false;
 	*number = n;
 	return true;
+}
+
+static void note_name(void *context, const char *name)
+{
+	struct segment_numbers *n = context;
+	uint32_t number;
+	if (!segment_number(name, &number))
+		return;
+	if (n->count == n->room) {
+		size_t room = n->room ? n->room * 2 : 64;
+		uint32_t *more = realloc(n->items, room * sizeof(*more));
+		if (!more) {
+			n->nomem = true;
+			return;
+		}
+		n->items = more;
+		n->room = room;
+	}
+	n->items[n->count++] = number;
+}
+
+int segments_list(const struct disk *disk, const char *dir, struct segment_numbers *out)
+{
+	*out = (struct segment_numbers){0};
+	int err = disk->list(disk, dir, note_name, out);
+	if (!err && out->nomem)
+		err = -ENOMEM;
+	if (err) {
+		free(out->items);
+		*out = (struct segment_numbers){0};
+	}
+	return err;
 }
 
 /* A file whose header is spoilt: the generation and first sequence stand in its blocks, too. */

@@ -12,31 +12,6 @@
 
 /* -- what is there -- */
 
-struct names {
-	uint32_t *items; /* owned */
-	size_t count, room;
-	bool nomem;
-};
-
-static void note_segment(void *context, const char *name)
-{
-	struct names *n = context;
-	uint32_t number;
-	if (!segment_number(name, &number))
-		return;
-	if (n->count == n->room) {
-		size_t room = n->room ? n->room * 2 : 64;
-		uint32_t *more = realloc(n->items, room * sizeof(*more));
-		if (!more) {
-			n->nomem = true;
-			return;
-		}
-		n->items = more;
-		n->room = room;
-	}
-	n->items[n->count++] = number;
-}
-
 int look_open_segment(const struct look *l, uint32_t number, unsigned flags)
 {
 	char path[4096];
@@ -125,23 +100,23 @@ static bool sort_segments(struct look *l)
 
 static enum gw_err list_segments(struct look *l, struct why *why)
 {
-	struct names names = {0};
+	struct segment_numbers numbers;
 	enum gw_err err = GW_OK;
-	int failed = l->disk->list(l->disk, l->dir, note_segment, &names);
+	int failed = segments_list(l->disk, l->dir, &numbers);
 	if (failed == -ENOENT || failed == -ENOTDIR)
 		err = why_set(why, GW_CONFIG, "%s: there is no journal", l->dir);
 	else if (failed)
-		err = why_set(why, GW_IO, "%s: %s", l->dir, strerror(-failed));
-	else if (names.nomem || !(l->segments = calloc(names.count + 1, sizeof(*l->segments))))
+		err = why_set(why, failed == -ENOMEM ? GW_NOMEM : GW_IO, "%s: %s", l->dir, strerror(-failed));
+	else if (!(l->segments = calloc(numbers.count + 1, sizeof(*l->segments))))
 		err = why_set(why, GW_NOMEM, "out of memory");
-	for (size_t i = 0; l->segments && i < names.count && !err; i++) {
-		if (names.items[i] > l->highest)
-			l->highest = names.items[i];
-		err = look_at(l, names.items[i], why);
+	for (size_t i = 0; l->segments && i < numbers.count && !err; i++) {
+		if (numbers.items[i] > l->highest)
+			l->highest = numbers.items[i];
+		err = look_at(l, numbers.items[i], why);
 	}
 	if (!err && l->segments && !sort_segments(l))
 		err = why_set(why, GW_NOMEM, "out of memory");
-	free(names.items);
+	free(numbers.items);
 	return err;
 }
 
