@@ -211,3 +211,23 @@ enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_
 	disk->close(disk, fd);
 	return slots == SLOTS_GOOD ? GW_OK : slots == SLOTS_NEW ? GW_AGAIN : slots == SLOTS_UNREAD ? GW_IO : GW_INVALID;
 }
+
+uint64_t cursor_lacking(uint64_t passed, uint64_t last, const struct cursor_stretch *ahead, size_t count)
+{
+	uint64_t lacking = last > passed ? last - passed : 0;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t from = ahead[i].from > passed ? ahead[i].from : passed + 1;
+		uint64_t to = ahead[i].to < last ? ahead[i].to : last;
+		lacking -= to >= from ? to - from + 1 : 0;
+	}
+	return lacking;
+}
+
+uint64_t cursor_behind(struct cursor *c, uint64_t gone, uint64_t last)
+{
+	pthread_mutex_lock(&c->lock);
+	uint64_t passed = cursor_get(c);
+	uint64_t lacking = cursor_lacking(passed > gone ? passed : gone, last, c->ahead, c->ahead_count);
+	pthread_mutex_unlock(&c->lock);
+	return lacking;
+}

@@ -64,6 +64,11 @@ enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *seq
 /* cursor_peek_ahead reads what is settled above it, too: *count stretches, in order. Results as of cursor_peek. */
 enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_t *sequence,
                               struct cursor_stretch ahead[CURSOR_AHEAD_MAX], size_t *count);
+/* cursor_lacking counts the sequences from passed + 1 to last that are in no stretch; the stretches are in order and
+ * apart. cursor_behind does so for a cursor, of which what is at or below `gone` does not count either. Any thread; it may
+ * wait until the cursor is stored. */
+uint64_t cursor_lacking(uint64_t passed, uint64_t last, const struct cursor_stretch *ahead, size_t count);
+uint64_t cursor_behind(struct cursor *c, uint64_t gone, uint64_t last);
 
 static inline uint64_t cursor_get(const struct cursor *c)
 {

@@ -10,8 +10,8 @@
 
 struct listing {
 	const char *dir;
-	uint64_t last;
-	const char *wanted; /* NULL: print all */
+	uint64_t gone, last; /* sequences: what the journal has lies between */
+	const char *wanted;  /* NULL: print all */
 	bool found;
 	FILE *out;
 };
@@ -22,6 +22,8 @@ static void look(void *context, const char *name)
 	size_t len = strlen(name);
 	char path[4096];
 	uint64_t sequence;
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	size_t count;
 	if (len <= 7 || strcmp(name + len - 7, ".cursor") != 0)
 		return;
 	snprintf(path, sizeof(path), "%s/%s", l->dir, name);
@@ -29,12 +31,13 @@ static void look(void *context, const char *name)
 		l->found |= strlen(l->wanted) == len - 7 && memcmp(l->wanted, name, len - 7) == 0;
 		return;
 	}
-	if (cursor_peek(&disk_real, path, &sequence))
+	if (cursor_peek_ahead(&disk_real, path, &sequence, ahead, &count))
 		fprintf(l->out, "%-24.*s cannot be read\n", (int)(len - 7), name);
 	else
-		fprintf(l->out, "%-24.*s at %llu, %llu records behind\n", (int)(len - 7), name,
-		        (unsigned long long)sequence,
-		        (unsigned long long)(l->last > sequence ? l->last - sequence : 0));
+		fprintf(
+		    l->out, "%-24.*s at %llu, %llu records behind\n", (int)(len - 7), name,
+		    (unsigned long long)sequence,
+		    (unsigned long long)cursor_lacking(sequence > l->gone ? sequence : l->gone, l->last, ahead, count));
 }
 
 enum gw_err gateway_cursors(const struct gateway_plan *plan, const char *drop, FILE *out, struct why *why)
@@ -52,7 +55,7 @@ enum gw_err gateway_cursors(const struct gateway_plan *plan, const char *drop, F
 		free(stats);
 		return err;
 	}
-	struct listing l = {.last = journal_last(j), .wanted = drop, .out = out};
+	struct listing l = {.gone = journal_first(j) - 1, .last = journal_last(j), .wanted = drop, .out = out};
 	snprintf(path, sizeof(path), "%s/cursors", dir);
 	l.dir = path;
 	disk_real.list(&disk_real, path, look, &l);

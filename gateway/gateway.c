@@ -359,6 +359,12 @@ static void stop_listeners(struct gateway *g, int64_t by_us)
 	}
 }
 
+/* Records of the journal that its sink has not got. */
+static uint64_t behind(const struct gateway *g, struct pump *p)
+{
+	return cursor_behind(pump_cursor(p), journal_first(g->journal) - 1, journal_last(g->journal));
+}
+
 enum gw_err gateway_stop(struct gateway *g)
 {
 	const struct stop_settings *s = &g->plan->settings->stop;
@@ -368,33 +374,31 @@ enum gw_err gateway_stop(struct gateway *g)
 	stop_listeners(g, begin + (int64_t)s->drain / 2);
 	enum gw_err err = journal_stop(g->journal, by);
 	int64_t sinks_by = s->until_empty ? INT64_MAX : by;
-	size_t behind = 0;
+	size_t late = 0;
 	for (size_t i = 0; i < g->pump_count; i++)
 		pump_stop(g->pumps[i], sinks_by);
 	for (size_t i = 0; i < g->pump_count; i++)
 		if (!pump_join(g->pumps[i])) {
-			behind++;
-			uint64_t last = journal_last(g->journal), cursor = cursor_get(pump_cursor(g->pumps[i]));
-			uint64_t gone = journal_first(g->journal) - 1;
+			late++;
 			log_event(LOG_WARN, "sink", "has not got everything; the rest stays in the journal",
 			          LOG_S("sink.name", pump_name(g->pumps[i])),
-			          LOG_N("sluice.sink.lag_records", last - (cursor > gone ? cursor : gone)));
+			          LOG_N("sluice.sink.lag_records", behind(g, g->pumps[i])));
 		}
 	log_event(LOG_INFO, "gateway", "stopped", LOG_N("sluice.stop_ms", (clock_mono_us() - begin) / 1000),
-	          LOG_N("sluice.sinks_behind", behind));
+	          LOG_N("sluice.sinks_behind", late));
 	return err;
 }
 
 uint64_t gateway_behind(const struct gateway *g, char *out, size_t size)
 {
-	uint64_t most = 0, last = journal_last(g->journal);
+	uint64_t most = 0;
 	if (out)
 		snprintf(out, size, "-");
 	for (size_t i = 0; i < g->pump_count; i++) {
-		uint64_t cursor = cursor_get(pump_cursor(g->pumps[i]));
-		if (cursor >= last || last - cursor <= most)
+		uint64_t lacks = behind(g, g->pumps[i]);
+		if (lacks <= most)
 			continue;
-		most = last - cursor;
+		most = lacks;
 		if (out)
 			snprintf(out, size, "%s", pump_name(g->pumps[i]));
 	}

@@ -107,13 +107,7 @@ static uint64_t lag(const struct look *l, const struct look_cursor *c)
 	uint64_t from = c->sequence + 1; /* what lies before the journal's first record was given up when it was full */
 	if (l->segment_count > 0 && l->segments[0].first > from)
 		from = l->segments[0].first;
-	if (l->last < from)
-		return 0;
-	uint64_t behind = l->last - from + 1;
-	for (size_t k = 0; k < c->ahead_count; k++)
-		if (c->ahead[k].to <= l->last && c->ahead[k].from >= from)
-			behind -= c->ahead[k].to - c->ahead[k].from + 1;
-	return behind;
+	return cursor_lacking(from - 1, l->last, c->ahead, c->ahead_count);
 }
 
 /* -- scopes of state -- */

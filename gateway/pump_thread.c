@@ -209,9 +209,10 @@ static void show(struct pump *p, int64_t now)
 {
 	uint64_t last = journal_last(p->journal), cursor = cursor_get(p->cursor);
 	pulse_beat(&p->pulse, now / 1000);
-	uint64_t had = journal_first(p->journal) - 1; /* what is gone is not waited for */
-	had = had > cursor ? had : cursor;
-	stat_set(&p->stats.lag_records, last > had ? last - had : 0);
+	uint64_t gone = journal_first(p->journal) - 1; /* that is not waited for */
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	stat_set(&p->stats.lag_records,
+	         cursor_lacking(gone > cursor ? gone : cursor, last, ahead, replay_ahead(p, ahead)));
 	stat_set(&p->stats.holds, journal_is_held_by(p->journal, p->cursor));
 	uint64_t since = p->gap_count > 0 ? oldest_us(&p->replay) : 0;
 	stat_set(&p->stats.lag_since_us, last <= cursor ? 0 : since ? since : oldest_us(&p->live));

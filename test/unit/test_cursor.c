@@ -308,6 +308,28 @@ static void a_cursor_in_memory_needs_no_disk(void **unused)
 	cursor_close(&c);
 }
 
+static void what_it_lacks_is_what_lies_between(void **unused)
+{
+	(void)unused;
+	const struct cursor_stretch ahead[] = {{8, 9}, {12, 20}, {30, 30}};
+	assert_int_equal(cursor_lacking(5, 30, NULL, 0), 25);
+	assert_int_equal(cursor_lacking(5, 30, ahead, 3), 13);
+	assert_int_equal(cursor_lacking(5, 15, ahead, 3), 4);  /* 6, 7, 10 and 11 */
+	assert_int_equal(cursor_lacking(15, 30, ahead, 3), 9); /* 21 to 29: it has passed the others */
+	assert_int_equal(cursor_lacking(40, 30, ahead, 3), 0);
+	struct sim *sim = sim_new(DIR_PATH, 0);
+	struct cursor c;
+	bool existed;
+	assert_int_equal(open_at(&c, sim, 5, &existed), GW_OK);
+	cursor_set_ahead(&c, ahead, 3);
+	assert_int_equal(cursor_behind(&c, 0, 30), 13);
+	assert_int_equal(cursor_behind(&c, 25, 30), 4); /* up to 25 nothing is there any more */
+	cursor_move(&c, 20);
+	assert_int_equal(cursor_behind(&c, 0, 30), 9);
+	cursor_close(&c);
+	sim_free(sim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +344,7 @@ int main(void)
 	    cmocka_unit_test(a_disk_that_fails_at_the_start_is_no_new_cursor),
 	    cmocka_unit_test(a_cursor_is_looked_at_without_being_changed),
 	    cmocka_unit_test(a_cursor_in_memory_needs_no_disk),
+	    cmocka_unit_test(what_it_lacks_is_what_lies_between),
 	};
 	log_init(LOG_NONE, LOG_TEXT);
 	return cmocka_run_group_tests(tests, NULL, NULL);
