@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "gateway/disk.h"
+#include "gateway/inspect.h"
 #include "gateway/json.h"
 #include "gateway/letter.h"
 #include "gateway/lines.h"
@@ -35,6 +36,8 @@ struct job {
 	struct place places[FILES_MAX];
 	size_t count;
 	struct letter_reader *reader; /* owned */
+	struct resend *resend;        /* while a replay reads; NULL: nothing is sent */
+	struct inspect_progress progress;
 	bool failed;
 };
 
@@ -95,6 +98,14 @@ static bool matches(const struct job *j, const struct letter *l)
 	return o->older_us == 0 || l->time_us < clock_wall_us() - o->older_us;
 }
 
+static void show_read(struct job *j, uint64_t bytes, uint64_t total)
+{
+	if (j->resend)
+		resend_read(j->resend, bytes);
+	else
+		inspect_progress(&j->progress, bytes, total);
+}
+
 /* Calls each for every line; letter NULL: it is none. False from it ends. False: the file could not be read. */
 static bool each_line(struct job *j, const struct place *p,
                       bool (*each)(void *context, const char *line, size_t len, const struct letter *letter),
@@ -104,12 +115,14 @@ static bool each_line(struct job *j, const struct place *p,
 	struct why why = {0};
 	const char *text;
 	size_t len;
+	uint64_t total = lines_size(p->path);
 	if (lines_open(&l, p->path, &why)) {
 		fprintf(j->errors, "deadletters: %s\n", why.text);
 		return false;
 	}
 	while (lines_next(&l, &text, &len)) {
 		struct letter letter;
+		show_read(j, l.bytes, total);
 		if (!text)
 			fprintf(j->errors, "deadletters: %s: line %llu: is too long to be a dead letter\n", p->path,
 			        (unsigned long long)l.number);
@@ -295,7 +308,6 @@ struct remains {
 	char path[4200]; /* of the new file */
 	FILE *file;      /* owned */
 	uint64_t kept, gone;
-	struct resend *resend; /* replay only */
 	bool ended;
 };
 
@@ -440,7 +452,7 @@ static bool replay_line(void *context, const char *line, size_t len, const struc
 		keep_line(r, line, len);
 		return true;
 	}
-	switch (resend_put(r->resend, letter->record, letter->record_len, &refusal)) {
+	switch (resend_put(r->job->resend, letter->record, letter->record_len, &refusal)) {
 	case GW_OK: r->gone++; return true;
 	case GW_AGAIN: r->ended = true; return false;
 	default: keep_line(r, line, len); return true;
@@ -450,7 +462,7 @@ static bool replay_line(void *context, const char *line, size_t len, const struc
 static void feed(void *context, struct resend *resend)
 {
 	struct remains *r = context;
-	r->resend = resend;
+	r->job->resend = resend;
 	if (!each_line(r->job, r->place, replay_line, r))
 		r->job->failed = true;
 }
@@ -483,10 +495,12 @@ static int replay(struct job *j, const struct place *p)
 	                                 .sink = p->name,
 	                                 .dead_letters = again.path,
 	                                 .rate = j->options->rate,
+	                                 .bytes = lines_size(p->path),
 	                                 .command = "deadletters",
 	                                 .feed = feed,
 	                                 .context = &r};
 	enum gw_err err = resend_run(&plan, j->out, &result, &why);
+	j->resend = NULL;
 	if (!err && !j->failed && access(again.path, F_OK) == 0)
 		j->failed = !each_line(j, &again, keep_again, &r);
 	if (err || j->failed) {
@@ -537,6 +551,7 @@ int deadletters_run(const struct gateway_plan *plan, const struct deadletters_op
 	j->options = o;
 	j->out = out;
 	j->errors = errors;
+	j->progress = (struct inspect_progress){.out = errors, .command = "deadletters"};
 	find_places(j);
 	int code = o->command == DEADLETTERS_LIST ? list(j) : o->command == DEADLETTERS_SHOW ? show(j) : change(j);
 	letter_reader_close(j->reader);

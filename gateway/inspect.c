@@ -161,7 +161,18 @@ void inspect_progress(struct inspect_progress *p, uint64_t bytes, uint64_t total
 	if (now < p->next_us)
 		return;
 	p->next_us = now + 1000000;
-	fprintf(p->out, "%s: %.0f of %.0f MB read\n", p->command, (double)bytes / 1e6, (double)total / 1e6);
+	fprintf(p->out, "%s: ", p->command);
+	inspect_bytes(p->out, bytes, total);
+	fputc('\n', p->out);
+	fflush(p->out);
+}
+
+void inspect_bytes(FILE *out, uint64_t bytes, uint64_t total)
+{
+	fprintf(out, "%.0f ", (double)bytes / 1e6);
+	if (total > 0)
+		fprintf(out, "of %.0f ", (double)total / 1e6);
+	fputs("MB read", out);
 }
 
 void inspect_time(uint64_t us, char out[32])

@@ -33,6 +33,8 @@ struct inspect_progress {
 	int64_t next_us;
 };
 void inspect_progress(struct inspect_progress *p, uint64_t bytes, uint64_t total);
+/* inspect_bytes writes "12 of 340 MB read"; total 0: it is not known. */
+void inspect_bytes(FILE *out, uint64_t bytes, uint64_t total);
 /* inspect_time writes microseconds since 1970 as RFC 3339 with milliseconds, "-" for 0; inspect_string a JSON string. */
 void inspect_time(uint64_t us, char out[32]);
 void inspect_string(FILE *out, const void *text, size_t len);

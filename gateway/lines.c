@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum gw_err lines_open(struct lines *l, const char *path, struct why *why)
@@ -38,6 +39,8 @@ static bool read_more(struct lines *l)
 		why_set(&l->why, GW_IO, "%s", code == Z_ERRNO ? strerror(errno) : text);
 	}
 	l->end += n > 0 ? (size_t)n : 0;
+	z_off_t offset = gzoffset(l->file); /* of a pipe: none */
+	l->bytes = (uint64_t)(offset >= 0 ? offset : gztell(l->file));
 	return n > 0;
 }
 
@@ -82,4 +85,10 @@ void lines_close(struct lines *l)
 	free(l->buffer);
 	l->file = NULL;
 	l->buffer = NULL;
+}
+
+uint64_t lines_size(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
 }

@@ -16,6 +16,7 @@ struct lines {
 	char *buffer;
 	size_t at, end;
 	uint64_t number; /* of the line last returned, from 1 */
+	uint64_t bytes;  /* of the file, packed as it is, that were read; of standard input unpacked */
 	bool skipping;   /* inside a line that was too long */
 	bool whole;      /* the line last returned ended with a newline */
 	bool failed;     /* the file could not be read to its end; why says why */
@@ -28,5 +29,7 @@ enum gw_err lines_open(struct lines *l, const char *path, struct why *why);
  * False: the end, or failed. */
 bool lines_next(struct lines *l, const char **text, size_t *len);
 void lines_close(struct lines *l); /* safe on zeros */
+/* lines_size: how many bytes lines_next will read of path; 0: not known (it is no file). */
+uint64_t lines_size(const char *path);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "gateway/inspect.h"
 #include "gateway/json.h"
 #include "gateway/lines.h"
 #include "gateway/look.h"
@@ -19,8 +20,10 @@ struct replay {
 	const struct replay_options *options;
 	struct resend *resend; /* NULL: dry run */
 	FILE *errors;
-	struct json_pointer time; /* owned */
-	const char *path;         /* being read */
+	struct json_pointer time;         /* owned */
+	const char *path;                 /* being read */
+	struct inspect_progress progress; /* of a dry run */
+	uint64_t bytes, behind;           /* of all there is to read, 0: not known; and of what was read before path */
 	uint64_t seen, left_out, refused, damaged, other;
 	bool failed; /* something could not be read */
 	bool ended;
@@ -87,6 +90,15 @@ static bool take(struct replay *r, const char *where, uint64_t number, const cha
 
 /* -- sources -- */
 
+/* So much of r->path is read. */
+static void note_read(struct replay *r, uint64_t bytes)
+{
+	if (r->resend)
+		resend_read(r->resend, r->behind + bytes);
+	else
+		inspect_progress(&r->progress, r->behind + bytes, r->bytes);
+}
+
 static void read_lines(struct replay *r)
 {
 	struct lines l;
@@ -99,6 +111,7 @@ static void read_lines(struct replay *r)
 		return;
 	}
 	while (lines_next(&l, &text, &len)) {
+		note_read(r, l.bytes);
 		if (!text) {
 			r->seen++;
 			r->refused++;
@@ -112,6 +125,7 @@ static void read_lines(struct replay *r)
 		        l.why.text);
 		r->failed = true;
 	}
+	r->behind += l.bytes;
 	lines_close(&l);
 }
 
@@ -140,9 +154,15 @@ static void read_damage(void *context, const struct look_damage *d)
 	tell(r, "damage ", r->damaged, text);
 }
 
+static void read_progress(void *context, uint64_t bytes)
+{
+	note_read(context, bytes);
+}
+
 static void read_journal(struct replay *r)
 {
-	static const struct look_visitor visitor = {.block = read_block, .damage = read_damage};
+	static const struct look_visitor visitor = {
+	    .block = read_block, .damage = read_damage, .progress = read_progress};
 	struct look l = {0};
 	struct why why = {0};
 	if (look_open(&l, &disk_real, r->path, &why)) {
@@ -150,8 +170,42 @@ static void read_journal(struct replay *r)
 		r->failed = true;
 	} else {
 		look_walk(&l, 0, &visitor, r);
+		r->behind += l.bytes;
 	}
 	look_close(&l);
+}
+
+static bool is_directory(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Bytes of a file or a journal; 0: not known, or it cannot be read. */
+static uint64_t size_of(const char *path)
+{
+	struct look l = {0};
+	struct why why = {0};
+	uint64_t bytes = 0;
+	if (!is_directory(path))
+		return lines_size(path);
+	if (look_open(&l, &disk_real, path, &why) == GW_OK)
+		bytes = l.bytes;
+	look_close(&l);
+	return bytes;
+}
+
+/* Of all together; 0: of one it is not known. */
+static uint64_t size_of_all(const struct replay_options *o)
+{
+	uint64_t all = 0;
+	for (size_t i = 0; i < o->count; i++) {
+		uint64_t bytes = size_of(o->paths[i]);
+		if (bytes == 0)
+			return 0;
+		all += bytes;
+	}
+	return all;
 }
 
 static void feed(void *context, struct resend *resend)
@@ -159,9 +213,8 @@ static void feed(void *context, struct resend *resend)
 	struct replay *r = context;
 	r->resend = resend;
 	for (size_t i = 0; i < r->options->count && !r->ended; i++) {
-		struct stat st;
 		r->path = r->options->paths[i];
-		if (stat(r->path, &st) == 0 && S_ISDIR(st.st_mode))
+		if (is_directory(r->path))
 			read_journal(r);
 		else
 			read_lines(r);
@@ -269,13 +322,19 @@ static void sum_up(const struct replay *r, const struct resend_result *result, F
 
 int replay_run(const struct gateway_plan *plan, const struct replay_options *o, FILE *out, FILE *errors)
 {
-	struct replay r = {.options = o, .errors = errors};
+	struct replay r = {
+	    .options = o, .errors = errors, .progress = {.out = out, .command = "replay"}, .bytes = size_of_all(o)};
 	struct resend_result result = {0};
 	struct why why = {0};
 	if (!json_pointer_init(&r.time, "/@timestamp"))
 		return fputs("replay: out of memory\n", errors), 1;
-	const struct resend_plan p = {
-	    .gateway = plan, .sink = o->sink, .rate = o->rate, .command = "replay", .feed = feed, .context = &r};
+	const struct resend_plan p = {.gateway = plan,
+	                              .sink = o->sink,
+	                              .rate = o->rate,
+	                              .bytes = r.bytes,
+	                              .command = "replay",
+	                              .feed = feed,
+	                              .context = &r};
 	enum gw_err err = GW_OK;
 	if (o->dry_run)
 		feed(&r, NULL);

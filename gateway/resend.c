@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "gateway/inspect.h"
 #include "gateway/normalise.h"
 #include "gateway/pulse.h"
 
@@ -17,6 +18,7 @@ struct resend {
 	struct intake *in;      /* thread */
 	int64_t started_us;     /* thread */
 	_Atomic uint64_t taken; /* thread */
+	_Atomic uint64_t read;  /* thread; relaxed: bytes, for people */
 	_Atomic bool fed;       /* thread: all was handed over, and the sink has it */
 	struct listener_settings common;
 };
@@ -66,6 +68,11 @@ enum gw_err resend_put(struct resend *r, const char *json, size_t len, struct re
 	return GW_OK;
 }
 
+void resend_read(struct resend *r, uint64_t bytes)
+{
+	atomic_store_explicit(&r->read, bytes, memory_order_relaxed);
+}
+
 static enum gw_err reader_open(void *self, struct intake *in, struct why *why)
 {
 	(void)why;
@@ -110,7 +117,7 @@ static void count(const struct gateway *g, const struct resend *r, struct resend
 	gateway_sent(g, &result->delivered, &result->dead);
 }
 
-static bool deliver(const struct gateway *g, const struct resend *r, FILE *progress, struct resend_result *result)
+static bool deliver(const struct gateway *g, struct resend *r, FILE *progress, struct resend_result *result)
 {
 	int64_t told = clock_mono_us();
 	uint64_t before = 0;
@@ -119,9 +126,11 @@ static bool deliver(const struct gateway *g, const struct resend *r, FILE *progr
 		if (now - told >= 1000000) {
 			count(g, r, result);
 			uint64_t there = result->delivered + result->dead;
-			fprintf(progress, "%s: %llu records read, %llu in %s, %llu refused by it, %.0f a second\n",
-			        r->plan->command, (unsigned long long)result->taken,
-			        (unsigned long long)result->delivered, r->plan->sink, (unsigned long long)result->dead,
+			fprintf(progress, "%s: ", r->plan->command);
+			inspect_bytes(progress, atomic_load_explicit(&r->read, memory_order_relaxed), r->plan->bytes);
+			fprintf(progress, ", %llu records, %llu in %s, %llu refused by it, %.0f a second\n",
+			        (unsigned long long)result->taken, (unsigned long long)result->delivered, r->plan->sink,
+			        (unsigned long long)result->dead,
 			        (double)(there - before) * 1e6 / (double)(now - told));
 			fflush(progress);
 			before = there;

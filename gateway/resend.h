@@ -16,6 +16,7 @@ struct resend_plan {
 	const char *sink;                   /* name of one of them */
 	const char *dead_letters;           /* file for what it refuses; NULL: its usual one */
 	uint64_t rate;                      /* records a second; 0: as fast as the sink takes them */
+	uint64_t bytes;                     /* that feed will read; 0: not known */
 	const char *command;                /* what lines of progress begin with */
 	/* feed calls resend_put for each record; on a thread of its own. It returns early when that says false. */
 	void (*feed)(void *context, struct resend *r);
@@ -32,6 +33,9 @@ struct resend_result {
  *   refusal  set when it is none
  * GW_OK | GW_INVALID (it is no record, or too large: refusal) | GW_AGAIN (asked to end). Feed's thread. */
 enum gw_err resend_put(struct resend *r, const char *json, size_t len, struct refusal *refusal);
+
+/* resend_read tells how many bytes feed has read, for the progress. Feed's thread. */
+void resend_read(struct resend *r, uint64_t bytes);
 
 /* resend_run feeds and delivers until the sink has everything; a line of progress each second. Main thread; SIGTERM,
  * SIGINT and SIGHUP must be blocked: one of them ends it early.
