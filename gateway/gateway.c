@@ -176,8 +176,11 @@ static enum gw_err open_listeners(struct gateway *g, struct why *why)
 	for (size_t i = 0; i < plan->listener_count; i++) {
 		struct listener *l = &g->listeners[i];
 		const struct listener_plan *p = &plan->listeners[i];
-		*l = (struct listener){
-		    .name = p->name, .protocol = p->protocol, .settings = p->common, .yields = yields(plan, p->common)};
+		*l = (struct listener){.name = p->name,
+		                       .protocol = p->protocol,
+		                       .settings = p->common,
+		                       .data = plan->settings->data,
+		                       .yields = yields(plan, p->common)};
 		pthread_mutex_init(&l->lock, NULL);
 		for (unsigned t = 0; t < (unsigned)p->common->threads; t++) {
 			enum gw_err err = open_intake(g, l, p, t, start, why);

@@ -5,10 +5,14 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/gateway.h"
 #include "gateway/listener.h"
 #include "gateway/log.h"
+
+#define DEAD_LOOK_US 1000000
 
 static const char *const ack_levels[] = {"accepted", "durable", "delivered", NULL};
 static const char *const payloads[] = {"auto", "json", "text", "binary", NULL};
@@ -41,6 +45,9 @@ const struct setting listener_settings[] = {
     SETTING_CHOICES(struct listener_settings, on_invalid, "refuse", invalids,
                     "What happens to a payload that is declared JSON and is not: refused, wrapped as text, or taken "
                     "and written to DATA/dead/intake.ndjson."),
+    SETTING(struct listener_settings, max_dead_letters, SETTING_BYTES, "1GiB", 1, 1e15,
+            "With on_invalid dead_letter: while that file, which all listeners share, has so many bytes, such payloads "
+            "are refused, as with `refuse`."),
     SETTING_CHOICES(struct listener_settings, envelope, "wrap", envelopes,
                     "`keep`: a payload that already is a record of this format (from another Sluice) is taken over as "
                     "it is, with its id."),
@@ -186,6 +193,35 @@ static struct state_change in_scope(const struct intake *in, const struct state_
 	return change;
 }
 
+/* Whether an invalid message may be kept. The file is written by a sink behind the journal, which may not refuse what was
+ * accepted; so it is the door that looks how large it is, once a second, and between counts what it lets in. */
+static bool dead_room(struct intake *in)
+{
+	char path[4096];
+	struct stat st;
+	if (in->dead_us == 0 || in->now_us - in->dead_us >= DEAD_LOOK_US) {
+		snprintf(path, sizeof(path), "%s/dead/" GATEWAY_DEAD_NAME ".ndjson", in->listener->data);
+		in->dead_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+		in->dead_us = in->now_us;
+	}
+	bool full = in->dead_bytes >= in->listener->settings->max_dead_letters;
+	if (full && !in->dead_full)
+		log_event(LOG_WARN, "listener", "invalid messages are refused: the dead letters have max_dead_letters",
+		          LOG_S("sluice.listener", in->listener->name),
+		          LOG_N("sluice.dead_letters.bytes", in->dead_bytes));
+	in->dead_full = full;
+	return !full;
+}
+
+/* What was planned is not to be put. */
+static enum gw_err turn_away(struct intake *in, const struct message *m, enum gw_err err, const struct refusal *why)
+{
+	stat_add(&in->stats.received, 1);
+	stat_add(&in->stats.received_bytes, m->payload_len);
+	stat_add(&in->stats.refused[why->reason], 1);
+	return err;
+}
+
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
 {
 	/* Checked before any work is done on the message: it will be offered again. */
@@ -194,11 +230,11 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 		return GW_FULL;
 	}
 	enum gw_err err = normalise_plan(&in->normaliser, m, in->wall_us, &in->plan, why);
-	if (err) {
-		stat_add(&in->stats.received, 1);
-		stat_add(&in->stats.received_bytes, m->payload_len);
-		stat_add(&in->stats.refused[why->reason], 1);
-		return err;
+	if (err)
+		return turn_away(in, m, err, why);
+	if (in->plan.kind == RECORD_DEAD && !dead_room(in)) {
+		*why = (struct refusal){REFUSED_DEAD, in->plan.error_offset, in->plan.error};
+		return turn_away(in, m, GW_INVALID, why);
 	}
 	struct state_change change;
 	size_t room = in->plan.room;
@@ -222,8 +258,10 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	stat_add(&in->stats.received, 1);
 	stat_add(&in->stats.received_bytes, m->payload_len);
 	stat_add(&in->stats.accepted, 1);
-	if (in->plan.kind == RECORD_DEAD)
+	if (in->plan.kind == RECORD_DEAD) {
 		stat_add(&in->stats.dead, 1);
+		in->dead_bytes += record_json_len(entry) + 1;
+	}
 	if (in->plan.clock)
 		stat_add(&in->stats.clock_off, 1);
 	return GW_OK;

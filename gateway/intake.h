@@ -49,6 +49,7 @@ struct listener_settings {
 	uint64_t ack_timeout;            /* us */
 	int payload;                     /* enum payload_kind: what an undeclared payload is taken for */
 	int on_invalid;                  /* enum on_invalid */
+	uint64_t max_dead_letters; /* bytes of DATA/dead/intake.ndjson from which on INVALID_DEAD_LETTER refuses */
 	int envelope; /* 0 wrap, 1 keep: a payload that already is a record of version 1 is taken as it is */
 	struct time_settings time;
 	uint64_t time_past, time_future; /* us: plausibility window of a device's time */

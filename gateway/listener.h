@@ -18,6 +18,7 @@ struct listener {
 	const char *name; /* borrowed from the configuration */
 	const struct protocol *protocol;
 	const struct listener_settings *settings;
+	const char *data;     /* borrowed: the data directory */
 	pthread_mutex_t lock; /* guards shared */
 	void *shared;         /* owned; intake_shared */
 	char address[300];    /* as bound; written by main */
@@ -52,9 +53,12 @@ struct intake {
 	int64_t answered_us;     /* clock of the answers given in this turn */
 	const uint8_t *last;     /* the newest entry: in the lane, and nobody else writes there; NULL: none yet */
 	bool late;
-	uint64_t watched;               /* position asked for by intake_watch; 0: none */
-	size_t starved;                 /* room that a message of this turn did not find; 0: all found it */
-	uint64_t settled;               /* as last read */
+	uint64_t dead_bytes; /* of the dead letters of the intake: what their file had when it was looked at ... */
+	int64_t dead_us;     /* ... which was then (0: never), and what this thread added since */
+	bool dead_full;      /* told */
+	uint64_t watched;    /* position asked for by intake_watch; 0: none */
+	size_t starved;      /* room that a message of this turn did not find; 0: all found it */
+	uint64_t settled;    /* as last read */
 	struct waiting_answer *answers; /* owned; a ring, a power of two long */
 	size_t first, count, room;
 };

@@ -54,6 +54,7 @@ enum refusal_reason {
 	REFUSED_TIMEOUT,     /* "timeout": the peer was too slow or idle, or keep-alive ran out */
 	REFUSED_MEMORY,      /* "memory_limit": a bounded table (blocks, exchanges, sessions) was full */
 	REFUSED_UNSUPPORTED, /* "unsupported": method, media type, option, coding or feature that is not served */
+	REFUSED_DEAD,        /* "dead_letters_full": invalid, and max_dead_letters allows no more to be kept */
 	REFUSED_REASONS
 };
 extern const char *const refusal_reason_names[REFUSED_REASONS];

@@ -15,7 +15,7 @@ const char *const refusal_reason_names[REFUSED_REASONS] = {
     [REFUSED_TOO_LARGE] = "too_large",     [REFUSED_FULL] = "full",
     [REFUSED_PROTOCOL] = "protocol_error", [REFUSED_CONNECTIONS] = "connection_limit",
     [REFUSED_TIMEOUT] = "timeout",         [REFUSED_MEMORY] = "memory_limit",
-    [REFUSED_UNSUPPORTED] = "unsupported",
+    [REFUSED_UNSUPPORTED] = "unsupported", [REFUSED_DEAD] = "dead_letters_full",
 };
 
 enum kind { COUNTER, GAUGE, HISTOGRAM };

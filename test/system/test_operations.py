@@ -499,6 +499,29 @@ def test_invalid_messages_are_kept_as_dead_letters_where_that_is_wanted(sluice):
     assert [r["payload"] for r in gw.records()] == [{"whole": 1}], "the other sinks do not get it"
 
 
+def test_invalid_messages_are_refused_when_their_file_has_what_it_may_have(sluice):
+    gw = sluice({"listeners": {"http": {"on_invalid": "dead_letter", "max_dead_letters": "2KiB"}}})
+    dead = gw.data / "dead" / "intake.ndjson"
+    answers = []
+    while 400 not in answers:
+        answers.append(post(gw, b'{"broken":').status_code)
+        assert len(answers) < 50
+    kept = answers.count(204)
+    assert 2 < kept == len(answers) - 1
+    gw.wait_log("invalid messages are refused", 5)
+    assert gw.metrics().sum("sluice_messages_refused_total", reason="dead_letters_full") == 1
+    assert post(gw, b'{"whole":1}').status_code == 204, "valid ones are taken"
+    gw.wait_records(1)
+    wait_until(lambda: dead.exists() and dead.read_bytes().count(b"\n") == kept, what="all that were accepted are there")
+    assert gw.stop() == 0
+    gw.start()
+    assert post(gw, b'{"broken":').status_code == 400, "a restart does not forget"
+    assert gw.stop() == 0
+    assert gw.command("deadletters", "purge", "--sink", "intake", "--yes", "--config", gw.config_path).returncode == 0
+    gw.start()
+    assert post(gw, b'{"broken":').status_code == 204
+
+
 def test_invalid_messages_are_wrapped_where_that_is_wanted(sluice):
     gw = sluice({"listeners": {"http": {"on_invalid": "wrap"}}})
     assert post(gw, b'{"broken":').status_code == 204

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "gateway/journal_parts.h"
 #include "gateway/listener.h"
@@ -394,6 +395,58 @@ static void a_bad_pointer_is_told_with_the_listeners_name(void **unused)
 	fixture_fini(&f);
 }
 
+static void write_dead_letters(const char *data, const char *text)
+{
+	char path[200];
+	snprintf(path, sizeof(path), "%s/dead", data);
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), "%s/dead/intake.ndjson", data);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+static enum gw_err offer_invalid(struct fixture *f, struct refusal *why)
+{
+	uint64_t position;
+	struct message m = {
+	    .device = "d1", .device_len = 2, .payload = "{]", .payload_len = 2, .kind = PAYLOAD_JSON, .qos = -1};
+	return intake_put(f->in, &m, &position, why);
+}
+
+static void invalid_messages_are_kept_only_as_long_as_their_file_may_grow(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	struct refusal why;
+	char data[] = "/tmp/sluice-intake-XXXXXX", command[100];
+	assert_non_null(mkdtemp(data));
+	fixture_init(&f, ACK_DURABLE);
+	f.listener.data = data;
+	f.settings.on_invalid = INVALID_DEAD_LETTER;
+	f.settings.max_dead_letters = 400;
+	for (unsigned i = 0; i < 3; i++) /* before the file has them: counted here */
+		assert_int_equal(offer_invalid(&f, &why), i < 2 ? GW_OK : GW_INVALID);
+	write_dead_letters(data, "as if purged\n");
+	f.in->now_us += 1000000;
+	assert_int_equal(offer_invalid(&f, &why), GW_OK);
+	char many[701] = "";
+	memset(many, 'x', 700);
+	write_dead_letters(data, many);
+	f.in->now_us += 1000000;
+	assert_int_equal(offer_invalid(&f, &why), GW_INVALID);
+	assert_int_equal(why.reason, REFUSED_DEAD);
+	assert_int_equal(why.offset, 1);
+	assert_non_null(why.text);
+	assert_int_equal(stat_get(&f.in->stats.refused[REFUSED_DEAD]), 2);
+	assert_int_equal(stat_get(&f.in->stats.dead), 3);
+	put(&f); /* valid ones go on */
+	fixture_fini(&f);
+	snprintf(command, sizeof(command), "rm -r %s", data);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -411,6 +464,7 @@ int main(void)
 	    cmocka_unit_test(a_record_lies_in_the_lane_with_the_id_that_was_told),
 	    cmocka_unit_test(phases_and_shared_memory_reach_the_thread),
 	    cmocka_unit_test(a_bad_pointer_is_told_with_the_listeners_name),
+	    cmocka_unit_test(invalid_messages_are_kept_only_as_long_as_their_file_may_grow),
 	};
 	log_init(LOG_NONE, LOG_TEXT);
 	return cmocka_run_group_tests(tests, NULL, NULL);
