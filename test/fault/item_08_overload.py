@@ -3,7 +3,8 @@ holds is known and does not depend on the machine: a block for every sync. In th
 quota (quota.py); where there is no cgroup to be had the item says so, and the slow disk is all.
 
 What is held to, while senders in an open loop offer three times that on all four protocols:
-- goodput: what is acknowledged is at least 90 % of what it holds when senders wait for their answers;
+- goodput: what is acknowledged is at least 90 % of what it holds when senders wait for their answers; each listener is offered
+  three times what it held then, since a message costs more on one than on another;
 - memory: never above most_memory(), which follows from the configuration and the number of connections alone
   (docs/guarantees.md, "Under overload");
 - latency of what is taken: at most LATENCY_TIMES what it takes to write all lanes, full, to the disk, and the two blocks under
@@ -41,9 +42,10 @@ def longest_latency_s(metrics, before):
     return commit * (len(LISTENERS) * LANE / BLOCK + 2)
 
 
-def targets(gateway, names=LISTENERS, **options):
-    return [target(gateway, name, connections=CONNECTIONS[name], **({"window": WINDOWS[name]} if name in WINDOWS else {}), **options)
-            for name in names]
+def targets(gateway, names=LISTENERS, rates=None):
+    """Of sluice-load; rates: messages a second to each, where not all get the same."""
+    return [target(gateway, name, connections=CONNECTIONS[name], **({"window": WINDOWS[name]} if name in WINDOWS else {}),
+                   **({"rate": max(1, round(rates[name]))} if rates else {})) for name in names]
 
 
 def late(metrics, before, share):
@@ -78,34 +80,38 @@ def told(metrics, before):
     return refused | held
 
 
-def durable_per_second(gateway, seconds):
-    """What the journal makes safe a second, over the seconds to come: that is acknowledged, and nothing else is."""
+def per_second(gateway, seconds):
+    """What the journal makes safe a second, over the seconds to come: that is acknowledged, and nothing else is. And what is taken by
+    listener."""
     def look():
-        return gateway.metrics().sum("sluice_journal_records_total"), time.monotonic()
-    count, since = look()
+        metrics = gateway.metrics()
+        taken = {name: metrics.sum("sluice_messages_accepted_total", listener=name) for name in LISTENERS}
+        return metrics.sum("sluice_journal_records_total"), taken, time.monotonic()
+    count, taken, since = look()
     time.sleep(seconds)
-    more, now = look()
-    return (more - count) / (now - since)
+    more, later, now = look()
+    return (more - count) / (now - since), {name: (later[name] - taken[name]) / (now - since) for name in LISTENERS}
 
 
 def holds(world, gateway):
-    """Messages a second while every sender waits for its answers."""
+    """Messages a second while every sender waits for its answers: all, and by listener."""
     seconds = 2 if world.bounded else 10
     sending = Sending(world.dir, "closed", targets(gateway), "-t", f"{seconds + 1}s", "--grace", "1s")
     wait_until(lambda: gateway.metrics().sum("sluice_journal_records_total") > 2000, 20, "messages are acknowledged")
-    rate = durable_per_second(gateway, seconds)
+    rates = per_second(gateway, seconds)
     sending.finish()
-    return rate
+    return rates
 
 
-def overload(world, gateway, holding, seconds, pressed, waits_s=lambda name, rate: 0.0):
-    """pressed(metrics before): whether the gateway shows that it has more to do than it can. waits_s(listener, messages it acknowledges a
-    second): how long a message waits for threads that are not let run, beside what it waits for the disk."""
+def overload(world, gateway, holding, shares, seconds, pressed, waits_s=lambda name, rate: 0.0):
+    """holding, shares: as holds() tells. pressed(metrics before): whether the gateway shows that it has more to do than it can.
+    waits_s(listener, messages it acknowledges a second): how long a message waits for threads that are not let run, beside what it
+    waits for the disk."""
     before, since = gateway.metrics(), time.monotonic()
-    sending = Sending(world.dir, "open", targets(gateway), "-r", str(int(TIMES * holding / len(LISTENERS))), "-t", f"{seconds + 1}s",
-                      "--grace", "1s", nice=5)
+    offered = {name: TIMES * share for name, share in shares.items()}
+    sending = Sending(world.dir, "open", targets(gateway, rates=offered), "-t", f"{seconds + 1}s", "--grace", "1s", nice=5)
     wait_until(lambda: pressed(before), 20, "it is pressed")
-    good = durable_per_second(gateway, seconds - 1)
+    good, _ = per_second(gateway, seconds - 1)
     metrics, seconds = gateway.metrics(), time.monotonic() - since
     rates = {name: acknowledged(metrics, before, name) / seconds for name in LISTENERS}
     disk, latency = longest_latency_s(metrics, before), late(metrics, before, 0.99)
@@ -150,12 +156,12 @@ def slow_disk(world):
     preload = ROOT / "build" / "test" / "bench" / "slow_sync.so"
     world.must(preload.exists(), f"{preload} is not there: make build/test/bench/slow_sync.so")
     gateway = world.start(CONFIGURATION, env={"LD_PRELOAD": str(preload), "SLOW_SYNC_US": str(int(SYNC_S * 1e6))})
-    holding = holds(world, gateway)
+    holding, shares = holds(world, gateway)
 
     def everybody_is_told(before):
         return all(told(gateway.metrics(), before).values())
 
-    runs = ["closed", *overload(world, gateway, holding, 3 if world.bounded else 300, everybody_is_told)]
+    runs = ["closed", *overload(world, gateway, holding, shares, 3 if world.bounded else 300, everybody_is_told)]
     for name in [world.chance.choice(LISTENERS)] if world.bounded else LISTENERS:
         runs += flood(world, gateway, holding, name)
     return runs
@@ -165,9 +171,9 @@ def little_time(world):
     gateway = world.start(CONFIGURATION)
     try:
         with Quota(gateway.pid, SHARE) as quota:
-            holding = holds(world, gateway)
+            holding, shares = holds(world, gateway)
             stood = quota.throttled()[0]
-            runs = ["closed", *overload(world, gateway, holding, 3 if world.bounded else 60, lambda _: quota.throttled()[0] > stood,
+            runs = ["closed", *overload(world, gateway, holding, shares, 3 if world.bounded else 60, lambda _: quota.throttled()[0] > stood,
                                         lambda name, rate: CONNECTIONS[name] * WINDOWS.get(name, 1) / rate + TURNS * (1 - SHARE) * PERIOD_US / 1e6)]
             world.note("{}, {:.0%} of a core: throttled in {} of {} periods".format(quota.kind, SHARE, *quota.throttled()))
     except NoCgroup as error:
