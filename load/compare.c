@@ -8,7 +8,7 @@
 #include "load/options.h"
 #include "load/report.h"
 
-#define FILES_MAX 16
+#define FILES_MAX LOAD_MERGE_MAX
 
 struct several {
 	const char *paths[FILES_MAX];
@@ -173,11 +173,10 @@ static int run_merge(int argc, char **argv)
 	if (code != LOAD_EXIT_WELL)
 		return finish(&s, results, 0, code);
 	qsort(results, s.count, sizeof(*results), earlier);
-	for (size_t i = 1; i < s.count; i++)
-		if (load_result_merge(results[0], results[i], &why)) {
-			fprintf(stderr, "sluice-load merge: %s\n", why.text);
-			return finish(&s, results, 0, LOAD_EXIT_USAGE);
-		}
+	if (load_result_merge(results, s.count, &why)) {
+		fprintf(stderr, "sluice-load merge: %s\n", why.text);
+		return finish(&s, results, 0, LOAD_EXIT_USAGE);
+	}
 	report_table(results[0], stdout);
 	return finish(&s, results, 1, code);
 }

@@ -134,7 +134,9 @@ static void print_server(const struct load_result *r, FILE *out)
 	if (messages == load_result_messages(r))
 		snprintf(each, sizeof(each), "message");
 	else
-		snprintf(each, sizeof(each), "message of all targets (%s)", report_count(c, (double)messages));
+		snprintf(each, sizeof(each), "message of all %s (%s)",
+		         messages > load_result_messages(r) ? "targets" : "runs that loaded it",
+		         report_count(c, (double)messages));
 	snprintf(text, sizeof(text), "%.2f us of CPU a %s, %.0f %% of a core; memory %s at first, %s at most",
 	         messages > 0 ? r->server_cpu_us / (double)messages : NAN, each,
 	         r->duration_us ? r->server_cpu_us / (double)r->duration_us * 100 : NAN,

@@ -52,6 +52,7 @@ static const struct member members[] = {
     MEMBER(FLAG, has_server),
     MEMBER(REAL, server_cpu_us),
     MEMBER(LATER, server_messages),
+    MEMBER(LATER, server_pid),
     MEMBER(COUNT, server_bytes_first),
     MEMBER(COUNT, server_bytes_most),
     MEMBER(WORKERS, workers),
@@ -410,10 +411,9 @@ static void lay_over(struct load_second *into, const struct load_second *from)
 	into->p99_us = from->p99_us > into->p99_us ? from->p99_us : into->p99_us;
 	into->max_us = from->max_us > into->max_us ? from->max_us : into->max_us;
 	into->acknowledged += from->acknowledged;
-	if (!isfinite(into->server_cpu)) {
-		into->server_cpu = from->server_cpu;
-		into->server_bytes = from->server_bytes;
-	}
+	if (isfinite(from->server_cpu))
+		into->server_cpu = isfinite(into->server_cpu) ? into->server_cpu + from->server_cpu : from->server_cpu;
+	into->server_bytes += from->server_bytes;
 }
 
 static bool merge_seconds(struct load_result *into, const struct load_result *from)
@@ -441,17 +441,84 @@ static bool merge_seconds(struct load_result *into, const struct load_result *fr
 	return true;
 }
 
-enum gw_err load_result_merge(struct load_result *into, const struct load_result *from, struct why *why)
+static bool is_loopback(const char *target)
+{
+	const char *host = strstr(target, "://");
+	host = host ? host + 3 : target;
+	return !strncmp(host, "127.", 4) || !strncmp(host, "localhost", 9) || !strncmp(host, "[::1]", 5);
+}
+
+/* Whether two runs loaded the same server, as far as they tell. */
+static bool same_server(const struct load_result *a, const struct load_result *b)
+{
+	bool same_host = strcmp(a->host, b->host) == 0;
+	if (a->server_pid && b->server_pid)
+		return same_host && a->server_pid == b->server_pid;
+	return strcmp(a->target, b->target) == 0 && (same_host || !is_loopback(a->target));
+}
+
+static void forget_server(struct load_result *r)
+{
+	r->has_server = false;
+	r->server_cpu_us = 0;
+	r->server_messages = r->server_bytes_first = r->server_bytes_most = 0;
+	for (size_t i = 0; i < r->second_count; i++) {
+		r->seconds[i].server_cpu = NAN;
+		r->seconds[i].server_bytes = 0;
+	}
+}
+
+/* Whether run i tells what its server used: of several that looked at the same one, that with the most. */
+static bool tells(struct load_result *const *results, size_t count, size_t i)
+{
+	const struct load_result *r = results[i];
+	for (size_t k = 0; k < count && r->has_server; k++) {
+		const struct load_result *other = results[k];
+		if (k != i && other->has_server && same_server(other, r) &&
+		    (k < i ? other->server_cpu_us >= r->server_cpu_us : other->server_cpu_us > r->server_cpu_us))
+			return false;
+	}
+	return r->has_server;
+}
+
+/* Whether some run looked at the server of run i. */
+static bool is_looked_at(struct load_result *const *results, size_t count, size_t i)
+{
+	for (size_t k = 0; k < count; k++)
+		if (results[k]->has_server && same_server(results[k], results[i]))
+			return true;
+	return false;
+}
+
+/* Each server is counted once, and by the messages of the runs that loaded it. Returns their sum; server_messages of a
+ * single run may be that already, of several targets. */
+static uint64_t count_servers(struct load_result *const *results, size_t count)
+{
+	bool telling[LOAD_MERGE_MAX];
+	uint64_t messages = 0;
+	for (size_t i = 0; i < count; i++) {
+		telling[i] = tells(results, count, i);
+		if (is_looked_at(results, count, i))
+			messages += load_result_server_messages(results[i]);
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!telling[i])
+			forget_server(results[i]);
+	return messages;
+}
+
+static enum gw_err add(struct load_result *into, const struct load_result *from, struct why *why)
 {
 	if (!merge_seconds(into, from))
 		return why_set(why, GW_NOMEM, "merge: out of memory");
-	into->server_messages = load_result_server_messages(into) + load_result_server_messages(from);
-	uint64_t *sums[] = {&into->sent,        &into->acknowledged, &into->unacknowledged, &into->resent,
-	                    &into->unconfirmed, &into->bytes_out,    &into->bytes_in,       &into->connections,
-	                    &into->connects,    &into->reconnects};
-	const uint64_t more[] = {from->sent,        from->acknowledged, from->unacknowledged, from->resent,
-	                         from->unconfirmed, from->bytes_out,    from->bytes_in,       from->connections,
-	                         from->connects,    from->reconnects};
+	uint64_t *sums[] = {&into->sent,       &into->acknowledged,       &into->unacknowledged,
+	                    &into->resent,     &into->unconfirmed,        &into->bytes_out,
+	                    &into->bytes_in,   &into->connections,        &into->connects,
+	                    &into->reconnects, &into->server_bytes_first, &into->server_bytes_most};
+	const uint64_t more[] = {from->sent,       from->acknowledged,       from->unacknowledged,
+	                         from->resent,     from->unconfirmed,        from->bytes_out,
+	                         from->bytes_in,   from->connections,        from->connects,
+	                         from->reconnects, from->server_bytes_first, from->server_bytes_most};
 	for (size_t i = 0; i < sizeof(sums) / sizeof(*sums); i++)
 		*sums[i] += more[i];
 	for (size_t i = 0; i < LOAD_ERRORS; i++) {
@@ -467,17 +534,24 @@ enum gw_err load_result_merge(struct load_result *into, const struct load_result
 	into->workers += from->workers;
 	into->tool_cpu_us += from->tool_cpu_us;
 	into->tool_busiest = from->tool_busiest > into->tool_busiest ? from->tool_busiest : into->tool_busiest;
-	if (!into->has_server && from->has_server) {
-		into->has_server = true;
-		into->server_cpu_us = from->server_cpu_us;
-		into->server_bytes_first = from->server_bytes_first;
-		into->server_bytes_most = from->server_bytes_most;
-	}
+	into->server_cpu_us += from->server_cpu_us;
+	into->has_server = into->has_server || from->has_server;
 	if (strcmp(into->protocol, from->protocol) != 0)
 		snprintf(into->protocol, sizeof(into->protocol), "several");
 	if (strcmp(into->host, from->host) != 0)
 		snprintf(into->host, sizeof(into->host), "several");
 	if (!*into->warning)
 		snprintf(into->warning, sizeof(into->warning), "%s", from->warning);
+	return GW_OK;
+}
+
+enum gw_err load_result_merge(struct load_result *const *results, size_t count, struct why *why)
+{
+	uint64_t messages = count_servers(results, count);
+	for (size_t i = 1; i < count; i++)
+		if (add(results[0], results[i], why))
+			return GW_NOMEM;
+	results[0]->server_messages = messages;
+	results[0]->server_pid = 0; /* there may be several */
 	return GW_OK;
 }

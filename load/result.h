@@ -62,6 +62,7 @@ struct load_result {
 	bool has_server;          /* of several targets with the same --pid only the longest run has it */
 	double server_cpu_us;     /* all its threads, after warm-up */
 	uint64_t server_messages; /* what it was used for: of all targets with this --pid; 0: of this one alone */
+	uint64_t server_pid;      /* 0: none, or of several servers */
 	uint64_t server_bytes_first, server_bytes_most;
 	/* the tool itself */
 	unsigned workers;
@@ -83,8 +84,11 @@ uint64_t load_result_server_messages(const struct load_result *r);
  * GW_INVALID (no such report, or of a newer version) | GW_NOMEM, with why. */
 enum gw_err load_result_write(const struct load_result *r, FILE *out, struct why *why);
 enum gw_err load_result_read(struct load_result **out, const char *path, struct why *why);
-/* load_result_merge adds a run that went on at the same time on another machine or process: counts add up, histograms
- * too, seconds are laid over one another by wall clock. */
-enum gw_err load_result_merge(struct load_result *into, const struct load_result *from, struct why *why);
+/* load_result_merge adds runs that went on at the same time on several machines or in several processes to the first, the
+ * earliest: counts add up, histograms too, seconds are laid over one another by wall clock. What servers used adds up, each
+ * counted once however many looked at it, and by the messages of the runs that loaded it: those that looked at it (--pid),
+ * and those that name the same target. At most LOAD_MERGE_MAX; changes all of them. */
+#define LOAD_MERGE_MAX 16
+enum gw_err load_result_merge(struct load_result *const *results, size_t count, struct why *why);
 
 #endif

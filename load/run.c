@@ -254,6 +254,7 @@ static void look_at_server(struct run *r, struct load_second *s, double seconds)
 	if (!into->has_server)
 		into->server_bytes_first = use.bytes;
 	into->has_server = true;
+	into->server_pid = (uint64_t)r->plan->pid;
 	if (use.bytes > into->server_bytes_most)
 		into->server_bytes_most = use.bytes;
 }

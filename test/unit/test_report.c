@@ -117,6 +117,10 @@ static void table_tells_what_matters(void **state)
 	text = text_of(write_table, r);
 	expect(text, "0.25 us of CPU a message of all targets (99,980), 0 % of a core");
 	free(text);
+	r->server_messages = 25000; /* of one of several runs */
+	text = text_of(write_table, r);
+	expect(text, "1.00 us of CPU a message of all runs that loaded it (25,000)");
+	free(text);
 	load_result_free(r);
 	r = load_result_new(); /* nothing at all happened */
 	text = text_of(write_table, r);

@@ -28,6 +28,7 @@ static struct load_result *example(uint64_t factor)
 	r->acknowledged = 990 * factor;
 	r->errors[LOAD_RESET] = 3 * factor;
 	r->has_server = true;
+	r->server_pid = 77;
 	r->server_cpu_us = 1234.5;
 	r->workers = 2;
 	r->tool_busiest = 0.25 * (double)factor;
@@ -91,7 +92,7 @@ static void runs_of_several_machines_add_up(void **state)
 	struct load_result *a = example(1), *b = example(2);
 	struct why why = {{0}};
 	b->started_us = a->started_us + 2100000; /* two seconds later */
-	assert_int_equal(load_result_merge(a, b, &why), GW_OK);
+	assert_int_equal(load_result_merge((struct load_result *[]){a, b}, 2, &why), GW_OK);
 	assert_int_equal(a->sent, 3000);
 	assert_int_equal(a->errors[LOAD_RESET], 9);
 	assert_int_equal(hdr_count(a->latency), 1980);
@@ -103,9 +104,55 @@ static void runs_of_several_machines_add_up(void **state)
 	assert_int_equal(a->seconds[4].at_us, 5000000);
 	assert_string_equal(a->host, "several");
 	assert_string_equal(a->protocol, "mqtt");
-	assert_int_equal(load_result_server_messages(a), 990 * 3);
 	load_result_free(a);
 	load_result_free(b);
+}
+
+/* Two runs of 990 and 1980 messages, each with 1234.5 us of its server if it has a pid, merged; what the servers used, and
+ * by how many messages that is divided. */
+struct looked {
+	int pid;
+	const char *target, *host;
+};
+
+static void expect_servers(struct looked first, struct looked second, double cpu_us, uint64_t messages,
+                           double in_second)
+{
+	struct load_result *all[] = {example(1), example(2)};
+	const struct looked looked[] = {first, second};
+	struct why why = {{0}};
+	for (size_t i = 0; i < 2; i++) {
+		free(all[i]->target);
+		all[i]->target = strdup(looked[i].target);
+		snprintf(all[i]->host, sizeof(all[i]->host), "%s", looked[i].host);
+		all[i]->server_pid = (uint64_t)looked[i].pid;
+		all[i]->has_server = looked[i].pid != 0;
+		all[i]->server_cpu_us = looked[i].pid ? 1234.5 : 0;
+		for (size_t k = 0; k < 3 && !looked[i].pid; k++)
+			all[i]->seconds[k].server_cpu = NAN;
+	}
+	assert_int_equal(load_result_merge(all, 2, &why), GW_OK);
+	assert_true(all[0]->has_server);
+	assert_true(fabs(all[0]->server_cpu_us - cpu_us) < 0.001);
+	assert_int_equal(load_result_server_messages(all[0]), messages);
+	assert_true(fabs(all[0]->seconds[1].server_cpu - in_second) < 0.001);
+	load_result_free(all[0]);
+	load_result_free(all[1]);
+}
+
+static void a_server_is_counted_once_and_by_the_messages_it_got(void **state)
+{
+	(void)state;
+	static const char gw[] = "tcp://gw:5170", own[] = "tcp://127.0.0.1:5170", mqtt[] = "mqtt://127.0.0.1:1883";
+	/* only one looked at it: the other's messages count if it named the same target */
+	expect_servers((struct looked){7, gw, "a"}, (struct looked){0, gw, "b"}, 1234.5, 2970, 0.5);
+	expect_servers((struct looked){0, gw, "a"}, (struct looked){7, gw, "b"}, 1234.5, 2970, 0.5);
+	expect_servers((struct looked){7, gw, "a"}, (struct looked){0, "tcp://other:5170", "b"}, 1234.5, 990, 0.5);
+	expect_servers((struct looked){7, own, "a"}, (struct looked){0, own, "b"}, 1234.5, 990, 0.5);
+	/* both looked at the same one, or each at one of its own */
+	expect_servers((struct looked){7, own, "a"}, (struct looked){7, mqtt, "a"}, 1234.5, 2970, 0.5);
+	expect_servers((struct looked){7, own, "a"}, (struct looked){8, mqtt, "a"}, 2469, 2970, 1);
+	expect_servers((struct looked){7, own, "a"}, (struct looked){7, own, "b"}, 2469, 2970, 1);
 }
 
 static void what_is_no_report_is_told(void **state)
@@ -140,6 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(it_is_read_as_it_was_written),
 	    cmocka_unit_test(runs_of_several_machines_add_up),
+	    cmocka_unit_test(a_server_is_counted_once_and_by_the_messages_it_got),
 	    cmocka_unit_test(what_is_no_report_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
