@@ -275,3 +275,12 @@ void verdict_json(const struct verdict *v, const char *name, FILE *out)
 	json_examples("twice", &v->twice, out);
 	fputc('}', out);
 }
+
+void verdict_json_none(const char *name, const char *error, FILE *out)
+{
+	fputs("{\"source\":", out);
+	text_json(out, name);
+	fputs(",\"error\":", out);
+	text_json(out, error);
+	fputc('}', out);
+}

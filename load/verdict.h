@@ -64,8 +64,10 @@ void verdict_dead(struct verdict *v, const char *text, size_t len);
 void verdict_close(struct verdict *v);
 void verdict_free(struct verdict *v);
 
-/* verdict_print writes a table for people, verdict_json an object; name is what was read. */
+/* verdict_print writes a table for people, verdict_json an object, verdict_json_none one that says why there is no verdict;
+ * name is what was read, or was to be. */
 void verdict_print(const struct verdict *v, const char *name, FILE *out);
 void verdict_json(const struct verdict *v, const char *name, FILE *out);
+void verdict_json_none(const char *name, const char *error, FILE *out);
 
 #endif

@@ -1,4 +1,5 @@
 /* `sluice-load verify`: reads back what arrived, and says what became of everything that was sent. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -84,7 +85,7 @@ static const struct load_option rows[] = {
      .type = OPTION_TEXT,
      .offset = offsetof(struct verify, json),
      .value = "FILE",
-     .help = "Write the verdicts as JSON: a list, one object per source."},
+     .help = "Write the verdicts as JSON: a list, one object per source; - is standard output."},
     {.name = "quiet",
      .letter = 'q',
      .type = OPTION_FLAG,
@@ -114,6 +115,11 @@ static void usage(FILE *out, const struct load_options *set)
 	    "  sluice-load tcp://127.0.0.1:5170 --count 100000 --ledger run.ledger\n"
 	    "  sluice-load verify --ledger run.ledger data/telemetry.ndjson kafka://127.0.0.1:9092/sluice.telemetry\n",
 	    out);
+}
+
+static bool is_standard(const char *path)
+{
+	return path && strcmp(path, "-") == 0;
 }
 
 static enum gw_err read_ledgers(const struct names *n, struct ledger **out, struct why *why)
@@ -214,31 +220,89 @@ static bool any_holds(const struct verify *v, const struct verdict_line *line, c
 	return any;
 }
 
+/* One source; its verdict, or why there is none, goes to json, which may be NULL. */
+static int verify_one(const struct verify *v, const struct ledger *ledger, const char *source, FILE *out, FILE *json)
+{
+	struct verdict verdict = {0};
+	struct why why = {{0}};
+	int code = LOAD_EXIT_WELL;
+	if (judge(v, ledger, source, &verdict, &why)) {
+		fprintf(stderr, "sluice-load verify: %s\n", why.text);
+		if (json)
+			verdict_json_none(source, why.text, json);
+		code = LOAD_EXIT_USAGE;
+	} else {
+		verdict_print(&verdict, source, out);
+		if (json)
+			verdict_json(&verdict, source, json);
+		if (verdict.total.missing > 0 || (v->once && verdict.total.twice > 0) ||
+		    any_holds(v, &verdict.total, source))
+			code = LOAD_EXIT_FAILED;
+	}
+	verdict_free(&verdict);
+	return code;
+}
+
+/* A source that cannot be read does not keep the verdicts on the others back. */
 static int verify_all(const struct verify *v, const struct ledger *ledger, FILE *json)
 {
-	int code = LOAD_EXIT_WELL;
-	fputs(json ? "[" : "", json ? json : stdout);
+	static const char *const said[] = {
+	    [LOAD_EXIT_WELL] = "well: everything that was acknowledged is there",
+	    [LOAD_EXIT_FAILED] = "FAILED",
+	    [LOAD_EXIT_USAGE] = "FAILED: not everything could be read",
+	};
+	int worst = LOAD_EXIT_WELL;
+	FILE *out = is_standard(v->json) ? stderr : stdout;
 	for (size_t i = 0; i < v->sources.count; i++) {
-		struct verdict verdict = {0};
-		struct why why = {{0}};
-		if (judge(v, ledger, v->sources.items[i], &verdict, &why)) {
-			fprintf(stderr, "sluice-load verify: %s\n", why.text);
-			verdict_free(&verdict);
-			return LOAD_EXIT_USAGE;
-		}
-		verdict_print(&verdict, v->sources.items[i], stdout);
-		if (json) {
-			fputs(i ? ",\n" : "\n", json);
-			verdict_json(&verdict, v->sources.items[i], json);
-		}
-		if (verdict.total.missing > 0 || (v->once && verdict.total.twice > 0) ||
-		    any_holds(v, &verdict.total, v->sources.items[i]))
-			code = LOAD_EXIT_FAILED;
-		verdict_free(&verdict);
+		if (json)
+			fputs(i ? ",\n" : "[\n", json);
+		int code = verify_one(v, ledger, v->sources.items[i], out, json);
+		worst = code > worst ? code : worst;
 	}
 	if (json)
 		fputs("\n]\n", json);
-	puts(code ? "verify: FAILED" : "verify: well: everything that was acknowledged is there");
+	fprintf(out, "verify: %s\n", said[worst]);
+	return worst;
+}
+
+/* -- the JSON: gathered in memory and written when it is whole -- */
+
+static enum gw_err write_json(const char *path, const char *text, struct why *why)
+{
+	FILE *file = is_standard(path) ? stdout : fopen(path, "w");
+	bool good = file && fputs(text, file) >= 0 && fflush(file) == 0;
+	if (file && file != stdout)
+		good = fclose(file) == 0 && good;
+	return good ? GW_OK : why_set(why, GW_IO, "--json: cannot write %s: %s", path, strerror(errno));
+}
+
+/* Whether it can be written is found out before hours of reading; what was there is left alone. */
+static enum gw_err try_json(const char *path, struct why *why)
+{
+	bool is_new = access(path, F_OK) != 0;
+	FILE *file = is_standard(path) ? stdout : fopen(path, "a");
+	if (!file)
+		return why_set(why, GW_CONFIG, "--json: cannot write %s: %s", path, strerror(errno));
+	if (file == stdout)
+		return GW_OK;
+	fclose(file);
+	if (is_new)
+		unlink(path);
+	return GW_OK;
+}
+
+static int verify_and_tell(const struct verify *v, const struct ledger *ledger)
+{
+	struct why why = {{0}};
+	char *text = NULL;
+	size_t len;
+	FILE *json = v->json ? open_memstream(&text, &len) : NULL;
+	int code = verify_all(v, ledger, json);
+	if (v->json && (!json || fclose(json) != 0 || write_json(v->json, text, &why))) {
+		fprintf(stderr, "sluice-load verify: %s\n", *why.text ? why.text : "--json: out of memory");
+		code = LOAD_EXIT_USAGE;
+	}
+	free(text);
 	return code;
 }
 
@@ -257,19 +321,14 @@ static int run_verify(int argc, char **argv)
 		err = why_set(&why, GW_CONFIG, "nothing to read back: give a file, a topic or an index");
 	if (!err)
 		err = read_ledgers(&v.ledgers, &ledger, &why);
-	FILE *json = NULL;
-	if (!err && v.json && !(json = fopen(v.json, "w")))
-		err = why_set(&why, GW_CONFIG, "--json: cannot write %s", v.json);
+	if (!err && v.json)
+		err = try_json(v.json, &why);
 	if (err) {
 		fprintf(stderr, "sluice-load verify: %s (see --help)\n", why.text);
 		ledger_free(ledger);
 		return LOAD_EXIT_USAGE;
 	}
-	int code = verify_all(&v, ledger, json);
-	if (json && fclose(json) != 0) {
-		fprintf(stderr, "sluice-load verify: --json: cannot write %s\n", v.json);
-		code = LOAD_EXIT_USAGE;
-	}
+	int code = verify_and_tell(&v, ledger);
 	ledger_free(ledger);
 	return code;
 }

@@ -180,6 +180,22 @@ def test_standard_input_and_directories(sent):
     assert done.returncode == 0 and re.search(r"tcp +3 +300 +300 +300 +0 ", done.stdout), done.stdout
 
 
+def test_json_is_whole_when_a_source_cannot_be_read(sent, tmp_path):
+    gateway, ledger = sent
+    assert gateway.stop() == 0
+    told, none = tmp_path / "told.json", tmp_path / "none.ndjson"
+    line = [LOAD, "verify", "--ledger", ledger, gateway.file, none, gateway.file, "--json"]
+    done = subprocess.run([*line, told], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "not everything could be read" in done.stdout
+    first, second, third = json.loads(told.read_text())
+    assert second == {"source": str(none), "error": f"{none}: No such file or directory"}
+    assert first == third and first["total"]["arrived"] == 300
+    done = subprocess.run([*line, "-"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and json.loads(done.stdout) == [first, second, third] and "MISSING" in done.stderr
+    done = subprocess.run([*line, tmp_path / "no" / "told.json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--json: cannot write" in done.stderr and "MISSING" not in done.stdout
+
+
 def test_what_cannot_be_read_is_an_error_and_no_verdict(sent, kafka, search, free_port, tmp_path):
     gateway, ledger = sent
     garbage = tmp_path / "garbage"
