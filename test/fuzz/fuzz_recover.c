@@ -1,4 +1,4 @@
-/* Any bytes as a journal on disk, found at start. The input is a byte that says what is done with it (COURSE_*) and a list
+/* Any bytes as a journal on disk, found at start. The input is a byte that says what is done with it (modulo COURSES) and a list
  * of pieces of which segments and cursors are made: as raw bytes alone hardly any would have a checksum that holds, and
  * everything behind the checksum would stay untried.
  *
@@ -31,16 +31,16 @@
 #include "gateway/segment.h"
 #include "gateway/state.h"
 
+#include "test/fuzz/flat_disk.h"
 #include "test/fuzz/must.h"
-#include "test/unit/sim_disk.c"
 
-/* Bits of the first byte; not all each time, since each takes as long as the others together. */
-#define COURSE_START 1u
-#define COURSE_LOOK 2u
-#define COURSE_REPAIR 4u
-#define FILE_MOST (32u << 10)
+/* One at a time: none of them learns from another. */
+enum course { COURSE_START, COURSE_LOOK, COURSE_REPAIR, COURSES };
+#define PIECES 24
+#define FILE_MOST (20u << 10) /* a header and four blocks */
 
 static char root[64], dir[80];
+static FILE *nothing;
 
 struct input {
 	const uint8_t *at, *end;
@@ -53,7 +53,7 @@ static unsigned byte(struct input *in)
 
 struct file {
 	uint8_t bytes[FILE_MOST];
-	size_t len;
+	size_t len, dirty; /* bytes from dirty on are 0 */
 	unsigned number;
 	bool begun;
 };
@@ -68,6 +68,13 @@ static void store(const struct disk *d, const char *path, const void *bytes, siz
 	d->close(d, fd);
 }
 
+static void clear_file(struct file *f)
+{
+	memset(f->bytes, 0, f->dirty > f->len ? f->dirty : f->len);
+	f->len = f->dirty = 0;
+	f->begun = false;
+}
+
 static void store_file(const struct disk *d, struct file *f)
 {
 	char path[128];
@@ -75,9 +82,7 @@ static void store_file(const struct disk *d, struct file *f)
 		return;
 	snprintf(path, sizeof(path), "%s/%08u.segment", dir, ++f->number);
 	store(d, path, f->bytes, f->len);
-	memset(f->bytes, 0, sizeof(f->bytes));
-	f->len = 0;
-	f->begun = false;
+	clear_file(f);
 }
 
 static size_t put_good(uint8_t *entry, uint64_t number)
@@ -111,13 +116,12 @@ static size_t put_state(uint8_t *entry, uint64_t number)
 
 static void put_block(struct file *f, struct input *in, bool good)
 {
-	static _Alignas(8) uint8_t block[FILE_MOST + (128u << 10)];
+	static _Alignas(8) uint8_t block[32u << 10];
 	struct block_header h = {.generation = byte(in), .first = byte(in), .time_us = 1};
 	unsigned count = byte(in);
 	h.checkpoint = count > 128;
 	count = count % 128 % 12 + 1;
 	size_t body = 0;
-	memset(block, 0, sizeof(block));
 	for (unsigned i = 0; i < count; i++) {
 		uint8_t *entry = block + BLOCK_HEADER + body;
 		body += !good ? put_any(entry, in) : h.checkpoint ? put_state(entry, i) : put_good(entry, h.first + i);
@@ -131,6 +135,7 @@ static void put_block(struct file *f, struct input *in, bool good)
 		f->len += size;
 		f->begun = true;
 	}
+	memset(block, 0, size);
 }
 
 static void put_cursor(const struct disk *d, struct input *in)
@@ -171,11 +176,14 @@ static void piece(const struct disk *d, struct file *f, struct input *in)
 	case 3:
 		at = byte(in) << 8;
 		at |= byte(in);
-		f->bytes[at % FILE_MOST] ^= (uint8_t)byte(in);
+		at %= FILE_MOST;
+		f->bytes[at] ^= (uint8_t)byte(in);
+		f->dirty = at < f->dirty ? f->dirty : at + 1;
 		break;
 	case 4:
 		at = byte(in) << 8;
 		at |= byte(in);
+		f->dirty = f->len > f->dirty ? f->len : f->dirty;
 		f->len = at < f->len ? at : f->len;
 		break;
 	case 5: put_cursor(d, in); break;
@@ -216,7 +224,7 @@ static void read_all(struct journal *j)
 	journal_reader_close(r);
 }
 
-static void start(struct sim *sim)
+static void start(struct flat *disk)
 {
 	static struct journal_stats stats;
 	struct journal_settings settings = {.type = JOURNAL_DISK,
@@ -230,7 +238,7 @@ static void start(struct sim *sim)
 	struct cursor *cursor;
 	struct why why = {0};
 	memset(&stats, 0, sizeof(stats));
-	enum gw_err err = journal_open(&j, &settings, sim_disk(sim), dir, &stats, &why);
+	enum gw_err err = journal_open(&j, &settings, &disk->disk, dir, &stats, &why);
 	MUST((err == GW_OK) == (why.text[0] == '\0'));
 	if (err)
 		return;
@@ -239,16 +247,15 @@ static void start(struct sim *sim)
 	MUST(journal_last(j) >= cursor_get(cursor));
 	read_all(j);
 	journal_close(j);
-	MUST(sim_open_files(sim) == 0);
+	MUST(flat_open_files(disk) == 0);
 }
 
-static bool look(struct sim *sim, int *code)
+static bool look(struct flat *disk, int *code)
 {
 	struct look l;
 	struct why why = {0};
 	struct inspect_options o = {.data = dir, .json = true, .meta = true, .to = UINT64_MAX, .limit = UINT64_MAX};
-	FILE *nothing = fopen("/dev/null", "w");
-	enum gw_err err = look_open(&l, sim_disk(sim), dir, &why);
+	enum gw_err err = look_open(&l, &disk->disk, dir, &why);
 	MUST((err == GW_OK) == (why.text[0] == '\0'));
 	if (!err && *code < 0) {
 		*code = repair_command(&l, &o, nothing, nothing);
@@ -258,8 +265,7 @@ static bool look(struct sim *sim, int *code)
 		*code = look_verify(&l, &o, nothing, nothing);
 	}
 	look_close(&l);
-	fclose(nothing);
-	MUST(sim_open_files(sim) == 0);
+	MUST(flat_open_files(disk) == 0);
 	return !err;
 }
 
@@ -272,40 +278,48 @@ static void clean(void)
 	rmdir(root);
 }
 
+static void prepare(void)
+{
+	snprintf(root, sizeof(root), "/tmp/sluice-fuzz-XXXXXX");
+	MUST(mkdtemp(root)); /* for the lock, which is a real file */
+	snprintf(dir, sizeof(dir), "%s/journal", root);
+	MUST(mkdir(dir, 0700) == 0);
+	atexit(clean);
+	MUST((nothing = fopen("/dev/null", "w")));
+	log_init(LOG_NONE, LOG_TEXT);
+}
+
+static void repair(struct flat *disk)
+{
+	int code = -1;
+	if (look(disk, &code) && code == INSPECT_WHOLE) {
+		code = 0;
+		MUST(look(disk, &code) && code == INSPECT_WHOLE);
+		start(disk);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static struct flat_file files[FLAT_FILES];
+	static struct flat found;
 	static struct file file;
 	struct input in = {data, data + size};
-	if (!root[0]) {
-		snprintf(root, sizeof(root), "/tmp/sluice-fuzz-XXXXXX");
-		MUST(mkdtemp(root)); /* for the lock, which is a real file */
-		snprintf(dir, sizeof(dir), "%s/journal", root);
-		MUST(mkdir(dir, 0700) == 0);
-		atexit(clean);
-		log_init(LOG_NONE, LOG_TEXT);
-	}
-	struct sim *sim = sim_new(dir, 0);
-	const struct disk *d = sim_disk(sim);
-	unsigned course = byte(&in);
-	memset(&file, 0, sizeof(file));
-	for (int pieces = 0; pieces < 64 && in.at < in.end; pieces++)
-		piece(d, &file, &in);
-	store_file(d, &file);
+	if (!root[0])
+		prepare();
+	flat_empty(&found, dir, files);
+	unsigned course = byte(&in) % COURSES;
+	clear_file(&file);
+	file.number = 0;
+	for (int pieces = 0; pieces < PIECES && in.at < in.end; pieces++)
+		piece(&found.disk, &file, &in);
+	store_file(&found.disk, &file);
 	int code = 0;
-	bool good = !(course & COURSE_LOOK) || look(sim, &code);
-	if (good && course & COURSE_REPAIR) {
-		struct sim *mended = sim_copy(sim);
-		code = -1;
-		if (look(mended, &code) && code == INSPECT_WHOLE) {
-			code = 0;
-			MUST(look(mended, &code) && code == INSPECT_WHOLE);
-			start(mended);
-		}
-		sim_free(mended);
+	switch (course) {
+	case COURSE_START: start(&found); break;
+	case COURSE_LOOK: look(&found, &code); break;
+	default: repair(&found);
 	}
-	if (course & COURSE_START)
-		start(sim);
-	sim_free(sim);
 	return 0;
 }
