@@ -42,6 +42,7 @@ class World:
         self.ending = contextlib.ExitStack()  # what is to be undone after the round
         self.ledger = directory / "ledger"
         self.sources, self.proxied, self.proxy = {}, proxied, None
+        self.live_first = None  # the sink that was told to bring what is new first
         directory.mkdir(parents=True)
         self.gateway = Sluice(directory, merge(merge(DEFAULTS, SMALL), {"sinks": self._sinks()}))
         self.sources["file"] = str(self.gateway.file)
@@ -134,6 +135,9 @@ class World:
         wrong = self.gateway.finish()
         if wrong:
             raise Lost(wrong)
+        if self.live_first:
+            replays = self.gateway.log().count("replays what gathered, behind what is new")
+            self.strikes.append(f"live first, {replays} replays")
         for name, reason in self.dead.items():
             self._resurrect(name, reason, dead[name])
 

@@ -1,11 +1,11 @@
 """Item 4: Kafka is away for a while (stopped in order, killed, frozen), or there and not of use: its topic is deleted, records are
 too large for it, the login is withdrawn, the way to it misbehaves, one of three brokers is killed. A round plays one of these,
-in this order."""
+in this order, in turn with replay_order oldest_first and live_first."""
 
 import time
 
 from places import SASL, Cluster, begun, still
-from plays import absences, outlast, play_of, way
+from plays import absences, in_turn, outlast, play_of, way
 from proxy import Proxy
 
 NUMBER, TITLE = 4, "Kafka away, refusing, odd"
@@ -65,6 +65,7 @@ FULL = len(PLAYS)
 
 def prepare(world):
     broker, play = world.places.get("kafka"), play_of(PLAYS, world)
+    in_turn(world, len(PLAYS), "kafka")
     if play is AWAY[0]:
         outlast(world)
     elif play is too_large:

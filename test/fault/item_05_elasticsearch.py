@@ -1,13 +1,14 @@
 """Item 5: the search server is away for a while (stopped in order, killed, or frozen), or there and not of use: its index takes no
 writes (as at the flood stage of a full disk), the way to it misbehaves (proxy.py: half-open connections, answers that are cut
 by a reset, slow, no HTTP, something else, a redirect), its queue is full, a field's mapping refuses records, the node is
-replaced. A round plays one of these, in this order; afterwards everything is there, and once."""
+replaced. A round plays one of these, in this order, in turn with replay_order oldest_first and live_first; afterwards everything
+is there, and once."""
 
 import time
 
 from harness import free_ports, wait_until
 from places import Node, begun
-from plays import absences, outlast, play_of, way
+from plays import absences, in_turn, outlast, play_of, way
 
 NUMBER, TITLE = 5, "Elasticsearch away, refusing, odd"
 BOUNDED, SECONDS = 0, 20
@@ -78,6 +79,7 @@ FULL = len(PLAYS)
 
 def prepare(world):
     place, play = world.places.get("elasticsearch"), play_of(PLAYS, world)
+    in_turn(world, len(PLAYS), "elasticsearch")
     if play is AWAY[0]:
         outlast(world)
     elif play is queue_full:

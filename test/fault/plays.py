@@ -10,6 +10,15 @@ def play_of(plays, world):
     return plays[(world.number - 1) % len(plays)]
 
 
+def in_turn(world, count, name, **more):
+    """Every second round the sink brings what is new first and what gathered behind it; with a second turn through the plays,
+    those that did not the first time. Batches are small, so that little is enough to be a backlog."""
+    if (world.number + (world.number - 1) // count) % 2 == 0:
+        world.change_sink(name, **{"replay_order": "live_first", "replay_after": "500ms", "batch_records": 100,
+                                   "replay_rate": world.chance.choice([0, 3000]), **more})
+        world.live_first = name
+
+
 def absences(name):
     """It is stopped in order for a minute (the load has to last: outlast), killed, frozen."""
     def stopped(world):
