@@ -11,12 +11,14 @@
 #include "gateway/pulse.h"
 #include "gateway/record.h"
 
-enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink)
+enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink,
+                      uint64_t max_bytes)
 {
 	d->disk = disk;
 	d->sink = sink;
 	d->fd = -1;
-	d->spoilt = false;
+	d->spoilt = d->full = false;
+	d->max_bytes = max_bytes;
 	d->path = strdup(path);
 	return d->path ? GW_OK : GW_NOMEM;
 }
@@ -61,11 +63,15 @@ static int open_file(struct dead_file *d)
 	int err = d->disk->sync_dir(d->disk, slash && slash != dir ? dir : ".");
 	if (!err)
 		err = end_last_line(d, fd);
+	int64_t size = err ? err : d->disk->size(d->disk, fd);
+	if (size < 0)
+		err = (int)size;
 	if (err) {
 		d->disk->close(d->disk, fd);
 		return err;
 	}
 	d->fd = fd;
+	d->size = (uint64_t)size;
 	d->spoilt = false;
 	return 0;
 }
@@ -81,6 +87,11 @@ enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason,
 {
 	struct record r;
 	char now[TIME_LEN];
+	if (d->full && d->fd >= 0) {
+		d->disk->close(d->disk, d->fd);
+		d->fd = -1;
+	}
+	d->full = false;
 	if (d->fd < 0 && open_file(d))
 		return GW_IO;
 	record_read(&r, entry);
@@ -97,8 +108,12 @@ enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason,
 	memcpy(line + len, record_json(entry), r.json_len);
 	len += r.json_len;
 	memcpy(line + len, "}\n", 2);
-	int err = d->disk->write(d->disk, d->fd, line, len + 2, 0);
+	d->full = d->max_bytes > 0 && d->size + len + 2 > d->max_bytes;
+	int err = d->full ? 0 : d->disk->write(d->disk, d->fd, line, len + 2, 0);
 	free(line);
+	if (d->full)
+		return GW_FULL;
+	d->size += len + 2;
 	if (!err)
 		return GW_OK;
 	close_spoilt(d); /* part of the line may be there: opened anew, it is ended first */

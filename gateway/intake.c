@@ -45,9 +45,9 @@ const struct setting listener_settings[] = {
     SETTING_CHOICES(struct listener_settings, on_invalid, "refuse", invalids,
                     "What happens to a payload that is declared JSON and is not: refused, wrapped as text, or taken "
                     "and written to DATA/dead/intake.ndjson."),
-    SETTING(struct listener_settings, max_dead_letters, SETTING_BYTES, "1GiB", 1, 1e15,
+    SETTING(struct listener_settings, max_dead_letters, SETTING_BYTES, "1GiB", 0, 1e15,
             "With on_invalid dead_letter: while that file, which all listeners share, has so many bytes, such payloads "
-            "are refused, as with `refuse`."),
+            "are refused, as with `refuse`. 0: no limit but the disk's."),
     SETTING_CHOICES(struct listener_settings, envelope, "wrap", envelopes,
                     "`keep`: a payload that already is a record of this format (from another Sluice) is taken over as "
                     "it is, with its id."),
@@ -204,7 +204,8 @@ static bool dead_room(struct intake *in)
 		in->dead_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 		in->dead_us = in->now_us;
 	}
-	bool full = in->dead_bytes >= in->listener->settings->max_dead_letters;
+	uint64_t most = in->listener->settings->max_dead_letters;
+	bool full = most > 0 && in->dead_bytes >= most;
 	if (full && !in->dead_full)
 		log_event(LOG_WARN, "listener", "invalid messages are refused: the dead letters have max_dead_letters",
 		          LOG_S("sluice.listener", in->listener->name),

@@ -35,6 +35,9 @@ const struct setting sink_settings[] = {
             "A sink that was in trouble for less long had no outage."),
     SETTING(struct sink_settings, dead_letters, SETTING_STRING, NULL, 0, 0,
             "File for records that the sink refuses for good; else DATA/dead/NAME.ndjson."),
+    SETTING(struct sink_settings, max_dead_letters, SETTING_BYTES, "10GiB", 0, 1e15,
+            "Bytes of that file. When it has them, a record that the sink refuses for good stays in the journal, and "
+            "holds up what is behind it, until there is room or the sink takes it. 0: no limit but the disk's."),
     SETTINGS_END,
 };
 
@@ -67,7 +70,8 @@ enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct jo
 	snprintf(path, sizeof(path), "%s/dead/%s.ndjson", plan->data, plan->name);
 	enum gw_err err = GW_OK;
 	if (!p->state || fd < 0 ||
-	    dead_init(&p->dead, disk, plan->common->dead_letters ? plan->common->dead_letters : path, plan->name))
+	    dead_init(&p->dead, disk, plan->common->dead_letters ? plan->common->dead_letters : path, plan->name,
+	              plan->common->max_dead_letters))
 		err = why_set(why, GW_NOMEM, "out of memory or file descriptors");
 	else if (!(err = journal_add_cursor(j, plan->name, plan->common->from == 1, &p->cursor, why))) {
 		memcpy(p->state, plan->settings, plan->sink->size);

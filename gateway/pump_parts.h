@@ -78,7 +78,7 @@ struct pump {
 	int64_t quiet_until_us; /* the sink is not asked before that */
 	int64_t saved_us, filling_since_us;
 	unsigned random;
-	struct log_limit retry_log, save_log, read_log;
+	struct log_limit retry_log, save_log, read_log, dead_log;
 	bool has_all;
 
 	/* the same, for replaying */

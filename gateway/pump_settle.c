@@ -194,24 +194,40 @@ static bool given_up(const struct pump *p, const struct batch *b)
 	       clock_mono_us() - b->submitted_us > (int64_t)p->plan.common->give_up_after;
 }
 
+static void tell_full(struct pump *p)
+{
+	uint64_t left_out;
+	stat_add(&p->stats.limited, 1);
+	if (log_allow(&p->dead_log, clock_mono_us() / 1000, &left_out))
+		log_event(LOG_ERROR, "sink",
+		          "its dead letters have max_dead_letters: what it refuses for good holds up what is behind",
+		          LOG_S("sink.name", p->plan.name), LOG_S("file.path", p->dead.path),
+		          LOG_N("sluice.left_out", left_out));
+}
+
 static void bury(struct pump *p, struct batch *b)
 {
 	size_t buried = 0;
-	bool failed = false;
-	for (size_t i = 0; i < b->count && !failed; i++) {
+	enum gw_err err = GW_OK;
+	for (size_t i = 0; i < b->count; i++) {
 		struct batch_item *item = &b->items[i];
 		if (item->state != ITEM_DEAD)
 			continue;
-		failed =
-		    dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry) != GW_OK;
-		buried++;
+		if (!err)
+			err = dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry);
+		if (err == GW_FULL)
+			item->state = ITEM_RETRY; /* the sink will say it again */
+		else
+			buried++;
 	}
+	if (err == GW_FULL)
+		tell_full(p);
 	if (buried == 0)
 		return;
-	if (failed || dead_sync(&p->dead)) {
+	if ((err && err != GW_FULL) || dead_sync(&p->dead)) {
 		for (size_t i = 0; i < b->count; i++)
 			if (b->items[i].state == ITEM_DEAD)
-				b->items[i].state = ITEM_RETRY; /* the sink will say it again */
+				b->items[i].state = ITEM_RETRY;
 		return;
 	}
 	stat_add(&p->stats.dead, buried);

@@ -175,8 +175,10 @@ enum gw_err resend_run(const struct resend_plan *plan, FILE *progress, struct re
 	common.from = 0;
 	common.replay_rate = 0;
 	common.replay_order = REPLAY_OLDEST_FIRST;
-	if (plan->dead_letters)
+	if (plan->dead_letters) {
+		common.max_dead_letters = 0; /* they were in a file already */
 		common.dead_letters = (char *)plan->dead_letters;
+	}
 	struct sink_plan one = *sink;
 	one.common = &common;
 	const struct listener_plan listener = {

@@ -30,6 +30,7 @@ struct sink_settings {
 	uint64_t replay_after;             /* us: shorter trouble is no outage */
 	uint64_t give_up_after;            /* us: retried longer than this: dead letter; 0: never */
 	char *dead_letters;                /* path of the dead letter file; NULL: DATA/dead/NAME.ndjson */
+	uint64_t max_dead_letters;         /* bytes of it; 0: no limit */
 };
 extern const struct setting sink_settings[];
 

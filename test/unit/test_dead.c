@@ -29,7 +29,7 @@ static void fixture_init(struct fixture *f)
 	memset(f, 0xff, sizeof(*f));
 	f->sim = sim_new("/data", 0);
 	f->entry = entry_make(1, "d1", "{\"a\":1}", 7);
-	assert_int_equal(dead_init(&f->dead, sim_disk(f->sim), FILE_PATH, "kafka"), GW_OK);
+	assert_int_equal(dead_init(&f->dead, sim_disk(f->sim), FILE_PATH, "kafka", 0), GW_OK);
 }
 
 static void fixture_fini(struct fixture *f)
@@ -125,7 +125,7 @@ static void half_a_line_spoils_no_other(void **unused)
 	dead_fini(&f.dead);
 	sim_bytes(f.sim, FILE_PATH, &len);
 	sim_truncate(f.sim, FILE_PATH, len - 30);
-	assert_int_equal(dead_init(&f.dead, sim_disk(f.sim), FILE_PATH, "kafka"), GW_OK);
+	assert_int_equal(dead_init(&f.dead, sim_disk(f.sim), FILE_PATH, "kafka", 0), GW_OK);
 	dead_add(&f.dead, 3, "x", f.entry);
 	assert_int_equal(lines(f.sim, 1), 2);
 	fixture_fini(&f);
@@ -143,7 +143,7 @@ static void any_call_may_fail(void **unused)
 			assert_int_equal(dead_sync(&f.dead), GW_OK);
 			if (n > 4) { /* from the beginning */
 				dead_fini(&f.dead);
-				dead_init(&f.dead, sim_disk(f.sim), FILE_PATH, "kafka");
+				dead_init(&f.dead, sim_disk(f.sim), FILE_PATH, "kafka", 0);
 			}
 			sim_fail(f.sim, n > 4 ? n - 4 : n, 1, err ? ENOSPC : EIO);
 			while (dead_add(&f.dead, 2, "x", f.entry) || dead_sync(&f.dead))
@@ -155,6 +155,26 @@ static void any_call_may_fail(void **unused)
 		}
 }
 
+static void a_file_that_has_its_bytes_takes_no_more_until_there_is_room(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	const struct disk *disk;
+	fixture_init(&f);
+	disk = sim_disk(f.sim);
+	assert_int_equal(dead_add(&f.dead, 1, "x", f.entry), GW_OK);
+	f.dead.max_bytes = 2 * f.dead.size;
+	assert_int_equal(dead_add(&f.dead, 2, "x", f.entry), GW_OK);
+	assert_int_equal(dead_add(&f.dead, 3, "x", f.entry), GW_FULL);
+	assert_int_equal(dead_sync(&f.dead), GW_OK); /* those before it */
+	assert_int_equal(dead_add(&f.dead, 3, "x", f.entry), GW_FULL);
+	assert_int_equal(lines(f.sim, 0), 2);
+	assert_int_equal(disk->rename(disk, FILE_PATH, "/data/dead/old"), 0);
+	assert_int_equal(dead_add(&f.dead, 3, "x", f.entry), GW_OK);
+	assert_int_equal(lines(f.sim, 0), 1);
+	fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -163,6 +183,7 @@ int main(void)
 	    cmocka_unit_test(what_was_synced_survives_a_power_cut),
 	    cmocka_unit_test(half_a_line_spoils_no_other),
 	    cmocka_unit_test(any_call_may_fail),
+	    cmocka_unit_test(a_file_that_has_its_bytes_takes_no_more_until_there_is_room),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

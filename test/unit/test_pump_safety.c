@@ -112,6 +112,30 @@ static void dead_letters_survive_a_disk_that_fails(void **unused)
 	}
 }
 
+static void a_full_file_holds_the_record_and_loses_none(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	char from[128], to[128];
+	fixture_init(&f);
+	control.submit = submit_dead;
+	f.common.max_dead_letters = 500; /* two letters */
+	fixture_open(&f, &plain_sink, false);
+	put(&f, 40);
+	WAIT(stat_get(&pump_stats(f.pump)->limited) > 1);
+	assert_int_equal(stat_get(&pump_stats(f.pump)->dead), 2);
+	assert_true(cursor_now(&f) < 27);
+	assert_true(has_letter(f.sim, 7) && has_letter(f.sim, 17) && !has_letter(f.sim, 27));
+	snprintf(from, sizeof(from), "%s/dead/test.ndjson", root);
+	snprintf(to, sizeof(to), "%s/dead/old", root);
+	assert_int_equal(sim_disk(f.sim)->rename(sim_disk(f.sim), from, to), 0);
+	WAIT(cursor_now(&f) == 40);
+	assert_int_equal(stat_get(&pump_stats(f.pump)->dead), 4);
+	assert_true(!has_letter(f.sim, 17) && has_letter(f.sim, 27) && has_letter(f.sim, 37));
+	assert_true(fixture_stop(&f, DEADLINE_US));
+	fixture_fini(&f);
+}
+
 static void what_fails_for_too_long_is_given_up(void **unused)
 {
 	(void)unused;
@@ -413,6 +437,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    TEST(a_refused_record_is_a_synced_dead_letter_before_the_cursor_passes_it),
 	    TEST(dead_letters_survive_a_disk_that_fails),
+	    TEST(a_full_file_holds_the_record_and_loses_none),
 	    TEST(what_fails_for_too_long_is_given_up),
 	    TEST(the_cursor_of_a_deferred_sink_waits_for_its_sync),
 	    TEST(after_a_rewind_everything_since_the_sync_comes_again),
