@@ -174,6 +174,7 @@ static void wait_for_stop(const sigset_t *set)
 			break;
 		log_say(LOG_WARN, "gateway", "the configuration is read at the start only: restart to change it");
 	}
+	signal(SIGHUP, SIG_IGN); /* a supervisor may send it behind SIGTERM: that cuts no stop short */
 	/* From now on a second signal means: at once. */
 	struct sigaction now = {.sa_handler = at_once};
 	sigaction(SIGTERM, &now, NULL);

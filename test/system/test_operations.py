@@ -266,6 +266,25 @@ def test_a_second_sigterm_ends_it_at_once_with_3(sluice):
     gw.wait_records(10)
 
 
+def test_sighup_changes_nothing_also_while_it_stops(sluice):
+    """A supervisor may send it behind SIGTERM (systemd: SendSIGHUP=), and a terminal that closes does."""
+    gw = sluice({"listeners": {"tcp": {"reply": "count"}}, "stop": {"drain": "1h"}, **SINK_DOWN})
+    with socket.create_connection(gw.address("tcp"), timeout=10) as s:
+        for n in range(1000):
+            gw.signal(signal.SIGHUP)
+            s.sendall(b"%d\n" % n)
+        answers = s.makefile("rb")
+        while (line := answers.readline()) != b"ok 1000\n":
+            assert line.startswith(b"ok ")
+    gw.wait_log("restart to change it")
+    gw.signal(signal.SIGTERM)
+    wait_until(lambda: "not draining" in gw.admin_get("/readyz?verbose")[1], what="it drains")
+    gw.signal(signal.SIGHUP)
+    assert gw.status("/livez") == 200 and gw.running()
+    gw.signal(signal.SIGTERM)
+    assert gw.wait_exit(timeout=2) == 3
+
+
 def test_sigterm_waits_for_messages_that_are_not_acknowledged_yet(sluice):
     """Stopping closes the door, but what came in before is answered: the client sees no lost acknowledgement."""
     gw = sluice({"listeners": {"tcp": {"reply": "count"}}})
