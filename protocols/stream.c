@@ -255,7 +255,9 @@ static void accept_pause(struct stream *s, int error)
 	uint64_t left_out;
 	if (log_allow(&s->accept_log, s->now_ms, &left_out))
 		log_event(LOG_ERROR, "listener",
-		          "cannot accept connections, waiting a second; raise the limit of open files",
+		          error == EMFILE || error == ENFILE
+		              ? "cannot accept connections, waiting a second; raise the limit of open files"
+		              : "cannot accept connections, waiting a second",
 		          LOG_S("listener.name", intake_name(s->in)), LOG_S("error.message", strerror(error)),
 		          LOG_N("connections", s->count), LOG_N("suppressed", left_out));
 }
