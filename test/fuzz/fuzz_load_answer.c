@@ -37,7 +37,7 @@ static struct worker *worker_of(size_t way)
 		return w;
 	load_plan_init(p);
 	MUST(load_plan_target(p, ways[way].url, &why) == GW_OK);
-	p->count = 1000;
+	p->count = 100; /* with QoS 0 all of them are sent at once */
 	p->workers = 1;
 	p->payload = "{\"v\":1}";
 	p->qos = ways[way].qos;
@@ -76,7 +76,7 @@ static void check(const struct connection *c, const struct worker *w)
 /* What was sent is read, or a socket that is full would be waited for. */
 static void swallow(int peer)
 {
-	char bytes[65536];
+	static char bytes[65536];
 	while (recv(peer, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		;
 }
@@ -100,7 +100,8 @@ static void offer(struct connection *c, const uint8_t *data, size_t size, unsign
 		check(c, w);
 		if (c->fd == fd && c->state == CONNECTION_READY)
 			connection_send(c); /* room in the window is used again */
-		swallow(peer);
+		if (i % 8 == 0)
+			swallow(peer);
 		check(c, w);
 	}
 }
