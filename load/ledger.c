@@ -132,7 +132,7 @@ static size_t *table_slot(const struct ledger *l, const char *name, size_t len)
 	size_t mask = l->table_room - 1, at = (size_t)siphash(&l->key, name, len) & mask;
 	while (l->table[at] != 0) {
 		const char *other = l->devices[l->table[at] - 1].name;
-		if (strncmp(other, name, len) == 0 && other[len] == '\0')
+		if (strlen(other) == len && memcmp(other, name, len) == 0) /* name may have zeros in it */
 			break;
 		at = (at + 1) & mask;
 	}

@@ -101,6 +101,21 @@ static void it_is_read_as_it_was_written(void **state)
 	unlink(path);
 }
 
+/* A record that is looked through may name its device "a\\u0000...". Each name here meets "a" in one of 64 places, so that some do. */
+static void a_name_with_a_zero_in_it_is_not_what_stands_before_the_zero(void **state)
+{
+	(void)state;
+	struct ledger *l = ledger_new("R", "x");
+	assert_non_null(ledger_device(l, "a", "mqtt", 1));
+	for (uint32_t n = 0; n < 2000; n++) {
+		char name[7] = "a";
+		memcpy(name + 2, &n, sizeof(n));
+		assert_null(ledger_find(l, name, sizeof(name)));
+	}
+	assert_non_null(ledger_find(l, "a", 1));
+	ledger_free(l);
+}
+
 static void ledgers_of_one_run_are_laid_together(void **state)
 {
 	(void)state;
@@ -202,6 +217,7 @@ int main(void)
 	    cmocka_unit_test(ranges_hold_what_was_added_and_nothing_else),
 	    cmocka_unit_test(consecutive_numbers_are_one_range),
 	    cmocka_unit_test(it_is_read_as_it_was_written),
+	    cmocka_unit_test(a_name_with_a_zero_in_it_is_not_what_stands_before_the_zero),
 	    cmocka_unit_test(ledgers_of_one_run_are_laid_together),
 	    cmocka_unit_test(laying_together_takes_as_long_as_there_are_ranges),
 	    cmocka_unit_test(what_is_no_ledger_is_refused_with_its_line),
