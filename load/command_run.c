@@ -25,17 +25,17 @@ static void help(void)
 	      "^C ends it early, with a report. Exit status: 0; 1 if a --fail-if holds or nothing could be sent; 2 if "
 	      "the command\n"
 	      "line is wrong or this machine cannot do it.\n\n"
-	      "  sluice-load mqtt://127.0.0.1 -c 100 -t 30s                     as fast as it is acknowledged\n"
-	      "  sluice-load mqtt://127.0.0.1 -c 100 -r 20k -t 60s --warmup 5s  20,000 a second, latency from the "
+	      "  sluice-load mqtt://127.0.0.1 -c 100 -t 30s                      as fast as it is acknowledged\n"
+	      "  sluice-load mqtt://127.0.0.1 -c 100 -r 20k -t 60s --warmup 5s   20,000 a second, latency from the "
 	      "intended time\n"
-	      "  sluice-load http://127.0.0.1:8080 -c 64 -b 100 -n 1M           a million in batches of 100\n"
-	      "  sluice-load coap://127.0.0.1 -c 1000 -e 10s --jitter 20% -t 5m a thousand devices, each every ten "
+	      "  sluice-load http://127.0.0.1:8080 -c 64 -b 100 -n 1M            a million in batches of 100\n"
+	      "  sluice-load coap://127.0.0.1 -c 1000 -e 10s --jitter 20% -t 5m  a thousand devices, each every ten "
 	      "seconds\n"
-	      "  sluice-load mqtt://127.0.0.1 --storm 10k                       how long until 10,000 connections are "
+	      "  sluice-load mqtt://127.0.0.1 --storm 10k                        how long until 10,000 connections are "
 	      "in\n"
 	      "  sluice-load mqtt://127.0.0.1 tcp://127.0.0.1 -t 1m --ledger sent.ndjson --fail-if 'errors>0'\n",
 	      stdout);
-	load_line_help(stdout, NULL, 0);
+	load_line_help(stdout, NULL);
 	fputs("\nFigures of --fail-if, as in --fail-if 'p99>50ms' --fail-if 'errors>0':\n", stdout);
 	condition_figures(stdout, false);
 }
@@ -70,6 +70,8 @@ static int carry_out(struct load_line *line)
 	for (unsigned k = 0; k < o->fail_if_count && !err; k++)
 		if ((err = condition_read(&conditions[k], o->fail_if[k], false, &why)))
 			why_add(&why, err, "--fail-if");
+	if (!err && (err = report_try(o, &why)))
+		err = GW_CONFIG;
 	for (size_t i = 0; i < line->plan_count; i++)
 		if (o->progress || (!o->quiet && isatty(STDERR_FILENO)))
 			line->plans[i].on_second = report_second;
@@ -80,7 +82,7 @@ static int carry_out(struct load_line *line)
 		return err == GW_CONFIG ? LOAD_EXIT_USAGE : LOAD_EXIT_FAILED;
 	}
 	for (size_t i = 0; i < line->plan_count && !o->quiet; i++)
-		report_table(results[i], stdout);
+		report_table(results[i], report_people(o->json));
 	int exit_code = judge(o, conditions, results, line->plan_count);
 	if (report_files(o, (const struct load_result *const *)results, line->plan_count, &why)) {
 		fprintf(stderr, "sluice-load: %s\n", why.text);
@@ -95,7 +97,7 @@ static int run(int argc, char **argv)
 {
 	struct load_line line;
 	struct why why = {0};
-	enum gw_err err = load_line_read(&line, argc, argv, NULL, 0, &why);
+	enum gw_err err = load_line_read(&line, argc, argv, NULL, NULL, &why);
 	int exit_code = LOAD_EXIT_USAGE;
 	if (err) {
 		fprintf(stderr, "sluice-load: %s\n", why.text);

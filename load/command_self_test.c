@@ -64,7 +64,11 @@ static const struct load_option rows[] = {
      .offset = offsetof(struct settings, workers),
      .value = "N",
      .help = "Threads. 1"},
-    {.name = "help", .letter = 'h', .type = OPTION_FLAG, .offset = offsetof(struct settings, help), .help = "This"},
+    {.name = "help",
+     .letter = 'h',
+     .type = OPTION_FLAG,
+     .offset = offsetof(struct settings, help),
+     .help = "This text."},
     {0},
 };
 

@@ -16,9 +16,11 @@
 #define PACE 0.98 /* of the rate must be acknowledged, or the server does not keep up */
 
 struct find {
+	const char *json;
 	const char *hold[LOAD_CONDITIONS_MAX];
 	unsigned hold_count;
-	double from, most, precision;
+	uint64_t from, most;
+	double precision;
 };
 
 struct
@@ -45,20 +47,25 @@ static const struct load_option rows[] = {
      .help = "Must hold, as in 'p99<20ms'; may be given again. That the server keeps up with the rate must hold, too.",
      .read = read_hold},
     {.name = "from",
-     .type = OPTION_NUMBER,
+     .type = OPTION_COUNT,
      .offset = offsetof(struct find, from),
      .value = "RATE",
-     .help = "Messages a second of the first try (1000)."},
+     .help = "Messages a second of the first try: 20k. 1000"},
     {.name = "most",
-     .type = OPTION_NUMBER,
+     .type = OPTION_COUNT,
      .offset = offsetof(struct find, most),
      .value = "RATE",
-     .help = "No try is above that (10000000)."},
+     .help = "No try is above that. 10M"},
     {.name = "precision",
      .type = OPTION_NUMBER,
      .offset = offsetof(struct find, precision),
      .value = "SHARE",
-     .help = "It ends when the answer is known to within that share (0.05)."},
+     .help = "It ends when the answer is known to within that share. 0.05"},
+    {.name = "json",
+     .type = OPTION_TEXT,
+     .offset = offsetof(struct find, json),
+     .value = "FILE",
+     .help = "The answer and every try; - is standard output"},
     {0},
 };
 
@@ -69,7 +76,7 @@ static bool judge(const struct find *f, const struct load_result *r, double rate
 	                  .reached = seconds > 0 ? (double)(r->acknowledged + r->unconfirmed) / seconds : 0,
 	                  .p50 = hdr_count(r->latency) ? (double)hdr_percentile(r->latency, 50) : NAN,
 	                  .p99 = hdr_count(r->latency) ? (double)hdr_percentile(r->latency, 99) : NAN};
-	t->holds = t->reached >= PACE * rate;
+	t->holds = t->reached * seconds + 1 >= PACE * rate * seconds; /* one message more or less says nothing */
 	for (unsigned i = 0; i < f->hold_count; i++) {
 		struct condition c;
 		struct why why;
@@ -80,13 +87,13 @@ static bool judge(const struct find *f, const struct load_result *r, double rate
 	return t->holds;
 }
 
-static void print_try(const struct try *t, const char *warning)
+static void print_try(const struct try *t, const char *warning, FILE *out)
 {
 	char a[32], b[32], c[32], d[32];
-	printf("  %12s/s  reached %12s/s  p50 %9s  p99 %9s  %s%s\n", report_count(a, t->rate),
-	       report_count(b, t->reached), report_time(c, t->p50), report_time(d, t->p99),
-	       t->holds ? "holds" : "does not hold", *warning ? "  (the load tester was the limit)" : "");
-	fflush(stdout);
+	fprintf(out, "  %12s/s  reached %12s/s  p50 %9s  p99 %9s  %s%s\n", report_count(a, t->rate),
+	        report_count(b, t->reached), report_time(c, t->p50), report_time(d, t->p99),
+	        t->holds ? "holds" : "does not hold", *warning ? "  (the load tester was the limit)" : "");
+	fflush(out);
 }
 
 /* GW_OK also when the conditions do not hold: see t. */
@@ -101,7 +108,7 @@ static enum gw_err try_rate(const struct find *f, struct load_plan *plan, double
 		err = why_set(why, GW_IO, "%s: no connection: %s", plan->target,
 		              *r->first_error[LOAD_REFUSED] ? r->first_error[LOAD_REFUSED] : r->end);
 	judge(f, r, rate, t);
-	print_try(t, r->warning);
+	print_try(t, r->warning, report_people(f->json));
 	load_result_free(r);
 	return err;
 }
@@ -110,7 +117,7 @@ static enum gw_err try_rate(const struct find *f, struct load_plan *plan, double
 static enum gw_err search(const struct find *f, struct load_plan *plan, struct try *tries, size_t *count, double *best,
                           struct why *why)
 {
-	double low = 0, high = 0, rate = f->from;
+	double low = 0, high = 0, rate = (double)f->from, most = (double)f->most;
 	while (*count < TRIES_MAX && !load_stopped()) {
 		struct try *t = &tries[*count];
 		enum gw_err err = try_rate(f, plan, rate, t, why);
@@ -124,10 +131,10 @@ static enum gw_err search(const struct find *f, struct load_plan *plan, struct t
 		else
 			high = rate;
 		*best = low;
-		if ((high > 0 && low > 0 && high - low <= f->precision * high) || (high <= 0 && rate >= f->most) ||
+		if ((high > 0 && low > 0 && high - low <= f->precision * high) || (high <= 0 && rate >= most) ||
 		    (low <= 0 && rate < 2))
 			break;
-		rate = high <= 0 ? fmin(2 * low, f->most) : low > 0 ? floor((low + high) / 2) : floor(high / 4);
+		rate = high <= 0 ? fmin(2 * low, most) : low > 0 ? floor((low + high) / 2) : floor(high / 4);
 	}
 	return GW_OK;
 }
@@ -153,19 +160,15 @@ static bool write_json(const char *path, const struct load_plan *plan, const str
 	return (out == stdout || fclose(out) == 0) && good;
 }
 
-static int find(const struct find *f, struct load_line *line)
+static int find(const struct find *f, struct load_plan *plan)
 {
-	struct load_plan *plan = &line->plans[0];
+	FILE *out = report_people(f->json);
 	struct try tries[TRIES_MAX];
 	struct why why = {{0}};
 	size_t count = 0;
 	double best = 0;
-	if (plan->count == 0 && plan->duration_us == 0) {
-		plan->duration_us = 5000000;
-		plan->warmup_us = plan->warmup_us ? plan->warmup_us : 1000000;
-	}
 	load_catch_signals();
-	printf("%s: the highest rate that holds\n", plan->target);
+	fprintf(out, "%s: the highest rate that holds\n", plan->target);
 	enum gw_err err = search(f, plan, tries, &count, &best, &why);
 	if (err) {
 		fprintf(stderr, "sluice-load find: %s\n", why.text);
@@ -173,28 +176,48 @@ static int find(const struct find *f, struct load_line *line)
 	}
 	char text[32];
 	if (best > 0)
-		printf("  %12s/s is the highest rate that held\n", report_count(text, best));
+		fprintf(out, "  %12s/s is the highest rate that held\n", report_count(text, best));
 	else
-		puts("  no rate held");
-	if (line->outputs.json && !write_json(line->outputs.json, plan, tries, count, best)) {
-		fprintf(stderr, "sluice-load find: cannot write %s\n", line->outputs.json);
+		fputs("  no rate held\n", out);
+	if (f->json && !write_json(f->json, plan, tries, count, best)) {
+		fprintf(stderr, "sluice-load find: cannot write %s\n", f->json);
 		return LOAD_EXIT_USAGE;
 	}
 	return best > 0 ? LOAD_EXIT_WELL : LOAD_EXIT_FAILED;
 }
 
+/* What a run may be told and a search may not. */
+static const char *conflict(const struct find *f, const struct load_line *line)
+{
+	const struct load_plan *p = &line->plans[0];
+	if (line->plan_count != 1)
+		return "one TARGET at a time";
+	if (f->from < 1 || f->most < f->from || !(f->precision > 0 && f->precision < 1))
+		return "--from must be at least 1, --most no less than it, --precision between 0 and 1";
+	if (p->shape.kind != SHAPE_CLOSED || p->storm || p->idle)
+		return "the rate is what is looked for: without --rate, --ramp, --step, --burst, --every, --storm and "
+		       "--idle";
+	if (p->count || p->ledger_path)
+		return "a try lasts --duration and is not verified: without --count and --ledger";
+	return NULL;
+}
+
 static int run_find(int argc, char **argv)
 {
-	struct find f = {.from = 1000, .most = 1e7, .precision = 0.05};
-	struct load_options more = {.rows = rows, .into = &f};
+	struct find f = {.from = 1000, .most = 10000000, .precision = 0.05};
+	const struct load_options own = {.rows = rows, .into = &f};
+	struct load_plan base;
 	struct load_line line;
 	struct why why = {{0}};
-	enum gw_err err = load_line_read(&line, argc, argv, &more, 1, &why);
-	if (!err && !line.help && line.plan_count != 1)
-		err = why_set(&why, GW_CONFIG, "one TARGET at a time");
-	if (!err && (!(f.from >= 1) || !(f.most >= f.from) || !(f.precision > 0 && f.precision < 1)))
-		err = why_set(&why, GW_CONFIG,
-		              "--from must be at least 1, --most no less than it, --precision between 0 and 1");
+	load_plan_init(&base);
+	base.duration_us = 5000000;
+	base.warmup_us = 1000000;
+	enum gw_err err = load_line_read(&line, argc, argv, &base, &own, &why);
+	const char *wrong = err || line.help ? NULL : conflict(&f, &line);
+	if (wrong)
+		err = why_set(&why, GW_CONFIG, "%s", wrong);
+	if (!err && report_try_file(f.json, &why))
+		err = GW_CONFIG;
 	int code = LOAD_EXIT_USAGE;
 	if (err) {
 		fprintf(stderr, "sluice-load find: %s (see --help)\n", why.text);
@@ -204,10 +227,10 @@ static int run_find(int argc, char **argv)
 		     "then halves\n"
 		     "the gap. Each try lasts --duration (5s) after --warmup (1s).\n\n"
 		     "  sluice-load find tcp://127.0.0.1:5170 -c 8 --hold 'p99<20ms'");
-		load_line_help(stdout, &more, 1);
+		load_line_help(stdout, &own);
 		code = LOAD_EXIT_WELL;
 	} else {
-		code = find(&f, &line);
+		code = find(&f, &line.plans[0]);
 	}
 	load_line_free(&line);
 	return code;

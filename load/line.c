@@ -265,12 +265,12 @@ static void write_command(struct load_line *line, int argc, char **argv)
 	}
 }
 
-enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const struct load_options *more,
-                           size_t more_count, struct why *why)
+enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const struct load_plan *defaults,
+                           const struct load_options *own, struct why *why)
 {
 	struct load_plan base;
 	struct targets targets = {.count = 0};
-	struct load_options sets[5] = {{plan_rows, &base}, {output_rows, &line->outputs}};
+	struct load_options sets[] = {{plan_rows, &base}, {output_rows, &line->outputs}};
 	enum gw_err err;
 	*line = (struct load_line){.plans = NULL};
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
@@ -279,10 +279,12 @@ enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const 
 			return GW_OK;
 		}
 	load_plan_init(&base);
-	for (size_t i = 0; i < more_count && i < 3; i++)
-		sets[2 + i] = more[i];
+	if (defaults)
+		base = *defaults;
+	if (own)
+		sets[1] = *own;
 	write_command(line, argc, argv);
-	if ((err = load_options_read(sets, 2 + more_count, argc, argv, take_target, &targets, why)))
+	if ((err = load_options_read(sets, 2, argc, argv, take_target, &targets, why)))
 		return err;
 	if (targets.count == 0)
 		return why_set(why, GW_CONFIG, "no target: give one, as mqtt://127.0.0.1:1883 (--help has examples)");
@@ -297,12 +299,14 @@ enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const 
 	return GW_OK;
 }
 
-void load_line_help(FILE *out, const struct load_options *more, size_t more_count)
+void load_line_help(FILE *out, const struct load_options *own)
 {
-	struct load_options sets[5] = {{plan_rows, NULL}, {output_rows, NULL}};
-	for (size_t i = 0; i < more_count && i < 3; i++)
-		sets[2 + i] = more[i];
-	load_options_help(out, sets, 2 + more_count);
+	fputs(
+	    "\nNumbers may end in k, M or G, times in us, ms, s, m or h. What holds without an option, where anything "
+	    "does, stands\nbehind the last full stop.\n",
+	    out);
+	const struct load_options sets[] = {{plan_rows, NULL}, own ? *own : (struct load_options){output_rows, NULL}};
+	load_options_help(out, sets, 2);
 }
 
 void load_line_free(struct load_line *line)

@@ -43,8 +43,9 @@ enum gw_err load_options_read(const struct load_options *sets, size_t count, int
                               struct why *why);
 void load_options_help(FILE *out, const struct load_options *sets, size_t count);
 
-/* The options of a run: `more` are sets of a command's own, up to 3 (find: what it looks for). Owned texts inside plans
- * point into argv. help: --help was among them, nothing else was read. */
+/* The options of a run. base: what holds where the line says nothing; NULL: as load_plan_init. own: a command's outputs and
+ * what else it has, in place of the outputs of a run; NULL: those. Owned texts inside plans point into argv. help: --help was
+ * among them, nothing else was read. */
 #define LOAD_TARGETS_MAX 32
 struct load_line {
 	struct load_plan *plans; /* owned; at least one, all checked, unless help */
@@ -54,9 +55,9 @@ struct load_line {
 	bool help;
 	char *own[LOAD_TARGETS_MAX]; /* owned: what stood behind # of each target */
 };
-enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const struct load_options *more,
-                           size_t more_count, struct why *why);
-void load_line_help(FILE *out, const struct load_options *more, size_t more_count);
+enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const struct load_plan *base,
+                           const struct load_options *own, struct why *why);
+void load_line_help(FILE *out, const struct load_options *own);
 void load_line_free(struct load_line *line);
 
 #endif

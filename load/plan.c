@@ -111,6 +111,8 @@ static const char *conflict(const struct load_plan *p)
 		return "--no-reply: only for TCP";
 	if (p->duration_us == 0 && p->count == 0 && !p->storm)
 		return "how long? --duration, --count, or --storm";
+	if (p->shape.jitter > 0 && !fleet)
+		return "--jitter: of --every, which is missing";
 	if (p->dribble_us && (fleet || l->datagram))
 		return "--slow: neither for CoAP nor with --every";
 	if (p->tls && l->datagram)

@@ -86,6 +86,8 @@ void report_second(void *context, const struct load_plan *plan, const struct loa
 
 /* -- the table -- */
 
+#define REACHED 0.95 /* of the intended messages; less is told */
+
 static const double shown[] = {50, 75, 90, 95, 99, 99.9, 99.99, 100};
 #define SHOWN (sizeof(shown) / sizeof(*shown))
 #define BAR 40
@@ -144,6 +146,16 @@ static void print_server(const struct load_result *r, FILE *out)
 	row(out, "server", text);
 }
 
+/* Messages that the shape wanted sent after the warm-up; 0: closed loop. */
+static double intended(const struct load_result *r)
+{
+	double sum = 0;
+	for (size_t i = 0; i < r->second_count; i++)
+		if (r->seconds[i].at_us > r->warmup_us)
+			sum += r->seconds[i].intended;
+	return sum;
+}
+
 void report_table(const struct load_result *r, FILE *out)
 {
 	char a[32], b[32], c[32], d[32], text[300];
@@ -152,8 +164,10 @@ void report_table(const struct load_result *r, FILE *out)
 	if (r->warmup_us)
 		fprintf(out, " (and %.1f s of warm-up)", (double)r->warmup_us / 1e6);
 	fputc('\n', out);
-	snprintf(text, sizeof(text), "%s, %s a second", report_count(a, (double)r->sent),
-	         report_count(b, seconds > 0 ? (double)r->sent / seconds : NAN));
+	int n = snprintf(text, sizeof(text), "%s, %s a second", report_count(a, (double)r->sent),
+	                 report_count(b, seconds > 0 ? (double)r->sent / seconds : NAN));
+	if ((double)r->sent < REACHED * intended(r))
+		snprintf(text + n, sizeof(text) - (size_t)n, "; %s were meant to be", report_count(a, intended(r)));
 	row(out, "sent", text);
 	if (r->unconfirmed)
 		snprintf(text, sizeof(text), "nothing: this kind of message is not confirmed");
@@ -170,8 +184,8 @@ void report_table(const struct load_result *r, FILE *out)
 	         report_bytes(b, (double)r->bytes_in));
 	row(out, "network", text);
 	print_server(r, out);
-	int n = snprintf(text, sizeof(text), "%u threads, the busiest %.0f %% of a core", r->workers,
-	                 r->tool_busiest * 100);
+	n = snprintf(text, sizeof(text), "%u threads, the busiest %.0f %% of a core", r->workers,
+	             r->tool_busiest * 100);
 	if (messages > 0)
 		snprintf(text + n, sizeof(text) - (size_t)n, "; %.2f us of CPU a message", r->tool_cpu_us / messages);
 	row(out, "load tester", text);
@@ -238,6 +252,34 @@ static enum gw_err write_json(const struct load_result *const *results, size_t c
 	}
 	if (count != 1)
 		fputs("]\n", out);
+	return err;
+}
+
+FILE *report_people(const char *json)
+{
+	return json && strcmp(json, "-") == 0 ? stderr : stdout;
+}
+
+enum gw_err report_try_file(const char *path, struct why *why)
+{
+	if (!path || strcmp(path, "-") == 0)
+		return GW_OK;
+	bool is_new = access(path, F_OK) != 0;
+	FILE *file = fopen(path, "a");
+	if (!file)
+		return why_set(why, GW_IO, "%s: cannot be written: %s", path, strerror(errno));
+	fclose(file);
+	if (is_new)
+		unlink(path);
+	return GW_OK;
+}
+
+enum gw_err report_try(const struct load_outputs *o, struct why *why)
+{
+	const char *const paths[] = {o->json, o->html, o->csv, o->hdr};
+	enum gw_err err = GW_OK;
+	for (size_t i = 0; i < 4 && !err; i++)
+		err = report_try_file(paths[i], why);
 	return err;
 }
 

@@ -22,6 +22,13 @@ void report_csv(const struct load_result *const *results, size_t count, FILE *ou
 enum gw_err report_hdr(const struct load_result *const *results, size_t count, FILE *out, struct why *why);
 void report_html(const struct load_result *const *results, size_t count, FILE *out);
 
+/* Where tables for people go beside the JSON at that path (which may be NULL): stdout, or stderr if the JSON goes there ("-"). */
+FILE *report_people(const char *json);
+/* report_try finds out whether what outputs name can be written, before hours of work; what was there is left alone.
+ * report_try_file: one of them. GW_OK | GW_IO with why, naming the file. */
+enum gw_err report_try(const struct load_outputs *o, struct why *why);
+enum gw_err report_try_file(const char *path, struct why *why);
+
 /* report_files writes what outputs name; several results as a JSON list. GW_OK | GW_IO with why, naming the file. */
 enum gw_err report_files(const struct load_outputs *o, const struct load_result *const *results, size_t count,
                          struct why *why);

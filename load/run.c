@@ -663,6 +663,11 @@ enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct loa
 		err = GW_CONFIG;
 	for (size_t i = 0; !err && i < count; i++)
 		err = prepare(&runs[i], why);
+	for (size_t i = 0; !err && i < count; i++) {
+		struct server_use use;
+		if (plans[i].pid && server_read(plans[i].pid, &use, why))
+			err = GW_CONFIG;
+	}
 	if (!err && k.path)
 		err = ledger_write(k.ledger, k.path, why); /* better now than after an hour */
 	if (!err)

@@ -168,7 +168,7 @@ double shape_total(const struct load_shape *s, uint64_t at_us)
 		return (k * s->from + s->to * k * (k - 1) / 2) * s->every_s +
 		       (t - k * s->every_s) * (s->from + k * s->to);
 	case SHAPE_BURST: return (floor(t / s->every_s) + 1) * (double)s->size;
-	case SHAPE_FLEET: return t / s->every_s * (double)s->size;
+	case SHAPE_FLEET: return fmax(0, t / s->every_s - s->jitter / 2) * (double)s->size; /* on the average */
 	case SHAPE_CLOSED: break;
 	}
 	return 0;

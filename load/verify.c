@@ -9,6 +9,7 @@
 #include "load/condition.h"
 #include "load/options.h"
 #include "load/readback.h"
+#include "load/report.h"
 #include "load/verdict.h"
 
 static const struct readback *const readback_list[] = {&readback_file, &readback_kafka, &readback_search, NULL};
@@ -115,11 +116,6 @@ static void usage(FILE *out, const struct load_options *set)
 	    "  sluice-load tcp://127.0.0.1:5170 --count 100000 --ledger run.ledger\n"
 	    "  sluice-load verify --ledger run.ledger data/telemetry.ndjson kafka://127.0.0.1:9092/sluice.telemetry\n",
 	    out);
-}
-
-static bool is_standard(const char *path)
-{
-	return path && strcmp(path, "-") == 0;
 }
 
 static enum gw_err read_ledgers(const struct names *n, struct ledger **out, struct why *why)
@@ -252,7 +248,7 @@ static int verify_all(const struct verify *v, const struct ledger *ledger, FILE 
 	    [LOAD_EXIT_USAGE] = "FAILED: not everything could be read",
 	};
 	int worst = LOAD_EXIT_WELL;
-	FILE *out = is_standard(v->json) ? stderr : stdout;
+	FILE *out = report_people(v->json);
 	for (size_t i = 0; i < v->sources.count; i++) {
 		if (json)
 			fputs(i ? ",\n" : "[\n", json);
@@ -269,26 +265,11 @@ static int verify_all(const struct verify *v, const struct ledger *ledger, FILE 
 
 static enum gw_err write_json(const char *path, const char *text, struct why *why)
 {
-	FILE *file = is_standard(path) ? stdout : fopen(path, "w");
+	FILE *file = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
 	bool good = file && fputs(text, file) >= 0 && fflush(file) == 0;
 	if (file && file != stdout)
 		good = fclose(file) == 0 && good;
 	return good ? GW_OK : why_set(why, GW_IO, "--json: cannot write %s: %s", path, strerror(errno));
-}
-
-/* Whether it can be written is found out before hours of reading; what was there is left alone. */
-static enum gw_err try_json(const char *path, struct why *why)
-{
-	bool is_new = access(path, F_OK) != 0;
-	FILE *file = is_standard(path) ? stdout : fopen(path, "a");
-	if (!file)
-		return why_set(why, GW_CONFIG, "--json: cannot write %s: %s", path, strerror(errno));
-	if (file == stdout)
-		return GW_OK;
-	fclose(file);
-	if (is_new)
-		unlink(path);
-	return GW_OK;
 }
 
 static int verify_and_tell(const struct verify *v, const struct ledger *ledger)
@@ -321,8 +302,8 @@ static int run_verify(int argc, char **argv)
 		err = why_set(&why, GW_CONFIG, "nothing to read back: give a file, a topic or an index");
 	if (!err)
 		err = read_ledgers(&v.ledgers, &ledger, &why);
-	if (!err && v.json)
-		err = try_json(v.json, &why);
+	if (!err && report_try_file(v.json, &why))
+		err = why_add(&why, GW_CONFIG, "--json");
 	if (err) {
 		fprintf(stderr, "sluice-load verify: %s (see --help)\n", why.text);
 		ledger_free(ledger);

@@ -307,6 +307,12 @@ def test_a_wrong_line_says_what_to_do(tmp_path):
         ("tcp://127.0.0.1", "-n", "1", "--payload", "hello"): "--raw",
         ("mqtt://h", "-c", "x", "-n", "1"): "no whole number",
         ("mqtt://127.0.0.1", "-c", "100000000", "-n", "1"): "descriptors",
+        ("tcp://127.0.0.1", "-n", "1", "--jitter", "5%"): "--every",
+        ("tcp://127.0.0.1", "-n", "1", "--pid", "999999999"): "no such process",
+        ("tcp://127.0.0.1", "-n", "1", "--html", "/nonexistent/x"): "cannot be written",
+        ("find", "tcp://127.0.0.1", "-r", "5k"): "is what is looked for",
+        ("find", "tcp://127.0.0.1", "-n", "5"): "--duration",
+        ("find", "tcp://127.0.0.1", "--html", "x"): "unknown option --html",
     }.items():
         done = subprocess.run([LOAD, *args], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and words in done.stderr, (args, done.stderr)

@@ -81,8 +81,23 @@ def test_find_stops_where_the_condition_does_not_hold(reports, tmp_path):
     held = [t["rate"] for t in found["tries"] if t["holds"]]  # a busy machine may keep it below the most
     assert found["rate"] == max(held) and found["tries"][0]["rate"] == 20
     assert all(t["rate"] > found["rate"] for t in found["tries"] if not t["holds"])
-    done = command("find", target, "-t", "300ms", "--from", 8, "--hold", "p50<1us", code=1)
+    done = command("find", target, "-t", "300ms", "--warmup", "0s", "--from", 8, "--hold", "p50<1us", code=1)
     assert "no rate held" in done.stdout
+
+
+def test_find_has_a_time_of_its_own_and_its_json_stands_alone(reports, free_port):
+    _, target, _, _ = reports
+    assert "no connection" in command("find", f"tcp://127.0.0.1:{free_port()}", "--hold", "p99<1s", code=1).stderr
+    done = command("find", target, "-t", "300ms", "--warmup", "0s", "--from", "0.1k", "--most", "0.1k", "--json", "-")
+    assert [t["rate"] for t in json.loads(done.stdout)["tries"]] == [100] and "is the highest" in done.stderr
+
+
+def test_less_than_was_meant_to_be_is_told(reports):
+    _, target, _, _ = reports
+    done = command(target, "-r", "10M", "-t", "500ms", "-w", 10, "--json", "-")
+    sent = json.loads(done.stdout)["sent"]
+    assert sent < 5000000 and re.search(r"  sent .* a second; 5,\d\d\d,\d\d\d were meant to be", done.stderr), done.stderr
+    assert "meant to be" not in re.search(r"  sent .*", command(target, "-n", 50, "-r", 100).stdout)[0]
 
 
 def test_several_targets_share_what_one_server_used(reports, tmp_path):

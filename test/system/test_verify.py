@@ -193,7 +193,7 @@ def test_json_is_whole_when_a_source_cannot_be_read(sent, tmp_path):
     done = subprocess.run([*line, "-"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and json.loads(done.stdout) == [first, second, third] and "MISSING" in done.stderr
     done = subprocess.run([*line, tmp_path / "no" / "told.json"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and "--json: cannot write" in done.stderr and "MISSING" not in done.stdout
+    assert done.returncode == 2 and "told.json: cannot be written" in done.stderr and "MISSING" not in done.stdout
 
 
 def test_what_cannot_be_read_is_an_error_and_no_verdict(sent, kafka, search, free_port, tmp_path):

@@ -21,7 +21,7 @@ static enum gw_err read_line(char **argv, int argc)
 {
 	load_line_free(&line);
 	memset(&why, 0, sizeof(why));
-	return load_line_read(&line, argc, argv, NULL, 0, &why);
+	return load_line_read(&line, argc, argv, NULL, NULL, &why);
 }
 
 static void values_are_read_in_every_form(void **state)
@@ -118,7 +118,7 @@ static void the_help_has_every_option_in_lines_that_fit(void **state)
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
-	load_line_help(f, NULL, 0);
+	load_line_help(f, NULL);
 	fclose(f);
 	assert_non_null(strstr(text, "  -c, --connections N "));
 	assert_non_null(strstr(text, "--fail-if CONDITION"));
