@@ -17,10 +17,9 @@
 #include "gateway/pump.h"
 #include "gateway/record.h"
 
-#define BLOCKS_MAX 64u /* blocks that one batch may lean on */
-
+/* The blocks that a batch leans on: as many as it has records, where each was committed alone. */
 struct block_list {
-	struct block *items[BLOCKS_MAX];
+	struct block **items; /* owned; room for batch_records */
 	size_t count;
 };
 

@@ -49,16 +49,13 @@ void read_from(struct track *t, uint64_t sequence)
 	t->sequence = sequence;
 }
 
-static bool lean_on(struct batch *b, struct block *block)
+static void lean_on(struct batch *b, struct block *block)
 {
 	struct block_list *blocks = b->blocks;
 	if (blocks->count > 0 && blocks->items[blocks->count - 1] == block)
-		return true;
-	if (blocks->count == BLOCKS_MAX)
-		return false;
+		return;
 	block_hold(block);
 	blocks->items[blocks->count++] = block;
-	return true;
 }
 
 /* Another processor wrote the block, and only the heads of its entries are read, one after the other: without this each
@@ -82,10 +79,10 @@ static bool fill_from_block(struct pump *p, struct track *t, struct batch *b)
 		uint32_t size = record_size(entry), json_len = record_json_len(entry);
 		ask_ahead(entry, size);
 		if (record_kind(entry) == p->kind) {
-			full = b->count == t->most || (b->count > 0 && b->bytes + json_len > most_bytes) ||
-			       !lean_on(b, t->block);
+			full = b->count == t->most || (b->count > 0 && b->bytes + json_len > most_bytes);
 			if (full)
 				break;
+			lean_on(b, t->block);
 			b->items[b->count++] = (struct batch_item){.entry = entry, .sequence = sequence};
 			b->bytes += json_len;
 			b->entry_bytes += size;

@@ -7,24 +7,39 @@
 
 /* -- batches -- */
 
+static void batch_free(struct batch *b)
+{
+	struct block_list *blocks = b->blocks;
+	if (blocks)
+		free(blocks->items);
+	free(blocks);
+	free(b->items);
+	free(b);
+}
+
+static struct batch *batch_new(size_t records)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	struct block_list *blocks = calloc(1, sizeof(*blocks));
+	b->blocks = blocks;
+	b->items = calloc(records, sizeof(*b->items));
+	if (blocks)
+		blocks->items = calloc(records, sizeof(struct block *));
+	if (b->items && blocks && blocks->items)
+		return b;
+	batch_free(b);
+	return NULL;
+}
+
 struct batch *settle_batch(struct pump *p, struct track *t)
 {
 	struct batch *b = p->spare;
-	if (b) {
+	if (b)
 		p->spare = b->next;
-	} else {
-		b = calloc(1, sizeof(*b));
-		if (!b)
-			return NULL;
-		b->items = calloc((size_t)p->plan.common->batch_records, sizeof(*b->items));
-		b->blocks = calloc(1, sizeof(struct block_list));
-		if (!b->items || !b->blocks) {
-			free(b->items);
-			free(b->blocks);
-			free(b);
-			return NULL;
-		}
-	}
+	else if (!(b = batch_new((size_t)p->plan.common->batch_records)))
+		return NULL;
 	b->pump = p;
 	b->track = t;
 	b->next = NULL;
@@ -68,9 +83,7 @@ static void batch_clear(struct batch *b)
 void settle_free(struct batch *b)
 {
 	batch_clear(b);
-	free(b->items);
-	free(b->blocks);
-	free(b);
+	batch_free(b);
 }
 
 void settle_keep(struct pump *p, struct batch *b)

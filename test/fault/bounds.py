@@ -6,7 +6,7 @@ from pathlib import Path
 KIB, MIB = 1 << 10, 1 << 20
 LANE, BLOCK, PAYLOAD, TAIL, OUTPUT, HEAD = 64 * KIB, 64 * KIB, 8 * KIB, 256 * KIB, 64 * KIB, 16 * KIB
 BODIES, EXCHANGES, BLOCKS, DATAGRAM = 4 * MIB, 8192, 1 * MIB, 8 * KIB
-BATCHES, BATCH = 2, 256 * KIB
+BATCHES, BATCH, RECORDS = 2, 256 * KIB, 2000
 LISTENERS = ("mqtt", "coap", "tcp", "http")
 
 CONFIGURATION = {
@@ -18,7 +18,7 @@ CONFIGURATION = {
         "tcp": {"lane": LANE, "max_payload": PAYLOAD, "max_output": OUTPUT, "max_line": PAYLOAD},
         "http": {"lane": LANE, "max_payload": PAYLOAD, "max_head": HEAD, "max_body": "64KiB", "max_buffered": BODIES},
     },
-    "sinks": {"file": {"batch_bytes": BATCH, "in_flight": BATCHES}},
+    "sinks": {"file": {"batch_bytes": BATCH, "in_flight": BATCHES, "batch_records": RECORDS}},
 }
 
 
@@ -29,7 +29,7 @@ def most_memory(connections):
             (connections["mqtt"] + connections["tcp"]) * stream +
             connections["http"] * (6 * KIB + HEAD) + BODIES +
             EXCHANGES * 160 + BLOCKS + 64 * DATAGRAM +
-            3 * BLOCK + TAIL + (BATCHES + 1) * (BATCH + BLOCK))
+            3 * BLOCK + TAIL + (BATCHES + 1) * (BATCH + BLOCK + RECORDS * 256))
 
 
 def peak_memory(pid):

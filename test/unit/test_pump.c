@@ -111,6 +111,31 @@ static void what_lags_is_read_from_disk(void **unused)
 	fixture_fini(&f);
 }
 
+static void records_committed_one_by_one_fill_a_batch_too(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f);
+	f.settings.tail_memory = 0;
+	control.submit = submit_hold;
+	f.common.in_flight = 1;
+	f.common.batch_records = 200;
+	fixture_open(&f, &polled_sink, false);
+	for (int i = 0; i < 401; i++) {
+		put(&f, 1);
+		WAIT(atomic_load(&f.lane.durable) == f.lane.tail);
+	}
+	pthread_mutex_lock(&control.lock);
+	control.submit = submit_take;
+	pthread_mutex_unlock(&control.lock);
+	set_finish(3);
+	WAIT(cursor_now(&f) == 401);
+	assert_int_equal(control.most_records, 200);
+	assert_true(fixture_stop(&f, DEADLINE_US));
+	assert_seen_in_order(1, 401);
+	fixture_fini(&f);
+}
+
 /* -- refusals -- */
 
 static enum gw_err submit_some_retry(struct batch *b) /* sequences that end with 3 work with the third try */
@@ -383,6 +408,7 @@ int main(int argc, char **argv)
 	    TEST(a_batch_waits_no_longer_than_its_age),
 	    TEST(each_pump_gets_its_kind_and_passes_the_others),
 	    TEST(what_lags_is_read_from_disk),
+	    TEST(records_committed_one_by_one_fill_a_batch_too),
 	    TEST(what_is_retried_comes_again_before_anything_else),
 	    TEST(what_was_offered_very_often_does_not_become_new),
 	    TEST(a_sink_that_is_down_is_asked_once_per_back_off),
