@@ -1,8 +1,12 @@
 /* Structured logs; see log.h. A line is built whole on the stack and written with one call. */
 #include "gateway/log.h"
 
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gateway/json.h"
@@ -14,6 +18,10 @@
 
 static enum log_level lowest = LOG_INFO;
 static enum log_format shape = LOG_AUTO;
+static int out = STDERR_FILENO;
+static bool out_is_socket;
+static _Atomic uint64_t lost; /* relaxed: a number for people */
+static atomic_bool torn;      /* relaxed: the last line has no end */
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 void log_init(enum log_level level, enum log_format format)
@@ -25,6 +33,25 @@ void log_init(enum log_level level, enum log_format format)
 bool log_enabled(enum log_level level)
 {
 	return level >= lowest;
+}
+
+/* Others may have the same pipe or socket as their stderr: its flags are theirs, too. A pipe is opened once more, for us alone. */
+void log_unblock(void)
+{
+	struct stat st;
+	if (fstat(STDERR_FILENO, &st) != 0)
+		return;
+	out_is_socket = S_ISSOCK(st.st_mode);
+	if (!S_ISFIFO(st.st_mode))
+		return;
+	int again = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (again >= 0)
+		out = again;
+}
+
+uint64_t log_lost(void)
+{
+	return atomic_load_explicit(&lost, memory_order_relaxed);
 }
 
 struct line {
@@ -91,6 +118,18 @@ static void put_field_text(struct line *l, const struct log_field *f)
 	put_string(l, number);
 }
 
+/* Whole or not at all, but for a line over PIPE_BUF of which a pipe took a part. */
+static void write_line(const struct line *l)
+{
+	ssize_t n =
+	    out_is_socket ? send(out, l->text, l->len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(out, l->text, l->len);
+	if (n == (ssize_t)l->len)
+		return;
+	atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
+	if (n > 0)
+		atomic_store_explicit(&torn, true, memory_order_relaxed);
+}
+
 void log_write(enum log_level level, const char *area, const char *message, const struct log_field *fields)
 {
 	if (!log_enabled(level))
@@ -99,6 +138,9 @@ void log_write(enum log_level level, const char *area, const char *message, cons
 	char now[TIME_LEN];
 	bool json = shape != LOG_TEXT;
 	time_write(now, clock_wall_us());
+	if (atomic_load_explicit(&torn, memory_order_relaxed) &&
+	    atomic_exchange_explicit(&torn, false, memory_order_relaxed))
+		put_string(&l, "\n");
 	if (json) {
 		put_string(&l, "{\"@timestamp\":\"");
 		put(&l, now, TIME_LEN);
@@ -125,8 +167,7 @@ void log_write(enum log_level level, const char *area, const char *message, cons
 	if (json)
 		put_string(&l, "}");
 	l.text[l.len++] = '\n';
-	ssize_t n = write(STDERR_FILENO, l.text, l.len);
-	(void)n;
+	write_line(&l);
 }
 
 bool log_allow(struct log_limit *limit, int64_t now_ms, uint64_t *suppressed)

@@ -11,6 +11,11 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_NONE };
 enum log_format { LOG_AUTO, LOG_TEXT, LOG_JSON };
 
 void log_init(enum log_level level, enum log_format format);
+/* log_unblock: from now on a line that stderr, where that is a pipe or a socket, does not take at once is lost, and counted in
+ * log_lost: whoever reads the log may stand still, and the gateway must not for that. A line that cannot be written for another
+ * reason counts as well. Before there are threads; log_lost in any. */
+void log_unblock(void);
+uint64_t log_lost(void);
 bool log_enabled(enum log_level level);
 
 /* A field of a log line: an ECS key ("sink.name") and a value. Values from outside are escaped and cut at 256 bytes. */

@@ -214,6 +214,7 @@ static int run(const char *path, bool hints)
 	}
 	block_signals(&set);
 	log_init((enum log_level)l.plan.settings->log.level, (enum log_format)l.plan.settings->log.format);
+	log_unblock();
 	raise_descriptors();
 	gateway_warn(&l.plan);
 	enum gw_err err = gateway_open(&g, &l.plan, &why);

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "gateway/log.h"
 #include "gateway/pulse.h"
 
 const char *const refusal_reason_names[REFUSED_REASONS] = {
@@ -277,6 +278,8 @@ static const struct process_metric process_metrics[] = {
     {"process_open_fds", "gauge", "Open file descriptors."},
     {"process_max_fds", "gauge", "Most file descriptors that may be open."},
     {"process_start_time_seconds", "gauge", "Start of the process, seconds since the epoch."},
+    {"sluice_log_lines_lost_total", "counter",
+     "Lines of the log that could not be written, such as when nobody reads them."},
 };
 
 static unsigned count_fds(void)
@@ -313,6 +316,7 @@ static void write_process(const struct stats_page *page, FILE *out)
 	    count_fds(),
 	    (double)limit.rlim_cur,
 	    (double)page->start_us / 1e6,
+	    (double)log_lost(),
 	};
 	for (size_t i = 0; i < COUNT(process_metrics); i++) {
 		head(out, process_metrics[i].name, process_metrics[i].kind, process_metrics[i].help);

@@ -1,5 +1,7 @@
 """Running it: configuration errors, start and stop, probes, metrics, and sinks that come and go."""
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -362,9 +364,34 @@ def test_probes_are_answered_while_somebody_else_holds_connections_open(sluice):
             held.append(socket.create_connection((host, int(port)), timeout=5, source_address=("127.0.0.2", 0)))
         assert gw.status("/livez") == 200
         assert gw.command("health", "--config", gw.config_path).returncode == 0
+        assert all(json.loads(line) for line in gw.log().splitlines()), "whoever reaches it writes nothing into the log"
     finally:
         for s in held:
             s.close()
+
+
+def test_who_does_not_read_the_log_stops_nothing(sluice):
+    """Its reader (a container's, journald) may stand still: lines are lost then, and counted, and nothing waits for them."""
+    gw = sluice(start=False)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    filler = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+    gw.proc = subprocess.Popen([gw.program, "--config", gw.config_path], stdin=subprocess.DEVNULL, stdout=writer, stderr=writer)
+    os.close(writer)
+    read = bytearray()
+    wait_until(lambda: read.extend(os.read(reader, 4096)) or b'"ready"' in read, what="it is ready")
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(filler, b"x")
+    for _ in range(3):
+        with socket.create_connection(gw.address("mqtt"), timeout=5) as s:
+            s.sendall(b"\0\0")  # no MQTT, which is told in the log
+            assert s.recv(1) == b""
+    gw.wait_metric("sluice_log_lines_lost_total", 1)
+    assert post(gw).status_code == 204
+    assert gw.stop() == 0
+    os.close(filler)
+    os.close(reader)
 
 
 def test_metrics_follow_the_conventions_and_name_no_device(sluice):

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "gateway/json.h"
@@ -154,6 +155,50 @@ static void lines_of_several_threads_do_not_mix(void **unused)
 	assert_int_equal(json_lines(), 1500);
 }
 
+/* A reader that stands still: line after line, until long after its buffer is full. */
+static void nobody_reads(int fds[2])
+{
+	log_init(LOG_INFO, LOG_JSON);
+	int kept = dup(STDERR_FILENO);
+	dup2(fds[1], STDERR_FILENO);
+	int flags = fcntl(STDERR_FILENO, F_GETFL);
+	log_unblock();
+	uint64_t before = log_lost();
+	alarm(30);
+	for (int i = 0; i < 10000; i++)
+		log_event(LOG_INFO, "test", "line", LOG_N("number", i));
+	alarm(0);
+	assert_int_equal(fcntl(STDERR_FILENO, F_GETFL), flags);
+	assert_true(log_lost() > before);
+	captured_len = 0;
+	fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	for (ssize_t n; (n = read(fds[0], captured + captured_len, sizeof(captured) - 1 - captured_len)) > 0;)
+		captured_len += (size_t)n;
+	captured[captured_len] = '\0';
+	assert_int_equal(json_lines() + (log_lost() - before), 10000);
+	dup2(kept, STDERR_FILENO);
+	log_unblock();
+	close(kept);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void a_pipe_that_nobody_reads_loses_lines_and_stops_nobody(void **unused)
+{
+	(void)unused;
+	int fds[2];
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	nobody_reads(fds);
+}
+
+static void nor_does_a_socket(void **unused)
+{
+	(void)unused;
+	int fds[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	nobody_reads(fds);
+}
+
 static void a_limit_lets_ten_through_in_ten_seconds(void **unused)
 {
 	(void)unused;
@@ -178,6 +223,8 @@ int main(void)
 	    cmocka_unit_test(hostile_values_stay_inside_their_line),
 	    cmocka_unit_test(a_line_of_many_fields_is_cut_and_still_whole),
 	    cmocka_unit_test(lines_of_several_threads_do_not_mix),
+	    cmocka_unit_test(a_pipe_that_nobody_reads_loses_lines_and_stops_nobody),
+	    cmocka_unit_test(nor_does_a_socket),
 	    cmocka_unit_test(a_limit_lets_ten_through_in_ten_seconds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
