@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -184,6 +185,25 @@ def test_nothing_acknowledged_is_lost_when_it_is_killed_again_and_again_at_start
     complete(collections.Counter(map(key, all_in_file(gateway))), devices, "file")
     assert "damage" not in gateway.log()
     assert gateway.stop() == 0
+
+
+def test_a_first_start_that_was_killed_is_followed_by_one_that_works(sluice):
+    """At any moment: before the directory is there, between its files, in the middle of one."""
+    gateway = sluice(small_journal(), start=False)
+    chance = random.Random(SEED)
+    print(f"SLUICE_CRASH_SEED={SEED}")
+    for _ in range(25):
+        shutil.rmtree(gateway.data, ignore_errors=True)
+        for _ in range(chance.randrange(1, 3)):
+            gateway.start(wait=None)
+            time.sleep(chance.uniform(0, 0.1))
+            kill(gateway)
+        gateway.start()
+        with socket.create_connection(gateway.address("tcp"), timeout=20) as s:
+            s.sendall(b'{"device":"d","n":1}\n')
+            assert s.recv(100) == b"ok 1\n"
+        kill(gateway)
+    assert "damage" not in gateway.log()
 
 
 def test_what_a_device_has_just_heard_of_survives_a_crash_at_that_moment(sluice):

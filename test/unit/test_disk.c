@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +53,65 @@ static void what_is_written_is_read_back_and_short_at_the_end(void **unused)
 	struct stat st;
 	assert_int_equal(stat(in_root("a"), &st), 0);
 	assert_int_equal(st.st_mode & 0137, 0); /* nothing for others */
+}
+
+/* -- system calls that are interrupted -- */
+
+static bool interrupted;
+static unsigned calls;
+
+ssize_t __real_pwrite(int fd, const void *data, size_t len, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t at);
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+int __real_fallocate(int fd, int mode, off_t at, off_t len);
+int __wrap_fallocate(int fd, int mode, off_t at, off_t len);
+
+static bool is_interrupted(void)
+{
+	if (!interrupted || calls++ % 2 != 0)
+		return false;
+	errno = EINTR;
+	return true;
+}
+
+/* One call is interrupted, the next writes a part. */
+ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t at)
+{
+	return is_interrupted() ? -1 : __real_pwrite(fd, data, interrupted ? (len + 2) / 3 : len, at);
+}
+
+int __wrap_fdatasync(int fd)
+{
+	return is_interrupted() ? -1 : __real_fdatasync(fd);
+}
+
+int __wrap_fallocate(int fd, int mode, off_t at, off_t len)
+{
+	return is_interrupted() ? -1 : __real_fallocate(fd, mode, at, len);
+}
+
+static void calls_that_are_interrupted_or_write_less_go_on(void **unused)
+{
+	(void)unused;
+	const struct disk *d = &disk_real;
+	char data[10000], back[sizeof(data)];
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 11);
+	int fd = d->open(d, in_root("interrupted"), DISK_WRITE | DISK_CREATE);
+	interrupted = true;
+	for (unsigned first = 0; first < 2; first++) { /* each call is the one that is interrupted */
+		calls = first;
+		assert_int_equal(d->allocate(d, fd, 20000), 0);
+		assert_int_equal(d->write(d, fd, data, sizeof(data), 100), 0);
+		assert_int_equal(d->sync(d, fd), 0);
+		assert_true(calls > 10);
+	}
+	interrupted = false;
+	assert_int_equal(d->size(d, fd), 20000);
+	assert_int_equal(d->read(d, fd, back, sizeof(back), 100), sizeof(back));
+	assert_memory_equal(back, data, sizeof(data));
+	d->close(d, fd);
 }
 
 static void appending_ignores_the_offset(void **unused)
@@ -192,6 +253,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(what_is_written_is_read_back_and_short_at_the_end),
+	    TEST(calls_that_are_interrupted_or_write_less_go_on),
 	    TEST(appending_ignores_the_offset),
 	    TEST(allocated_space_reads_as_zeros),
 	    TEST(names_are_listed_renamed_and_removed),
