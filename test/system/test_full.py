@@ -19,6 +19,9 @@ def check_answers_while_full(gateway):
     assert batch.status_code == 503 and int(batch.headers["Retry-After"]) >= 1
     code, max_age = coap_post(gateway)
     assert code == "5.03" and max_age >= 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:  # a NON message, which nobody sends again, is counted
+        s.sendto(b"\x50\x02\0\x07\xb1t\x02d1\xff{}", gateway.address("coap"))
+    gateway.wait_metric("sluice_messages_dropped_total", 1, listener="coap")
 
 
 class Silence:

@@ -254,8 +254,10 @@ def test_the_devices_own_time_counts_where_it_is_plausible(sluice):
     for record in believed:
         assert record["@timestamp"] == f"{text}.250000Z"
         assert record["event"]["created"] > record["@timestamp"]
+    assert gw.metrics().sum("sluice_messages_clock_off_total") == 6 * len(sent)
     for record in records:
         if record not in believed:
+            assert record["sluice"]["clock"] in ("behind", "ahead", "unreadable")
             age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record["@timestamp"])
             assert abs(age.total_seconds()) < 60, "the time of receipt"
 

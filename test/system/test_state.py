@@ -3,6 +3,7 @@
 SLUICE_STATE_SEED repeats a run's moments; the seed is printed. A record that the file has twice with the same id was
 delivered twice by the gateway, which is allowed; the same message under two ids was taken twice, which is not."""
 
+import collections
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import time
 
 import httpx
 
-from conftest import merge
+from conftest import merge, wait_until
 from test_crash import SMALL_JOURNAL
 from test_mqtt import CONNACK, CONNACK_PRESENT, Raw, connect, pubcomp, publish, pubrec, pubrel
 
@@ -135,6 +136,25 @@ def test_a_clean_session_is_forgotten_across_kill_9(sluice):
     gw.start()
     Raw(gw, "dev", clean=False, expect=CONNACK).send(publish("devices/d/t", '{"n":3}', qos=2, mid=5)).expect(pubrec(5))
     assert sorted(wait_messages(gw, 3)) == [1, 2, 3]
+
+
+def test_what_finds_no_room_in_the_state_is_forgotten_the_oldest_first_and_counted(sluice):
+    gw = sluice(merge(SMALL_JOURNAL, {"journal": {"max_state": "4KiB"}}))
+    client = Raw(gw, "many", clean=False)
+    for n in range(1, 401):
+        client.send(publish("devices/m/t", json.dumps({"n": n}), qos=2, mid=n)).expect(pubrec(n))
+    forgotten = gw.metrics().sum("sluice_journal_state_forgotten_total")
+    assert 100 < forgotten < 400
+    client.send(publish("devices/m/t", '{"n":1}', qos=2, mid=1)).expect(pubrec(1))  # while it runs, it knows all of them
+    gw.kill()
+    gw.start()
+    again = Raw(gw, "many", clean=False, expect=CONNACK_PRESENT)
+    for n in range(1, 401):
+        again.send(publish("devices/m/t", json.dumps({"n": n}), qos=2, mid=n)).expect(pubrec(n))
+    wait_until(lambda: gw.metrics().sum("sluice_sink_lag_records") == 0, what="the file has all")
+    times = collections.Counter(messages(gw))
+    twice = [n for n in sorted(times) if times[n] == 2]
+    assert len(times) == 400 and twice == list(range(1, len(twice) + 1)) and 0 < len(twice) <= forgotten
 
 
 # ---- Idempotency-Key -------------------------------------------------------------------------------------------------
