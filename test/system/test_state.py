@@ -106,6 +106,58 @@ def test_qos_2_is_exactly_once_over_many_kills(sluice):
     assert gw.metrics().sum("sluice_journal_checkpoints_total") >= 0
 
 
+class Pipelined(ExactlyOnce):
+    """The same with a window: all of its messages are sent, then all are released, and what is sent again is what [MQTT-4.4.0-1] asks for:
+    PUBLISH until its PUBREC, and from then on PUBREL alone."""
+
+    window = 20
+
+    def send_all(self, first):
+        todo = {mid: publish("devices/d/t", json.dumps({"n": first + mid}), qos=2, mid=mid) for mid in range(1, self.window + 1)}
+        while todo:
+            try:
+                if self.sock is None:
+                    self.sock = socket.create_connection(self.gw.address("mqtt"), timeout=10)
+                    self.sock.sendall(connect(self.client_id, clean=False))
+                    self._expect(CONNACK, CONNACK_PRESENT)
+                self.sock.sendall(b"".join(todo.values()))
+                for mid, packet in list(todo.items()):
+                    released = packet == pubrel(mid)
+                    self._expect(pubcomp(mid) if released else pubrec(mid))
+                    todo.pop(mid) if released else todo.update({mid: pubrel(mid)})
+            except (OSError, EOFError):
+                self.sock = None
+                time.sleep(0.02)
+
+
+def test_a_window_of_qos_2_is_exactly_once_over_many_kills(sluice):
+    print(f"SLUICE_STATE_SEED={SEED}")
+    rng = random.Random(SEED)
+    gw = sluice(SMALL_JOURNAL)
+    over, sent = threading.Event(), [0]
+
+    def run():
+        client = Pipelined(gw, "window")
+        while not over.is_set():
+            client.send_all(sent[0])
+            sent[0] += client.window
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        for _ in range(12):
+            time.sleep(rng.uniform(0.02, 0.3))
+            gw.kill()
+            gw.start()
+        time.sleep(0.3)
+    finally:
+        over.set()
+        thread.join(20)
+    assert sent[0] > 200
+    wait_until(lambda: gw.metrics().sum("sluice_sink_lag_records") == 0, what="the file has all")
+    assert sorted(messages(gw)) == list(range(1, sent[0] + 1))
+
+
 def test_open_identifiers_survive_kill_9_and_recycled_segments(sluice):
     gw = sluice(SMALL_JOURNAL)
     held = Raw(gw, "held", clean=False)
