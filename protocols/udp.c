@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 struct control {
-	_Alignas(struct cmsghdr) char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))]; /* the larger of the two */
+	_Alignas(
+	    struct cmsghdr) char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
 };
 
 struct udp {
@@ -74,8 +75,10 @@ static enum gw_err set_options(struct udp *u, uint64_t receive_buffer, struct wh
 	}
 	if (!u->wildcard)
 		return GW_OK;
-	int failed = u->family == AF_INET ? set(u->fd, IPPROTO_IP, IP_PKTINFO, 1)
-	                                  : set(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+	int failed =
+	    set(u->fd, IPPROTO_IP, IP_PKTINFO, 1); /* beside the other for IPv4 on a dual-stack socket: local_read */
+	if (u->family == AF_INET6)
+		failed = set(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 	return failed ? why_set(why, GW_IO, "listen: cannot learn local addresses: %s", strerror(errno)) : GW_OK;
 }
 
@@ -184,6 +187,13 @@ static struct in_addr unmap_v4(const struct in6_addr *v6)
 	return v4;
 }
 
+/* The address that was asked. A subnet's broadcast address looks like a host's, but then the one to answer from is another. */
+static struct in_addr asked(const struct in_pktinfo *info)
+{
+	bool many = info->ipi_spec_dst.s_addr != 0 && info->ipi_spec_dst.s_addr != info->ipi_addr.s_addr;
+	return many ? (struct in_addr){.s_addr = INADDR_BROADCAST} : info->ipi_addr;
+}
+
 static void local_read(struct msghdr *h, struct in6_addr *local)
 {
 	memset(local, 0, sizeof(*local));
@@ -191,7 +201,8 @@ static void local_read(struct msghdr *h, struct in6_addr *local)
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
 			struct in_pktinfo info;
 			memcpy(&info, CMSG_DATA(c), sizeof(info));
-			map_v4(local, &info.ipi_addr);
+			struct in_addr v4 = asked(&info);
+			map_v4(local, &v4);
 		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
 			struct in6_pktinfo info;
 			memcpy(&info, CMSG_DATA(c), sizeof(info));
@@ -200,8 +211,7 @@ static void local_read(struct msghdr *h, struct in6_addr *local)
 	}
 }
 
-/* A bound address is one host's own, so only a wildcard socket can meet these. A subnet's broadcast address cannot be
- * told from a host's here; the kernel refuses to answer from it. */
+/* A bound address is one host's own, so only a wildcard socket can meet these. */
 static bool meant_for_many(const struct in6_addr *local)
 {
 	if (!IN6_IS_ADDR_V4MAPPED(local))

@@ -134,6 +134,45 @@ static void so_does_a_dual_stack_wildcard(void **unused)
 	assert_memory_equal(bound, "[::]:", 5);
 }
 
+/* One datagram to each of them, and one to a host at last: it is the only one that is seen. */
+static void many_are_asked(const char *host)
+{
+	static const char *const many[] = {"127.255.255.255", "255.255.255.255", "224.0.0.1"};
+	uint16_t port = listen_on(host);
+	int on = 1, fd = socket(AF_INET, SOCK_DGRAM, 0);
+	struct in_addr loopback = {.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof(on)), 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &loopback, sizeof(loopback)), 0);
+	for (size_t i = 0; i < sizeof(many) / sizeof(many[0]); i++) {
+		assert_int_equal(inet_pton(AF_INET, many[i], &to.sin_addr), 1);
+		(void)!sendto(fd, "many", 4, 0, (struct sockaddr *)&to, sizeof(to)); /* no route to some: fine */
+	}
+	to.sin_addr = loopback;
+	assert_int_equal(sendto(fd, "one", 3, 0, (struct sockaddr *)&to, sizeof(to)), 3);
+	while (taken == 0)
+		read_one();
+	assert_int_equal(taken, 1);
+	assert_memory_equal(last_bytes, "one", 3);
+	close(fd);
+}
+
+static void what_is_meant_for_many_is_not_looked_at(void **unused)
+{
+	(void)unused;
+	many_are_asked("0.0.0.0");
+}
+
+static void nor_on_a_dual_stack_wildcard(void **unused)
+{
+	(void)unused;
+	int probe = socket(AF_INET6, SOCK_DGRAM, 0);
+	if (probe < 0)
+		skip(); /* a machine without IPv6 */
+	close(probe);
+	many_are_asked("::");
+}
+
 static void ipv6_is_answered(void **unused)
 {
 	(void)unused;
@@ -249,6 +288,8 @@ int main(void)
 	    TEST(one_address_answers),
 	    TEST(a_wildcard_answers_from_the_address_that_was_asked),
 	    TEST(so_does_a_dual_stack_wildcard),
+	    TEST(what_is_meant_for_many_is_not_looked_at),
+	    TEST(nor_on_a_dual_stack_wildcard),
 	    TEST(ipv6_is_answered),
 	    TEST(many_datagrams_come_and_go_in_few_calls),
 	    TEST(one_that_cannot_be_sent_does_not_hold_up_the_others),
