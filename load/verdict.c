@@ -50,7 +50,8 @@ void verdict_free(struct verdict *v)
 /* The device of this run that a record names; NULL: it is none of ours. */
 static const struct ledger_device *ours(struct verdict *v, const char *text, size_t len, struct identity_found *id)
 {
-	if (!identity_find(text, len, id) || strcmp(id->run, v->ledger->run) != 0)
+	if (!identity_find(text, len, id) || id->run_len != strlen(v->ledger->run) ||
+	    memcmp(id->run, v->ledger->run, id->run_len) != 0)
 		return NULL;
 	return ledger_find(v->ledger, id->device, id->device_len);
 }

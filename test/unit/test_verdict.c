@@ -69,6 +69,7 @@ static void each_kind_of_fault_is_counted_apart(void **state)
 	for (size_t i = 0; i < sizeof(arrived) / sizeof(*arrived); i++)
 		arrive(&v, "r", "a", arrived[i]);
 	arrive(&v, "other", "a", 6);
+	arrive(&v, "r\\u0000other", "a", 6);
 	arrive(&v, "r", "nobody", 6);
 	arrive(&v, "r", "a", 10);
 	verdict_arrived(&v, "{\"payload\":{}}", 14);
@@ -83,7 +84,7 @@ static void each_kind_of_fault_is_counted_apart(void **state)
 	assert_int_equal(a->arrived, 7);
 	assert_int_equal(a->unknown, 1);
 	assert_int_equal(b->missing, 3);
-	assert_int_equal(v.foreign, 3);
+	assert_int_equal(v.foreign, 4);
 	assert_int_equal(v.missing.count, 5);
 	assert_string_equal(v.missing.items[0].device, "a");
 	assert_int_equal(v.missing.items[0].seq, 6);
