@@ -1,5 +1,6 @@
 /* `sluice-load run`: carries out plans, shows how it goes, writes what came out. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@ static void help(void)
 	condition_figures(stdout, false);
 }
 
-/* The exit code by --fail-if; each condition that holds is told. */
+/* The exit code by --fail-if; each condition that holds is told, and each of which nobody can say: a server that acknowledges
+ * nothing has no latency, and is not well for that. Of what the server used one of several targets tells. */
 static int judge(const struct load_outputs *o, const struct condition *conditions, struct load_result *const *results,
                  size_t count)
 {
@@ -50,14 +52,32 @@ static int judge(const struct load_outputs *o, const struct condition *condition
 			exit_code = LOAD_EXIT_FAILED;
 		for (unsigned k = 0; k < o->fail_if_count; k++) {
 			double found;
-			if (!condition_holds(&conditions[k], results[i], &found))
+			char text[32];
+			if (!condition_holds(&conditions[k], results[i], &found) &&
+			    (isfinite(found) || condition_of_server(&conditions[k])))
 				continue;
-			fprintf(stderr, "sluice-load: %s: failed: %s (it is %g)\n", results[i]->target,
-			        conditions[k].text, found);
+			fprintf(stderr, "sluice-load: %s: failed: %s (it is %s)\n", results[i]->target,
+			        conditions[k].text, condition_text(&conditions[k], found, text));
 			exit_code = LOAD_EXIT_FAILED;
 		}
 	}
 	return exit_code;
+}
+
+static enum gw_err read_conditions(const struct load_line *line, struct condition *out, struct why *why)
+{
+	const struct load_outputs *o = &line->outputs;
+	bool looks = false;
+	for (size_t i = 0; i < line->plan_count; i++)
+		looks = looks || line->plans[i].pid;
+	for (unsigned k = 0; k < o->fail_if_count; k++) {
+		enum gw_err err = condition_read(&out[k], o->fail_if[k], false, why);
+		if (!err && condition_of_server(&out[k]) && !looks)
+			err = why_set(why, GW_CONFIG, "%s: needs --pid", o->fail_if[k]);
+		if (err)
+			return why_add(why, err, "--fail-if");
+	}
+	return GW_OK;
 }
 
 static int carry_out(struct load_line *line)
@@ -66,10 +86,7 @@ static int carry_out(struct load_line *line)
 	struct condition conditions[LOAD_CONDITIONS_MAX];
 	const struct load_outputs *o = &line->outputs;
 	struct why why = {0};
-	enum gw_err err = GW_OK;
-	for (unsigned k = 0; k < o->fail_if_count && !err; k++)
-		if ((err = condition_read(&conditions[k], o->fail_if[k], false, &why)))
-			why_add(&why, err, "--fail-if");
+	enum gw_err err = read_conditions(line, conditions, &why);
 	if (!err && (err = report_try(o, &why)))
 		err = GW_CONFIG;
 	for (size_t i = 0; i < line->plan_count; i++)

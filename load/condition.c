@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "load/report.h"
+
 enum unit { UNIT_US, UNIT_NUMBER, UNIT_BYTES };
 
 struct figure {
@@ -219,6 +221,25 @@ bool condition_holds(const struct condition *c, const struct load_result *r, dou
 {
 	*found = run_figures[c->figure].of(r);
 	return holds(c, *found);
+}
+
+bool condition_of_server(const struct condition *c)
+{
+	return run_figures[c->figure].of == of_cpu || run_figures[c->figure].of == of_memory;
+}
+
+const char *condition_text(const struct condition *c, double v, char out[32])
+{
+	switch (isfinite(v) ? run_figures[c->figure].unit : UNIT_NUMBER) {
+	case UNIT_US: return report_time(out, v);
+	case UNIT_BYTES: return report_bytes(out, v);
+	case UNIT_NUMBER: break;
+	}
+	if (isfinite(v))
+		snprintf(out, 32, "%.10g", v);
+	else
+		snprintf(out, 32, "not known");
+	return out;
 }
 
 bool condition_holds_verdict(const struct condition *c, const struct verdict_line *l, double *found)

@@ -22,6 +22,10 @@ enum gw_err condition_read(struct condition *c, const char *text, bool of_verdic
 /* condition_holds tells whether it is met; *found is the figure's value (NAN: not known, and then it does not hold). */
 bool condition_holds(const struct condition *c, const struct load_result *r, double *found);
 bool condition_holds_verdict(const struct condition *c, const struct verdict_line *l, double *found);
+/* condition_of_server tells whether it is about the server, of which nothing is known without --pid. */
+bool condition_of_server(const struct condition *c);
+/* condition_text writes a figure's value as people read it, into out, which is returned. */
+const char *condition_text(const struct condition *c, double v, char out[32]);
 /* condition_value is a run's figure by name; NAN: not known, or no such figure. */
 double condition_value(const char *figure, const struct load_result *r);
 /* condition_figures lists the figures with their meaning, for the help. */

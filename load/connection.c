@@ -87,6 +87,13 @@ static enum load_error kind_of(int error)
 	}
 }
 
+/* A port that was left out of the target is told, too. */
+static void connect_failed(struct connection *c, int error)
+{
+	const struct load_plan *p = c->worker->job->plan;
+	connection_lost(c, kind_of(error), "connect to %s port %s: %s", p->host, p->port, strerror(error));
+}
+
 static void hello(struct connection *c)
 {
 	const struct load_protocol *p = protocol_of(c);
@@ -133,7 +140,7 @@ void connection_open(struct connection *c)
 	if (!open_socket(c) ||
 	    (connect(c->fd, (const struct sockaddr *)&j->to, j->to_len) != 0 && errno != EINPROGRESS) ||
 	    !watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT))
-		connection_lost(c, kind_of(errno), "connect: %s", strerror(errno));
+		connect_failed(c, errno);
 }
 
 static void shut(struct connection *c)
@@ -478,7 +485,7 @@ void connection_event(struct connection *c, uint32_t events)
 	socklen_t len = sizeof(error);
 	if (c->state == CONNECTION_OPENS) {
 		if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error) {
-			connection_lost(c, kind_of(error), "connect: %s", strerror(error));
+			connect_failed(c, error);
 			return;
 		}
 		if (!(events & EPOLLOUT))

@@ -21,6 +21,7 @@ struct find {
 	unsigned hold_count;
 	uint64_t from, most;
 	double precision;
+	bool of_server; /* a condition is about it */
 };
 
 struct
@@ -36,7 +37,9 @@ static enum gw_err read_hold(void *into, const char *text, struct why *why)
 	if (f->hold_count == LOAD_CONDITIONS_MAX)
 		return why_set(why, GW_CONFIG, "at most %d", LOAD_CONDITIONS_MAX);
 	f->hold[f->hold_count++] = text;
-	return condition_read(&c, text, false, why);
+	enum gw_err err = condition_read(&c, text, false, why);
+	f->of_server = f->of_server || (!err && condition_of_server(&c));
+	return err;
 }
 
 static const struct load_option rows[] = {
@@ -197,6 +200,8 @@ static const char *conflict(const struct find *f, const struct load_line *line)
 	if (p->shape.kind != SHAPE_CLOSED || p->storm || p->idle)
 		return "the rate is what is looked for: without --rate, --ramp, --step, --burst, --every, --storm and "
 		       "--idle";
+	if (f->of_server && !p->pid)
+		return "--hold with cpu or memory needs --pid";
 	if (p->count || p->ledger_path)
 		return "a try lasts --duration and is not verified: without --count and --ledger";
 	return NULL;

@@ -132,7 +132,7 @@ static const struct load_option plan_rows[] = {
          "Messages on their way without an acknowledgement, per connection. MQTT 100, TCP 1000, CoAP 1"),
     PLAN("qos", 'q', OPTION_INT, qos, "N", "MQTT: 0, 1 or 2; 1. CoAP: 0 non-confirmable, 1 confirmable; 1"),
     PLAN("batch", 'b', OPTION_COUNT, batch, "N", "HTTP: messages in one request, as NDJSON. 1"),
-    PLAN("count", 'n', OPTION_COUNT, count, "N", "Ends after N messages"),
+    PLAN("count", 'n', OPTION_COUNT, count, "N", "Ends after N messages, those of the warm-up included"),
     PLAN("duration", 't', OPTION_TIME, duration_us, "TIME", "Ends after this time: 30s, 10m, 2h"),
     PLAN("warmup", 0, OPTION_TIME, warmup_us, "TIME", "Before that: sends, but does not count. 0"),
     PLAN("grace", 0, OPTION_TIME, grace_us, "TIME", "Waits at the end for open acknowledgements. 10s"),
@@ -155,8 +155,9 @@ static const struct load_option plan_rows[] = {
     READ("slow", 0, read_slow, "BYTES:EVERY", "Slow senders: so many bytes, so often: 1:100ms"),
     HEADING("Messages"),
     PLAN("payload", 'p', OPTION_TEXT, payload, "TEXT",
-         "Template with {seq} {time} {device} {run} {connection} {n} {walk:MIN:MAX} {random:MIN:MAX} {random:a|b|c} "
-         "{random:hex:N}. Telemetry of about 180 bytes"),
+         "Template, as {\"at\":\"{time}\",\"t\":{walk:10:30}}: numbers {seq} {connection} {walk:MIN:MAX} "
+         "{random:MIN:MAX}, texts "
+         "{time} {device} {run} {n} {random:a|b|c} {random:hex:N}. Telemetry of about 180 bytes"),
     PLAN("file", 'f', OPTION_TEXT, file, "FILE", "The same, from a file"),
     PLAN("size", 's', OPTION_TEXT, size, "BYTES", "Padded to 190, to 100-2000 (evenly), or to one of 64,256,1024"),
     PLAN("raw", 0, OPTION_FLAG, raw, NULL,
@@ -173,7 +174,8 @@ static const struct load_option plan_rows[] = {
     HEADING("Connections"),
     READ("bind", 0, read_bind, "ADDRESS,...", "Addresses to send from, in turn: each has its own 28,000 ports"),
     PLAN("timeout", 0, OPTION_TIME, timeout_us, "TIME", "To connect, and for an acknowledgement. 30s"),
-    PLAN("give-up", 0, OPTION_TIME, give_up_us, "TIME", "Ends when nobody could be reached for so long. 60s"),
+    PLAN("give-up", 0, OPTION_TIME, give_up_us, "TIME",
+         "Ends when nobody could be reached for so long, nor, with --count, answered. 60s"),
     PLAN("ca", 0, OPTION_TEXT, ca, "FILE", "Certificates to trust. The system's"),
     PLAN("cert", 0, OPTION_TEXT, cert, "FILE", "Own certificate; may hold {device} or {connection}"),
     PLAN("key", 0, OPTION_TEXT, key, "FILE", "Its key; likewise"),

@@ -117,16 +117,14 @@ static const char *find_limits(const struct run *runs, size_t count, struct why 
 	}
 	for (size_t i = 0; i < count; i++) {
 		const struct job *j = &runs[i].job;
-		uint64_t addresses = j->plan->bind_count ? j->plan->bind_count : 1,
-		         ports = high >= low ? (uint64_t)high - low + 1 : 0;
-		uint64_t most = ports * addresses;
+		uint64_t ports = high >= low ? (uint64_t)high - low + 1 : 0;
+		uint64_t most = ports * (j->plan->bind_count ? j->plan->bind_count : 1);
 		if (!j->one_socket && j->connections > most) {
 			why_set(why, GW_CONFIG,
-			        "%llu connections to %s need as many ports, and %llu addresses have %llu: widen the "
+			        "%llu connections to %s need as many ports, and there are %llu: widen the "
 			        "range (sysctl "
 			        "net.ipv4.ip_local_port_range='1024 65535'), or send from more addresses (--bind)",
-			        (unsigned long long)j->connections, j->plan->target, (unsigned long long)addresses,
-			        (unsigned long long)most);
+			        (unsigned long long)j->connections, j->plan->target, (unsigned long long)most);
 			return why->text;
 		}
 	}
@@ -400,6 +398,17 @@ static void connect_phase(struct run *r, uint64_t now_us)
 		set_phase(r, JOB_SEND); /* only now: a worker that sees it sends at once */
 }
 
+/* Nobody is there, or somebody who is silent about all that was sent: then a count is never reached. */
+static bool is_silent(const struct run *r)
+{
+	const struct load_result *x = r->result;
+	if (x->second_count == 0)
+		return false;
+	const struct load_second *s = &x->seconds[x->second_count - 1];
+	return s->connections == 0 ||
+	       (r->plan->count && !r->plan->duration_us && s->sent == 0 && x->sent > load_result_messages(x));
+}
+
 static void send_phase(struct run *r, uint64_t now_us)
 {
 	uint64_t last = atomic_load_explicit(&r->job.last_answer_us, memory_order_relaxed);
@@ -410,8 +419,7 @@ static void send_phase(struct run *r, uint64_t now_us)
 		drain(r, now_us, "time");
 	else if (r->plan->count && !r->plan->idle && all(r, offsetof(struct worker, all_done)))
 		drain(r, now_us, "count");
-	else if (r->job.confirms && r->result->second_count > 0 &&
-	         r->result->seconds[r->result->second_count - 1].connections == 0 &&
+	else if (r->job.confirms && is_silent(r) &&
 	         now_us - (last > r->start_us ? last : r->start_us) > r->plan->give_up_us)
 		drain(r, now_us, "gave up: nobody answered");
 }

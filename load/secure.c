@@ -46,22 +46,30 @@ enum gw_err secure_init(struct job *j, struct why *why)
 	return GW_OK;
 }
 
-/* The connection's own certificate or key, when the plan names them by a template. */
-static bool use_own(struct connection *c)
+/* What failed with a file of one connection's own. */
+static const char *file_words(const char *path)
+{
+	static _Thread_local char words[800];
+	snprintf(words, sizeof(words), "%s: %s", path, ssl_words());
+	return words;
+}
+
+/* The connection's own certificate or key, when the plan names them by a template. NULL, or what is wrong. */
+static const char *use_own(struct connection *c)
 {
 	struct job *j = c->worker->job;
 	char path[512];
 	if (j->cert && payload_max(j->cert, j->name_max) < sizeof(path)) {
 		path[connection_text(c, j->cert, 0, (uint8_t *)path)] = 0;
 		if (SSL_use_certificate_chain_file(c->ssl, path) != 1)
-			return false;
+			return file_words(path);
 	}
 	if (j->key && payload_max(j->key, j->name_max) < sizeof(path)) {
 		path[connection_text(c, j->key, 0, (uint8_t *)path)] = 0;
 		if (SSL_use_PrivateKey_file(c->ssl, path, SSL_FILETYPE_PEM) != 1)
-			return false;
+			return file_words(path);
 	}
-	return true;
+	return NULL;
 }
 
 const char *secure_open(struct connection *c)
@@ -70,8 +78,11 @@ const char *secure_open(struct connection *c)
 	struct in6_addr ip;
 	const char *host = j->plan->host;
 	ERR_clear_error();
-	if (!(c->ssl = SSL_new(j->tls)) || SSL_set_fd(c->ssl, c->fd) != 1 || !use_own(c))
+	if (!(c->ssl = SSL_new(j->tls)) || SSL_set_fd(c->ssl, c->fd) != 1)
 		return ssl_words();
+	const char *wrong = use_own(c);
+	if (wrong)
+		return wrong;
 	if (inet_pton(AF_INET, host, &ip) == 1 || inet_pton(AF_INET6, host, &ip) == 1) {
 		X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(c->ssl), host);
 	} else {
@@ -88,10 +99,19 @@ void secure_close(struct connection *c)
 	c->ssl = NULL;
 }
 
+/* How it looks when the server answers something else, or closes at the first byte. */
+static bool speaks_no_tls(const struct connection *c)
+{
+	int reason = ERR_GET_REASON(ERR_peek_error());
+	return !SSL_is_init_finished(c->ssl) &&
+	       (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING);
+}
+
 static void lost(struct connection *c, const char *doing)
 {
 	long verified = SSL_get_verify_result(c->ssl);
 	int error = errno;
+	const char *hint = speaks_no_tls(c) ? " (does this port speak TLS?)" : ""; /* before the words are fetched */
 	if (verified != X509_V_OK && !SSL_is_init_finished(c->ssl))
 		connection_lost(c, LOAD_TLS, "%s: the server's certificate: %s", doing,
 		                X509_verify_cert_error_string(verified));
@@ -99,7 +119,7 @@ static void lost(struct connection *c, const char *doing)
 		connection_lost(c, SSL_is_init_finished(c->ssl) ? LOAD_RESET : LOAD_TLS, "%s: %s", doing,
 		                error ? strerror(error) : "the server closed the connection");
 	else
-		connection_lost(c, LOAD_TLS, "%s: %s", doing, ssl_words());
+		connection_lost(c, LOAD_TLS, "%s: %s%s", doing, ssl_words(), hint);
 }
 
 int secure_shake(struct connection *c)

@@ -181,9 +181,10 @@ def test_interrupted_it_reports_what_was_done(sluice, load):
 
 @pytest.mark.parametrize("scheme", ["mqtt", "tcp", "http"])
 def test_nobody_listens(load, free_port, scheme):
-    run = load(f"{scheme}://127.0.0.1:{free_port()}", "-t", "60s").wait(15)
-    assert run.process.returncode == 1
-    assert run.result["errors"]["refused"] == 1 and "refused" in run.result["first_errors"]["refused"]
+    port = free_port()
+    run = load(f"{scheme}://127.0.0.1:{port}", "-t", "60s").wait(15)
+    assert run.process.returncode == 1 and run.result["errors"]["refused"] == 1
+    assert run.result["first_errors"]["refused"] == f"connect to 127.0.0.1 port {port}: Connection refused"
 
 
 def test_wrong_credentials_and_busy_are_told_apart(load):
@@ -281,12 +282,22 @@ def test_tls_with_and_without_trust(load, tmp_path):
     try:
         good = load(target, "-n", 2000, "--ca", tmp_path / "cert").wait()
         bad = load(target, "-n", 1).wait()
+        none = load(target, "-n", 1, "--cert", tmp_path / "{connection}.pem", "--key", tmp_path / "{connection}.key").wait()
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
     assert good.result["acknowledged"] == 2000 and len(lines) == 2000 and good.result["bytes_out"] > 2000 * 170
     assert bad.process.returncode == 1
     assert bad.result["errors"]["tls"] == 1 and "certificate" in bad.result["first_errors"]["tls"]
+    assert f"{tmp_path}/0.pem: " in none.result["first_errors"]["tls"]
+
+
+def test_a_port_without_tls_is_told_as_such(sluice, load):
+    gw = sluice(CONFIG)
+    for scheme, listener in {"tls": "tcp", "mqtts": "mqtt", "https": "http"}.items():
+        host, port = gw.address(listener)
+        run = load(f"{scheme}://{host}:{port}", "-n", 1).wait(30)
+        assert run.process.returncode == 1 and "does this port speak TLS?" in run.result["first_errors"]["tls"], run.result
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])

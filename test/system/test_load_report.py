@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -60,7 +61,19 @@ def test_conditions_decide_the_exit_status(reports, tmp_path):
     command(target, "-n", 100, "--quiet", "--fail-if", "errors>0", "--fail-if", "sent<100")
     done = command(target, "-n", 100, "--quiet", "--fail-if", "sent>=100", code=1)
     assert "failed: sent>=100 (it is 100)" in done.stderr
+    done = command(target, "-n", 100, "--quiet", "--fail-if", "max<1m", code=1)
+    assert re.search(r"failed: max<1m \(it is [\d.]+ [mu]?s\)", done.stderr), done.stderr
+    assert "needs --pid" in command(target, "-n", 100, "--fail-if", "memory>1GiB", code=2).stderr
+    assert "needs --pid" in command("find", target, "--hold", "cpu<1us", code=2).stderr
+    command(target, "-n", 100, "--quiet", "--pid", os.getpid(), "--fail-if", "memory>100GiB")
     assert "there are: p50" in command(target, "-n", 100, "--fail-if", "speed>1", code=2).stderr
+
+
+def test_a_server_that_acknowledges_nothing_is_not_fast(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = "tcp://127.0.0.1:{}".format(silent.getsockname()[1])
+        done = command(target, "-n", 5, "--give-up", "2s", "--quiet", "--fail-if", "p99>50ms", code=1)
+    assert "failed: p99>50ms (it is not known)" in done.stderr
 
 
 def test_compare_and_merge(reports, tmp_path):
