@@ -1,6 +1,7 @@
 /* The ledger; what it is and how it looks on disk is told in ledger.h. */
 #include "load/ledger.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,7 @@ static bool table_grow(struct ledger *l)
 		return false;
 	l->table = more;
 	l->table_room = room;
+	assert(l->devices || l->device_count == 0);
 	for (size_t i = 0; i < l->device_count; i++)
 		*table_slot(l, l->devices[i].name, strlen(l->devices[i].name)) = i + 1;
 	free(old);
@@ -379,4 +381,12 @@ enum gw_err ledger_merge(struct ledger *into, const struct ledger *from, struct 
 			return why_set(why, GW_NOMEM, "ledger: out of memory");
 	}
 	return GW_OK;
+}
+
+const char *ledger_shared(const struct ledger *a, const struct ledger *b)
+{
+	for (size_t i = 0; i < b->device_count; i++)
+		if (ledger_find(a, b->devices[i].name, strlen(b->devices[i].name)))
+			return b->devices[i].name;
+	return NULL;
 }

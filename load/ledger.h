@@ -67,5 +67,8 @@ struct ledger_device *ledger_find(const struct ledger *l, const char *name, size
 enum gw_err ledger_write(const struct ledger *l, const char *path, struct why *why);
 enum gw_err ledger_read(struct ledger **out, const char *path, struct why *why);
 enum gw_err ledger_merge(struct ledger *into, const struct ledger *from, struct why *why);
+/* ledger_shared names a device that is in both, or NULL: of two machines that gave a device the same name nobody can say whose
+ * messages arrived. */
+const char *ledger_shared(const struct ledger *a, const struct ledger *b);
 
 #endif

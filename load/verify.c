@@ -66,7 +66,7 @@ static const struct load_option rows[] = {
      .type = OPTION_READ,
      .value = "FILE",
      .help =
-         "What was sent and acknowledged, as written by a run with --ledger. Again for another one of the same run.",
+         "What was sent and acknowledged, as written by a run with --ledger. Again for another one of the same --run.",
      .read = read_ledger},
     {.name = "dead",
      .type = OPTION_READ,
@@ -130,7 +130,14 @@ static enum gw_err read_ledgers(const struct names *n, struct ledger **out, stru
 			all = one;
 			continue;
 		}
-		err = ledger_merge(all, one, why);
+		const char *shared = ledger_shared(all, one);
+		if (shared)
+			err = why_set(why, GW_CONFIG,
+			              "%s: device %s is in another ledger, too: runs that go together need names of "
+			              "their own (--name)",
+			              n->items[i], shared);
+		else
+			err = ledger_merge(all, one, why);
 		ledger_free(one);
 	}
 	if (err)

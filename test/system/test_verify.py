@@ -180,6 +180,18 @@ def test_standard_input_and_directories(sent):
     assert done.returncode == 0 and re.search(r"tcp +3 +300 +300 +300 +0 ", done.stdout), done.stdout
 
 
+def test_ledgers_of_several_machines_go_together_if_their_devices_differ(sluice, tmp_path):
+    gateway = sluice(CONFIG)
+    ledgers = {name: tmp_path / f"{name}.ledger" for name in ("a", "b", "a2")}
+    for name, ledger in ledgers.items():
+        run(target(gateway, "tcp"), "-c", 2, "-n", 100, "--run", "both", "--name", f"{name[0]}-{{n}}", "--ledger", ledger)
+    assert gateway.stop() == 0
+    v = Verdict(ledgers["a"], "--ledger", ledgers["b"], gateway.file)
+    assert (v.code, v.total["devices"], v.total["arrived"]) == (0, 4, 200), v.output
+    v = Verdict(ledgers["a"], "--ledger", ledgers["a2"], gateway.file)
+    assert v.code == 2 and "device a-000000 is in another ledger" in v.errors, v.output
+
+
 def test_json_is_whole_when_a_source_cannot_be_read(sent, tmp_path):
     gateway, ledger = sent
     assert gateway.stop() == 0
