@@ -106,10 +106,12 @@ static enum gw_err make_head(struct job *j, struct why *why)
 	if (!templates) {
 		payload_close(j->user);
 		j->user = NULL;
-	} else if (payload_max(j->user, j->name_max) + (j->password ? payload_max(j->password, j->name_max) : 0) >
-	           290) {
-		return why_set(why, GW_CONFIG, "--user and --password: too long");
+		return GW_OK;
 	}
+	size_t most = payload_max(j->user, j->name_max) + 1 + (j->password ? payload_max(j->password, j->name_max) : 0);
+	if (most > JOB_CREDENTIALS_MAX)
+		return why_set(why, GW_CONFIG, "--user and --password: too long");
+	j->room += most * 4 / 3 + 4; /* as base64 */
 	return GW_OK;
 }
 

@@ -20,6 +20,8 @@ enum job_phase {
 	JOB_STOP,
 };
 
+#define JOB_CREDENTIALS_MAX 1024 /* HTTP: user, colon and password of one device */
+
 struct job {
 	const struct load_plan *plan;
 	const struct load_protocol *protocol;

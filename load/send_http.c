@@ -25,7 +25,7 @@ static uint8_t *put_plain(uint8_t *out, const char *text, size_t len)
 static uint8_t *put_credentials(struct connection *c, uint64_t number, uint8_t *out)
 {
 	const struct job *j = c->worker->job;
-	uint8_t plain[400];
+	uint8_t plain[JOB_CREDENTIALS_MAX];
 	size_t len = connection_text(c, j->user, number, plain);
 	plain[len++] = ':';
 	if (j->password)

@@ -208,14 +208,15 @@ def test_wrong_credentials_and_busy_are_told_apart(load):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            r = load(f"http://127.0.0.1:{server.server_address[1]}/x", "-n", 4, "--user", "u-{device}", "--password", "p").wait().result
+            r = load(f"http://127.0.0.1:{server.server_address[1]}/x", "-n", 4, "--user", "u-{device}",
+                     "--password", "p-{connection}").wait().result
         finally:
             server.shutdown()
             thread.join()
     assert (r["errors"]["busy"], r["errors"]["auth"], r["errors"]["rejected"]) == (1, 1, 1)
     assert (r["acknowledged"], r["sent"], r["resent"]) == (2, 4, 1)
     assert [p["load"]["seq"] for _, p in seen] == [0, 0, 1, 2, 3]
-    assert seen[0][0] == "Basic dS1odHRwLTAwMDAwMDpw"  # u-http-000000:p
+    assert seen[0][0] == "Basic dS1odHRwLTAwMDAwMDpwLTA="  # u-http-000000:p-0
 
 
 def test_a_storm_tells_how_long_until_all_are_in(sluice, load):
