@@ -55,9 +55,9 @@ static void what_is_written_is_read_back_and_short_at_the_end(void **unused)
 	assert_int_equal(st.st_mode & 0137, 0); /* nothing for others */
 }
 
-/* -- system calls that are interrupted -- */
+/* -- system calls that are interrupted, or not there -- */
 
-static bool interrupted;
+static bool interrupted, cannot_allocate;
 static unsigned calls;
 
 ssize_t __real_pwrite(int fd, const void *data, size_t len, off_t at);
@@ -88,6 +88,10 @@ int __wrap_fdatasync(int fd)
 
 int __wrap_fallocate(int fd, int mode, off_t at, off_t len)
 {
+	if (cannot_allocate) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
 	return is_interrupted() ? -1 : __real_fallocate(fd, mode, at, len);
 }
 
@@ -111,6 +115,27 @@ static void calls_that_are_interrupted_or_write_less_go_on(void **unused)
 	assert_int_equal(d->size(d, fd), 20000);
 	assert_int_equal(d->read(d, fd, back, sizeof(back), 100), sizeof(back));
 	assert_memory_equal(back, data, sizeof(data));
+	d->close(d, fd);
+}
+
+/* The space is promised to messages, so it must be there. */
+static void where_nothing_can_be_allocated_zeros_are_written(void **unused)
+{
+	(void)unused;
+	const struct disk *d = &disk_real;
+	const uint64_t len = (2 << 20) + 4096;
+	uint8_t back[4096];
+	struct stat st;
+	int fd = d->open(d, in_root("zeros"), DISK_WRITE | DISK_CREATE);
+	cannot_allocate = true;
+	assert_int_equal(d->allocate(d, fd, len), 0);
+	cannot_allocate = false;
+	assert_int_equal(d->size(d, fd), len);
+	assert_int_equal(d->read(d, fd, back, sizeof(back), len - sizeof(back)), sizeof(back));
+	for (size_t i = 0; i < sizeof(back); i++)
+		assert_int_equal(back[i], 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true((uint64_t)st.st_blocks * 512 >= len);
 	d->close(d, fd);
 }
 
@@ -254,6 +279,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(what_is_written_is_read_back_and_short_at_the_end),
 	    TEST(calls_that_are_interrupted_or_write_less_go_on),
+	    TEST(where_nothing_can_be_allocated_zeros_are_written),
 	    TEST(appending_ignores_the_offset),
 	    TEST(allocated_space_reads_as_zeros),
 	    TEST(names_are_listed_renamed_and_removed),
