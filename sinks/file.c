@@ -3,7 +3,8 @@
  * It stands behind the journal, so it need not sync every batch: it syncs when sync_bytes were written or sync_interval
  * has passed, and only then the cursor moves (`deferred` in sinks/sink.h), so it never passes what could still be lost.
  * After a crash the records since the last sync are written again, so a line may be there twice, with the same
- * event.id; an unfinished last line is cut off before anything is appended.
+ * event.id; an unfinished last line is cut off before anything is appended. At each sync it also looks whether the file is still
+ * where it was.
  *
  * Rotation renames FILE to FILE.YYYYMMDDTHHMMSS (UTC, with -N when taken) and starts a new one; `keep` limits how many
  * are kept. */
@@ -279,8 +280,24 @@ static void give_up(struct file_sink *f, const char *what, int err)
 	sink_rewind(f->host);
 }
 
+/* Somebody may have deleted the file under us, and then what was written since the last sync is nowhere: negative errno. Or moved it
+ * away, as logrotate does: what was written is there. */
+static int look_for_file(const struct file_sink *f, bool *moved)
+{
+	struct stat ours, there;
+	*moved = false;
+	if (fstat(f->fd, &ours) < 0)
+		return -errno;
+	if (ours.st_nlink == 0)
+		return -ENOENT;
+	*moved = stat(f->full_path, &there) < 0 ? errno == ENOENT
+	                                        : there.st_dev != ours.st_dev || there.st_ino != ours.st_ino;
+	return 0;
+}
+
 static void sync_file(struct file_sink *f)
 {
+	bool moved = false;
 	int err = f->unsynced > 0 ? disk_real.sync(&disk_real, f->fd) : 0;
 	f->urgent = false;
 	if (err) {
@@ -288,11 +305,21 @@ static void sync_file(struct file_sink *f)
 		give_up(f, "sync", err);
 		return;
 	}
+	if (f->unsynced > 0 && (err = look_for_file(f, &moved))) {
+		give_up(f, "look for", err);
+		return;
+	}
 	f->unsynced = 0;
 	sink_state(f->host, NULL);
 	sink_synced(f->host);
-	if (due_for_rotation(f))
+	if (moved) {
+		close(f->fd);
+		f->fd = -1;
+		log_event(LOG_INFO, "sink", "its file was moved: it begins a new one",
+		          LOG_S("sink.name", f->host->name), LOG_S("file.path", f->full_path));
+	} else if (due_for_rotation(f)) {
 		rotate(f);
+	}
 }
 
 static int write_all(int fd, struct iovec *v, int count)

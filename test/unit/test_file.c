@@ -375,6 +375,55 @@ static void it_rotates_by_time(void **unused)
 	fixture_fini(&f);
 }
 
+static void a_file_that_is_deleted_takes_nothing_along_that_was_not_synced(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	unsigned times[31] = {0};
+	fixture_init(&f);
+	set(&f, "sync_interval", 50000);
+	fixture_open(&f);
+	put(&f, 10);
+	WAIT(cursor_now(&f) == 10);
+	put(&f, 10);
+	WAIT(is_written(20));
+	assert_int_equal(unlink(path_of("out.ndjson")), 0);
+	put(&f, 10);
+	WAIT(cursor_now(&f) == 30);
+	assert_true(stop(&f));
+	assert_int_equal(lines_read("out.ndjson", times, 30), 0);
+	for (int i = 21; i <= 30; i++)
+		assert_true(times[i] >= 1);
+	fixture_fini(&f);
+}
+
+static void a_file_that_is_moved_keeps_what_it_has_and_a_new_one_begins(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	unsigned times[31] = {0};
+	fixture_init(&f);
+	fixture_open(&f);
+	put(&f, 10);
+	WAIT(cursor_now(&f) == 10);
+	char *moved = strdup(path_of("moved.ndjson"));
+	assert_int_equal(rename(path_of("out.ndjson"), moved), 0);
+	free(moved);
+	put(&f, 10);
+	WAIT(cursor_now(&f) == 20);
+	put(&f, 10);
+	WAIT(cursor_now(&f) == 30);
+	assert_true(stop(&f));
+	assert_true(is_written(30));
+	assert_int_equal(lines_read("moved.ndjson", times, 30), 0);
+	assert_int_equal(times[10], 1);
+	assert_int_equal(times[30], 0);
+	assert_int_equal(lines_read("out.ndjson", times, 30), 0);
+	for (int i = 1; i <= 30; i++)
+		assert_int_equal(times[i], 1);
+	fixture_fini(&f);
+}
+
 static void half_a_record_left_by_a_crash_is_cut_off(void **unused)
 {
 	(void)unused;
@@ -533,6 +582,8 @@ int main(void)
 	    TEST(a_clock_that_went_back_makes_no_file_the_oldest),
 	    TEST(nor_does_a_number_of_seven_digits),
 	    TEST(it_rotates_by_time),
+	    TEST(a_file_that_is_deleted_takes_nothing_along_that_was_not_synced),
+	    TEST(a_file_that_is_moved_keeps_what_it_has_and_a_new_one_begins),
 	    TEST(half_a_record_left_by_a_crash_is_cut_off),
 	    TEST(half_a_line_of_somebody_else_is_ended),
 	    TEST(a_failed_sync_brings_everything_since_the_last_one_again),
