@@ -114,6 +114,23 @@ static void what_was_synced_survives_a_power_cut(void **unused)
 	}
 }
 
+static void a_file_that_is_deleted_takes_no_new_letter_along(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f);
+	const struct disk *d = sim_disk(f.sim);
+	assert_int_equal(dead_add(&f.dead, 1, "x", f.entry), GW_OK);
+	assert_int_equal(dead_sync(&f.dead), GW_OK);
+	d->remove(d, FILE_PATH);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(dead_add(&f.dead, 2, "x", f.entry), GW_OK);
+		assert_int_equal(dead_sync(&f.dead), i == 0 ? GW_IO : GW_OK); /* and it is written again */
+	}
+	assert_int_equal(lines(f.sim, 0), 1);
+	fixture_fini(&f);
+}
+
 static void half_a_line_spoils_no_other(void **unused)
 {
 	(void)unused;
@@ -181,6 +198,7 @@ int main(void)
 	    cmocka_unit_test(the_file_is_made_with_the_first_letter),
 	    cmocka_unit_test(any_reason_is_harmless),
 	    cmocka_unit_test(what_was_synced_survives_a_power_cut),
+	    cmocka_unit_test(a_file_that_is_deleted_takes_no_new_letter_along),
 	    cmocka_unit_test(half_a_line_spoils_no_other),
 	    cmocka_unit_test(any_call_may_fail),
 	    cmocka_unit_test(a_file_that_has_its_bytes_takes_no_more_until_there_is_room),
