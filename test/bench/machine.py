@@ -44,7 +44,8 @@ def _processor():
 
 def _commit():
     commit = _output("git", "rev-parse", "--short=12", "HEAD") or "unknown"
-    changed = _output("git", "status", "--porcelain", "--", ".", ":!docs/benchmarks.md", ":!docs/*.svg")
+    changed = _output("git", "status", "--porcelain", "--", ".", ":!docs/benchmarks.md", ":!docs/*.svg",
+                      ":!docs/torture.json", ":!docs/testing.md")
     return commit + (", with uncommitted changes" if changed else "")
 
 

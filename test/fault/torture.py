@@ -180,7 +180,8 @@ def record(rows):
     merged = [known[n] for n in sorted(known)]
     write_rows(docs / "torture.json", merged)
     lines = ["`make torture RECORD=1 ITEM=n SEED=seed` of each item. " +
-             " ".join(f"On {p}." for p in dict.fromkeys(r["machine"] for r in merged)), "",
+             " ".join(f"Items {', '.join(str(r['item']) for r in merged if r['machine'] == p)} on {p}."
+                      for p in dict.fromkeys(r["machine"] for r in merged)), "",
              "| item | | rounds | sent | acknowledged | missing | failed rounds | sent once, there twice | longest outage to recovery | "
              "minutes | seed | commit | date |",
              "| ---: | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- | --- |"]
