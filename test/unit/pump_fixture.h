@@ -307,6 +307,15 @@ static inline void set_finish(int how)
 	WAIT(finish_done(how));
 }
 
+/* What is held is done, and what comes from now on is taken at once. */
+static inline void take_everything(void)
+{
+	pthread_mutex_lock(&control.lock);
+	control.submit = submit_take;
+	pthread_mutex_unlock(&control.lock);
+	set_finish(3);
+}
+
 static inline bool fixture_stop(struct fixture *f, int64_t within_us)
 {
 	assert_int_equal(journal_stop(f->journal, clock_mono_us() + DEADLINE_US), GW_OK);

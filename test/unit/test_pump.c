@@ -101,10 +101,7 @@ static void what_lags_is_read_from_disk(void **unused)
 	fixture_open(&f, &polled_sink, false);
 	put(&f, 5000);
 	WAIT(atomic_load(&f.lane.durable) == f.lane.tail);
-	pthread_mutex_lock(&control.lock);
-	control.submit = submit_take;
-	pthread_mutex_unlock(&control.lock);
-	set_finish(3);
+	take_everything();
 	WAIT(cursor_now(&f) == 5000);
 	assert_true(fixture_stop(&f, DEADLINE_US));
 	assert_seen_in_order(1, 5000);
@@ -125,10 +122,7 @@ static void records_committed_one_by_one_fill_a_batch_too(void **unused)
 		put(&f, 1);
 		WAIT(atomic_load(&f.lane.durable) == f.lane.tail);
 	}
-	pthread_mutex_lock(&control.lock);
-	control.submit = submit_take;
-	pthread_mutex_unlock(&control.lock);
-	set_finish(3);
+	take_everything();
 	WAIT(cursor_now(&f) == 401);
 	assert_int_equal(control.most_records, 200);
 	assert_true(fixture_stop(&f, DEADLINE_US));
