@@ -21,6 +21,14 @@ ANSWERS = {
 MODES = ("freeze", "cut", "slow", *ANSWERS)
 
 
+def reset(connection):
+    """Ends it with a reset, now: while another thread waits to receive from it, closing it alone would send nothing."""
+    own = socket.socket(fileno=connection.detach())
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    own.shutdown(socket.SHUT_RD)  # the other thread lets go; the peer is told nothing by that
+    own.close()
+
+
 class Proxy:
     """In front of host and port; .url to reach it by, at a free port unless one is given; struck counts what it did in a mode
     other than pass."""
@@ -67,8 +75,7 @@ class Proxy:
         if self.mode == "cut" and answers:
             self.struck += 1
             sink.sendall(data[:len(data) // 2])
-            sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            sink.close()  # with a reset
+            reset(sink)
             raise OSError("cut")
         if self.mode in ANSWERS and not answers:
             self.struck += 1
