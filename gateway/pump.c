@@ -19,7 +19,9 @@ const struct setting sink_settings[] = {
     SETTING(struct sink_settings, batch_bytes, SETTING_BYTES, "2MiB", 1024, 1 << 30, "Most bytes of one batch."),
     SETTING(struct sink_settings, batch_age, SETTING_DURATION, "5ms", 0, 6e7,
             "Longest time a record waits for its batch to fill."),
-    SETTING(struct sink_settings, in_flight, SETTING_INT, "4", 1, 64, "Batches that the sink has at one time."),
+    SETTING(struct sink_settings, in_flight, SETTING_INT, "4", 1, 64,
+            "Batches that the sink has at one time. Fewer for a while after it refused some for now (overload), down "
+            "to one."),
     SETTING(struct sink_settings, backoff_min, SETTING_DURATION, "200ms", 1e3, 6e8,
             "First wait after a failure; it doubles, with jitter."),
     SETTING(struct sink_settings, backoff_max, SETTING_DURATION, "30s", 1e3, 3.6e9, "Longest wait between two tries."),
@@ -56,6 +58,7 @@ enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct jo
 	p->journal = j;
 	p->dead.fd = -1;
 	p->kind = plan->dead_letters ? RECORD_DEAD : RECORD_TELEMETRY;
+	p->allowed = (size_t)plan->common->in_flight;
 	p->random = (unsigned)clock_wall_us() ^ (unsigned)(uintptr_t)p;
 	snprintf(p->pulse.name, sizeof(p->pulse.name), "sink %.60s", plan->name);
 	p->state = calloc(1, plan->sink->size);

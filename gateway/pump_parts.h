@@ -71,7 +71,9 @@ struct pump {
 	struct track live, replay;
 	struct batch *spare; /* finished ones, used again */
 	size_t with_sink, waiting;
-	bool rewind; /* asked for by sink_rewind */
+	size_t allowed; /* batches that the sink may have now: in_flight, less after it had too much to do */
+	size_t taken;   /* batches that it took since `allowed` changed */
+	bool rewind;    /* asked for by sink_rewind */
 	struct dead_file dead;
 	uint64_t backoff_us;
 	int64_t quiet_until_us; /* the sink is not asked before that */

@@ -189,7 +189,7 @@ int64_t replay_wait_us(const struct pump *p, int64_t now_us)
 	const struct track *t = &p->replay;
 	if (p->gap_count == 0 || p->waiting > 0 || (!t->filling && t->sequence > t->end))
 		return -1;
-	if (live_first(p) && s->in_flight > 1 && t->with_sink + 1 >= (size_t)s->in_flight)
+	if (live_first(p) && p->allowed > 1 && t->with_sink + 1 >= p->allowed)
 		return -1;
 	return s->replay_rate == 0 || now_us >= p->next_us ? 0 : p->next_us - now_us;
 }

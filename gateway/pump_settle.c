@@ -5,6 +5,8 @@
 
 #include "gateway/pump_parts.h"
 
+#define CALM 8u
+
 /* -- batches -- */
 
 static void batch_free(struct batch *b)
@@ -200,6 +202,25 @@ void settle_back_off(struct pump *p, uint64_t least_ms)
 		p->quiet_until_us = now + (int64_t)wait;
 }
 
+/* A server that has too much to do, perhaps through us alone, gets half as many batches at a time, and one more whenever it
+ * took CALM times so many (additive increase, multiplicative decrease: Chiu and Jain 1989). Batches that are refused
+ * together count once. */
+static void note_overload(struct pump *p)
+{
+	if (clock_mono_us() < p->quiet_until_us)
+		return;
+	p->allowed = p->allowed > 1 ? p->allowed / 2 : 1;
+	p->taken = 0;
+}
+
+static void note_taken(struct pump *p)
+{
+	if (p->allowed == (size_t)p->plan.common->in_flight || ++p->taken < CALM * p->allowed)
+		return;
+	p->allowed++;
+	p->taken = 0;
+}
+
 /* A record that was retried for longer than give_up_after is dead. */
 static bool given_up(const struct pump *p, const struct batch *b)
 {
@@ -326,12 +347,15 @@ void batch_finish(struct batch *b)
 	if (b->count > 0) {
 		stat_add(&p->stats.errors, 1);
 		stat_add(&p->stats.retried, b->count);
+		if (b->overloaded)
+			note_overload(p);
 		settle_back_off(p, b->retry_after_ms);
 		b->attempt += b->attempt < UINT_MAX; /* 0 is what was never offered: a sink need not look for it */
 		b->waiting = true;
 		p->waiting++;
 		return;
 	}
+	note_taken(p);
 	if (b->attempt > 0 || clock_mono_us() >= p->quiet_until_us)
 		p->backoff_us = 0;
 	histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);

@@ -16,6 +16,7 @@ static bool submit(struct pump *p, struct batch *b)
 	if (b->attempt == 0)
 		b->submitted_us = clock_mono_us();
 	b->retry_after_ms = 0;
+	b->overloaded = false;
 	size_t count = b->count;
 	p->with_sink++;
 	t->with_sink++;
@@ -42,6 +43,8 @@ static struct batch *first_waiting(const struct track *t)
 static bool resubmit(struct pump *p)
 {
 	while (p->waiting > 0) {
+		if (p->with_sink >= p->allowed)
+			return false;
 		struct batch *b = first_waiting(&p->live);
 		if (!b)
 			b = first_waiting(&p->replay);
@@ -135,8 +138,8 @@ static bool push(struct pump *p, bool stopping)
 		replay_turn(p, clock_mono_us());
 	if (clock_mono_us() < p->quiet_until_us || !resubmit(p))
 		return false;
-	for (int64_t i = 0; i < p->plan.common->in_flight; i++) {
-		if (p->with_sink >= (size_t)p->plan.common->in_flight)
+	for (size_t i = 0; i < p->allowed; i++) {
+		if (p->with_sink >= p->allowed)
 			return false;
 		/* The new goes first, but does not keep the old back for ever. */
 		bool replay_first = p->gap_count > 0 && (replay_blocks_live(p) || p->live_in_row >= IN_ROW_MAX);
@@ -160,14 +163,13 @@ static int wait_ms(struct pump *p)
 		return 0;
 	if (p->waiting > 0 || p->rewind)
 		wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
-	if (p->live.filling && p->live.filling->count > 0 && p->waiting == 0 &&
-	    p->with_sink < (size_t)p->plan.common->in_flight) {
+	if (p->live.filling && p->live.filling->count > 0 && p->waiting == 0 && p->with_sink < p->allowed) {
 		int64_t rest = p->filling_since_us + (int64_t)p->plan.common->batch_age - now;
 		wait = rest < wait ? rest : wait;
 		if (rest <= 0)
 			wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
 	}
-	if (p->gap_count > 0 && !p->replay.stuck && p->with_sink < (size_t)p->plan.common->in_flight) {
+	if (p->gap_count > 0 && !p->replay.stuck && p->with_sink < p->allowed) {
 		int64_t rest = replay_wait_us(p, now);
 		if (rest == 0)
 			rest = p->replay.filling ? 10000 : 1000; /* as above; or it was not due a moment ago */
@@ -180,8 +182,8 @@ static void wait_for_work(struct pump *p, int timeout_ms)
 {
 	uint64_t n;
 	atomic_store_explicit(&p->sleeping, true, memory_order_seq_cst);
-	bool more = !p->live.stuck && p->with_sink < (size_t)p->plan.common->in_flight && p->waiting == 0 &&
-	            !p->live.filling && !replay_blocks_live(p) && clock_mono_us() >= p->quiet_until_us &&
+	bool more = !p->live.stuck && p->with_sink < p->allowed && p->waiting == 0 && !p->live.filling &&
+	            !replay_blocks_live(p) && clock_mono_us() >= p->quiet_until_us &&
 	            journal_last(p->journal) >= p->live.sequence;
 	if (more)
 		timeout_ms = 0;

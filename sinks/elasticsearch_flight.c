@@ -5,7 +5,7 @@
  *
  * What an answer means, for one record (bulk_judge) or for the whole request (refused):
  *	2xx, 409           done. 409: an earlier try arrived; the record's id is the document's, so there is one of it
- *	429, 5xx           again, after a back-off or what Retry-After says
+ *	429, 5xx           again, after a back-off or what Retry-After says; after 429 fewer batches at a time
  *	index unusable     again, and the operator is told; an index named by a field gives way to fallback_index
  *	other 4xx          dead, with the server's reason
  *	413                in halves, and further batches in parts that small; a single record: dead
@@ -381,6 +381,7 @@ static void refused(struct flight *f)
 	if (http->status != 429)
 		ail(es, ailment, text);
 	f->batch->retry_after_ms = http->retry_after_ms;
+	f->batch->overloaded = http->status == 429;
 	flight_retry(f, text);
 }
 
@@ -426,6 +427,7 @@ static void item_settle(void *context, size_t n, const struct bulk_item *item)
 	switch (verdict) {
 	case BULK_DONE: batch_done(b, i); break;
 	case BULK_RETRY:
+		b->overloaded |= item->status == 429;
 		batch_retry(b, i, "HTTP %d: %s: %s", item->status, item->type ? item->type : "",
 		            item->reason ? item->reason : "");
 		break;

@@ -145,6 +145,39 @@ static enum gw_err submit_some_retry(struct batch *b) /* sequences that end with
 	return GW_OK;
 }
 
+/* A server with a queue: what is the third at the same time is refused. */
+static enum gw_err submit_two_at_a_time(struct batch *b)
+{
+	if (control.held_count < 2)
+		return submit_hold(b);
+	for (size_t i = 0; i < b->count; i++)
+		batch_retry(b, i, "queue full");
+	control.count++;
+	b->overloaded = true;
+	batch_finish(b);
+	return GW_OK;
+}
+
+static void a_sink_that_has_too_much_gets_fewer_batches_at_a_time(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f);
+	control.submit = submit_two_at_a_time;
+	f.common.in_flight = 16;
+	f.common.batch_records = 10;
+	f.common.backoff_min = f.common.backoff_max = 1000;
+	fixture_open(&f, &polled_sink, false);
+	put(&f, 10000);
+	set_finish(3);
+	WAIT(cursor_now(&f) == 10000);
+	assert_true(fixture_stop(&f, DEADLINE_US));
+	assert_in_range(control.count, 1, 150); /* of 1,000 batches; with 16 at a time it is 14 of 16 */
+	for (size_t i = 1; i <= 10000; i++)
+		assert_true(control.settled[i]);
+	fixture_fini(&f);
+}
+
 static void what_is_retried_comes_again_before_anything_else(void **unused)
 {
 	(void)unused;
@@ -403,6 +436,7 @@ int main(int argc, char **argv)
 	    TEST(each_pump_gets_its_kind_and_passes_the_others),
 	    TEST(what_lags_is_read_from_disk),
 	    TEST(records_committed_one_by_one_fill_a_batch_too),
+	    TEST(a_sink_that_has_too_much_gets_fewer_batches_at_a_time),
 	    TEST(what_is_retried_comes_again_before_anything_else),
 	    TEST(what_was_offered_very_often_does_not_become_new),
 	    TEST(a_sink_that_is_down_is_asked_once_per_back_off),
