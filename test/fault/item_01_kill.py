@@ -7,7 +7,7 @@ import time
 from plays import in_turn
 
 NUMBER, TITLE = 1, "kill -9, kill in recovery, SIGSTOP"
-FULL, BOUNDED, SECONDS = 200, 16, 3
+FULL, BOUNDED, SECONDS = 200, 20, 3
 NEEDS = ()
 
 
