@@ -145,7 +145,7 @@ static enum gw_err search(const struct find *f, struct load_plan *plan, struct t
 static bool write_json(const char *path, const struct load_plan *plan, const struct try *tries, size_t count,
                        double best)
 {
-	FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+	FILE *out = report_open(path);
 	if (!out)
 		return false;
 	fputs("{\"target\":", out);
@@ -159,8 +159,7 @@ static bool write_json(const char *path, const struct load_plan *plan, const str
 		fputc('}', out);
 	}
 	fputs("\n]}\n", out);
-	bool good = fflush(out) == 0 && !ferror(out);
-	return (out == stdout || fclose(out) == 0) && good;
+	return report_close(out);
 }
 
 static int find(const struct find *f, struct load_plan *plan)

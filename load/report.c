@@ -260,6 +260,17 @@ FILE *report_people(const char *json)
 	return json && strcmp(json, "-") == 0 ? stderr : stdout;
 }
 
+FILE *report_open(const char *path)
+{
+	return strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
+}
+
+bool report_close(FILE *out)
+{
+	bool good = fflush(out) == 0 && !ferror(out);
+	return (out == stdout || fclose(out) == 0) && good;
+}
+
 enum gw_err report_try_file(const char *path, struct why *why)
 {
 	if (!path || strcmp(path, "-") == 0)
@@ -290,8 +301,7 @@ enum gw_err report_files(const struct load_outputs *o, const struct load_result 
 	for (size_t i = 0; i < 4; i++) {
 		if (!paths[i])
 			continue;
-		bool standard = strcmp(paths[i], "-") == 0;
-		FILE *out = standard ? stdout : fopen(paths[i], "w");
+		FILE *out = report_open(paths[i]);
 		if (!out)
 			return why_set(why, GW_IO, "%s: %s", paths[i], strerror(errno));
 		enum gw_err err = GW_OK;
@@ -303,9 +313,7 @@ enum gw_err report_files(const struct load_outputs *o, const struct load_result 
 			report_csv(results, count, out);
 		else
 			err = report_hdr(results, count, out, why);
-		bool good = fflush(out) == 0 && !ferror(out);
-		good = (standard || fclose(out) == 0) && good;
-		if (!err && !good)
+		if (!report_close(out) && !err)
 			err = why_set(why, GW_IO, "%s: %s", paths[i], strerror(errno));
 		if (err)
 			return err;

@@ -24,6 +24,10 @@ void report_html(const struct load_result *const *results, size_t count, FILE *o
 
 /* Where tables for people go beside the JSON at that path (which may be NULL): stdout, or stderr if the JSON goes there ("-"). */
 FILE *report_people(const char *json);
+/* report_open opens a file for writing; "-" is stdout. NULL: errno says why. report_close writes the rest of it and closes
+ * all but stdout; false: not everything could be written. */
+FILE *report_open(const char *path);
+bool report_close(FILE *out);
 /* report_try finds out whether what outputs name can be written, before hours of work; what was there is left alone.
  * report_try_file: one of them. GW_OK | GW_IO with why, naming the file. */
 enum gw_err report_try(const struct load_outputs *o, struct why *why);

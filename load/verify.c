@@ -272,10 +272,10 @@ static int verify_all(const struct verify *v, const struct ledger *ledger, FILE 
 
 static enum gw_err write_json(const char *path, const char *text, struct why *why)
 {
-	FILE *file = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
-	bool good = file && fputs(text, file) >= 0 && fflush(file) == 0;
-	if (file && file != stdout)
-		good = fclose(file) == 0 && good;
+	FILE *file = report_open(path);
+	bool good = file && fputs(text, file) >= 0;
+	if (file)
+		good = report_close(file) && good;
 	return good ? GW_OK : why_set(why, GW_IO, "--json: cannot write %s: %s", path, strerror(errno));
 }
 
