@@ -199,13 +199,15 @@ static bool dead_room(struct intake *in)
 {
 	char path[4096];
 	struct stat st;
+	uint64_t most = in->listener->settings->max_dead_letters;
+	if (most == 0)
+		return true;
 	if (in->dead_us == 0 || in->now_us - in->dead_us >= DEAD_LOOK_US) {
 		snprintf(path, sizeof(path), "%s/dead/" GATEWAY_DEAD_NAME ".ndjson", in->listener->data);
 		in->dead_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 		in->dead_us = in->now_us;
 	}
-	uint64_t most = in->listener->settings->max_dead_letters;
-	bool full = most > 0 && in->dead_bytes >= most;
+	bool full = in->dead_bytes >= most;
 	if (full && !in->dead_full)
 		log_event(LOG_WARN, "listener", "invalid messages are refused: the dead letters have max_dead_letters",
 		          LOG_S("sluice.listener", in->listener->name),

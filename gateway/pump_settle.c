@@ -5,7 +5,7 @@
 
 #include "gateway/pump_parts.h"
 
-#define CALM 8u
+#define CALM 8u /* note_overload */
 
 /* -- batches -- */
 
