@@ -121,20 +121,10 @@ enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason,
 	return GW_IO;
 }
 
-/* Somebody may have deleted the file under us, or moved it away: then what was written is where nobody looks. */
-static bool is_there(const struct dead_file *d)
-{
-	int fd = d->disk->open(d->disk, d->path, DISK_READ);
-	if (fd < 0)
-		return fd != -ENOENT;
-	bool same = d->disk->size(d->disk, fd) == d->disk->size(d->disk, d->fd);
-	d->disk->close(d->disk, fd);
-	return same;
-}
-
 enum gw_err dead_sync(struct dead_file *d)
 {
-	if (d->fd < 0 || (d->disk->sync(d->disk, d->fd) == 0 && is_there(d)))
+	/* Somebody may have deleted the file under us, or moved it away: then what was written is where nobody looks. */
+	if (d->fd < 0 || (d->disk->sync(d->disk, d->fd) == 0 && d->disk->place(d->disk, d->fd, d->path) == DISK_HERE))
 		return GW_OK;
 	/* What was written may be gone without a word: it is written again, through a new descriptor. */
 	close_spoilt(d);

@@ -124,6 +124,34 @@ static int64_t real_size(const struct disk *d, int fd)
 	return fstat(fd, &st) < 0 ? -errno : (int64_t)st.st_size;
 }
 
+/* Over NFS an open file that is deleted gets another name, `.nfs` and digits, and keeps it until it is closed (RFC 7530,
+ * section 1.8.3.1 leaves it to clients; Linux calls it a silly rename). */
+static bool has_nfs_name(int fd)
+{
+	char link[32], name[4096];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t len = readlink(link, name, sizeof(name) - 1);
+	if (len <= 0)
+		return false;
+	name[len] = 0;
+	const char *slash = strrchr(name, '/');
+	return slash && strncmp(slash + 1, ".nfs", 4) == 0;
+}
+
+static int real_place(const struct disk *d, int fd, const char *path)
+{
+	(void)d;
+	struct stat ours, there;
+	if (fstat(fd, &ours) < 0)
+		return -errno;
+	if (ours.st_nlink == 0)
+		return DISK_GONE;
+	bool found = stat(path, &there) == 0;
+	if (found ? there.st_dev == ours.st_dev && there.st_ino == ours.st_ino : errno != ENOENT && errno != ENOTDIR)
+		return DISK_HERE; /* also where nobody may look */
+	return has_nfs_name(fd) ? DISK_GONE : DISK_MOVED;
+}
+
 static int real_remove(const struct disk *d, const char *path)
 {
 	(void)d;
@@ -184,6 +212,7 @@ const struct disk disk_real = {
     .sync_dir = real_sync_dir,
     .allocate = real_allocate,
     .size = real_size,
+    .place = real_place,
     .remove = real_remove,
     .rename = real_rename,
     .make_dir = real_make_dir,

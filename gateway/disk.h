@@ -22,6 +22,13 @@ enum disk_flags {
 	DISK_APPEND = 8, /* every write goes to the end */
 };
 
+/* Where a file is that somebody may have moved or deleted while it is open. */
+enum disk_place {
+	DISK_HERE,  /* at its path, or nobody may look there */
+	DISK_MOVED, /* somewhere else, whole: its path names another file, or none */
+	DISK_GONE,  /* nowhere: what it has is freed when it is closed */
+};
+
 struct disk {
 	int (*open)(const struct disk *d, const char *path, unsigned flags); /* file descriptor */
 	int (*close)(const struct disk *d, int fd);
@@ -34,6 +41,7 @@ struct disk {
 	int (*allocate)(const struct disk *d, int fd,
 	                uint64_t len); /* blocks for bytes 0..len are there; the file is that long */
 	int64_t (*size)(const struct disk *d, int fd);
+	int (*place)(const struct disk *d, int fd, const char *path); /* enum disk_place of an open file */
 	int (*remove)(const struct disk *d, const char *path);
 	int (*rename)(const struct disk *d, const char *from, const char *to);
 	int (*make_dir)(const struct disk *d, const char *path); /* 1: it was there already */

@@ -280,24 +280,9 @@ static void give_up(struct file_sink *f, const char *what, int err)
 	sink_rewind(f->host);
 }
 
-/* Somebody may have deleted the file under us, and then what was written since the last sync is nowhere: negative errno. Or moved it
- * away, as logrotate does: what was written is there. */
-static int look_for_file(const struct file_sink *f, bool *moved)
-{
-	struct stat ours, there;
-	*moved = false;
-	if (fstat(f->fd, &ours) < 0)
-		return -errno;
-	if (ours.st_nlink == 0)
-		return -ENOENT;
-	*moved = stat(f->full_path, &there) < 0 ? errno == ENOENT
-	                                        : there.st_dev != ours.st_dev || there.st_ino != ours.st_ino;
-	return 0;
-}
-
 static void sync_file(struct file_sink *f)
 {
-	bool moved = false;
+	int place = DISK_HERE;
 	int err = f->unsynced > 0 ? disk_real.sync(&disk_real, f->fd) : 0;
 	f->urgent = false;
 	if (err) {
@@ -305,14 +290,18 @@ static void sync_file(struct file_sink *f)
 		give_up(f, "sync", err);
 		return;
 	}
-	if (f->unsynced > 0 && (err = look_for_file(f, &moved))) {
-		give_up(f, "look for", err);
+	/* Somebody may have deleted the file under us, and then what was written since the last sync is nowhere. Or moved it away, as
+	 * logrotate does: what was written is there. */
+	if (f->unsynced > 0)
+		place = disk_real.place(&disk_real, f->fd, f->full_path);
+	if (place < 0 || place == DISK_GONE) {
+		give_up(f, "look for", place < 0 ? place : -ENOENT);
 		return;
 	}
 	f->unsynced = 0;
 	sink_state(f->host, NULL);
 	sink_synced(f->host);
-	if (moved) {
+	if (place == DISK_MOVED) {
 		close(f->fd);
 		f->fd = -1;
 		log_event(LOG_INFO, "sink", "its file was moved: it begins a new one",

@@ -464,6 +464,23 @@ static int64_t sim_size(const struct disk *d, int fd)
 	return err ? err : size;
 }
 
+static int sim_place(const struct disk *d, int fd, const char *path)
+{
+	struct sim *s = sim_of(d);
+	char clean[SIM_PATH];
+	int err = call_begin(d);
+	const struct sim_node *node = handle_of(s, fd)->node;
+	int place = DISK_GONE;
+	path_clean(path, clean);
+	for (size_t i = 0; i < s->name_count; i++)
+		if (s->names[i].now == node)
+			place = DISK_MOVED;
+	if (node_now(s, clean) == node)
+		place = DISK_HERE;
+	call_end(d, 0);
+	return err ? err : place;
+}
+
 static int sim_remove(const struct disk *d, const char *path)
 {
 	struct sim *s = sim_of(d);
@@ -560,6 +577,7 @@ struct sim *sim_new(const char *root, uint64_t capacity)
 	                        .sync_dir = sim_sync_dir,
 	                        .allocate = sim_allocate,
 	                        .size = sim_size,
+	                        .place = sim_place,
 	                        .remove = sim_remove,
 	                        .rename = sim_rename,
 	                        .make_dir = sim_make_dir,

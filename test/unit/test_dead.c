@@ -131,6 +131,28 @@ static void a_file_that_is_deleted_takes_no_new_letter_along(void **unused)
 	fixture_fini(&f);
 }
 
+static void nor_does_one_that_is_replaced_by_its_equal(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f);
+	const struct disk *d = sim_disk(f.sim);
+	assert_int_equal(dead_add(&f.dead, 1, "x", f.entry), GW_OK);
+	assert_int_equal(dead_sync(&f.dead), GW_OK);
+	assert_int_equal(dead_add(&f.dead, 2, "x", f.entry), GW_OK);
+	size_t len;
+	uint8_t *bytes = sim_bytes(f.sim, FILE_PATH, &len);
+	assert_int_equal(d->rename(d, FILE_PATH, "/data/dead/old"), 0);
+	int fd = d->open(d, FILE_PATH, DISK_WRITE | DISK_CREATE);
+	assert_int_equal(d->write(d, fd, bytes, len, 0), 0);
+	d->close(d, fd);
+	assert_int_equal(dead_sync(&f.dead), GW_IO);
+	assert_int_equal(dead_add(&f.dead, 2, "x", f.entry), GW_OK);
+	assert_int_equal(dead_sync(&f.dead), GW_OK);
+	assert_int_equal(lines(f.sim, 0), 3);
+	fixture_fini(&f);
+}
+
 static void half_a_line_spoils_no_other(void **unused)
 {
 	(void)unused;
@@ -199,6 +221,7 @@ int main(void)
 	    cmocka_unit_test(any_reason_is_harmless),
 	    cmocka_unit_test(what_was_synced_survives_a_power_cut),
 	    cmocka_unit_test(a_file_that_is_deleted_takes_no_new_letter_along),
+	    cmocka_unit_test(nor_does_one_that_is_replaced_by_its_equal),
 	    cmocka_unit_test(half_a_line_spoils_no_other),
 	    cmocka_unit_test(any_call_may_fail),
 	    cmocka_unit_test(a_file_that_has_its_bytes_takes_no_more_until_there_is_room),

@@ -198,6 +198,30 @@ static void names_are_listed_renamed_and_removed(void **unused)
 	assert_int_equal(d->sync_dir(d, in_root("none")), -ENOENT);
 }
 
+static void an_open_file_is_here_moved_or_gone(void **unused)
+{
+	(void)unused;
+	const struct disk *d = &disk_real;
+	const char *names[] = {"away", ".nfs0000000000000001"}; /* the second is what NFS makes of a deleted one */
+	for (int i = 0; i < 2; i++) {
+		char path[512];
+		snprintf(path, sizeof(path), "%s", in_root("place"));
+		int fd = d->open(d, path, DISK_WRITE | DISK_CREATE);
+		assert_int_equal(d->place(d, fd, path), DISK_HERE);
+		assert_int_equal(d->rename(d, path, in_root(names[i])), 0);
+		assert_int_equal(d->place(d, fd, path), i == 0 ? DISK_MOVED : DISK_GONE);
+		int other = d->open(d, path, DISK_WRITE | DISK_CREATE); /* as large as the one that went */
+		assert_int_equal(d->place(d, fd, path), i == 0 ? DISK_MOVED : DISK_GONE);
+		assert_int_equal(d->place(d, other, path), DISK_HERE);
+		assert_int_equal(d->place(d, other, in_root("place/below")), DISK_MOVED);
+		assert_int_equal(d->remove(d, path), 0);
+		assert_int_equal(d->place(d, other, path), DISK_GONE);
+		d->close(d, other);
+		d->close(d, fd);
+	}
+	assert_int_equal(d->place(d, -1, in_root("place")), -EBADF);
+}
+
 static void free_space_is_told(void **unused)
 {
 	(void)unused;
@@ -283,6 +307,7 @@ int main(void)
 	    TEST(appending_ignores_the_offset),
 	    TEST(allocated_space_reads_as_zeros),
 	    TEST(names_are_listed_renamed_and_removed),
+	    TEST(an_open_file_is_here_moved_or_gone),
 	    TEST(free_space_is_told),
 	    TEST(file_systems_that_keep_no_promise_have_a_name),
 	    TEST(a_path_is_made_from_the_top),
