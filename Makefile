@@ -182,7 +182,7 @@ soak: all ## ordinary traffic for SOAK (30m) at SOAK_RATE (4000/s), and whether 
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/soak.py --out $(BUILD) $(if $(SOAK),--time $(SOAK)) $(if $(SOAK_RATE),--rate $(SOAK_RATE))
 
-torture-bounded: all $(FAULT_UNITS) $(FAULT_LIBS) ## a few rounds of it, to files only: under a minute
+torture-bounded: all $(FAULT_UNITS) $(FAULT_LIBS) ## a few rounds of it, to files only: minutes
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/torture.py --bounded --json $(BUILD)/torture-bounded.json $(ROUND_ARGS)
 

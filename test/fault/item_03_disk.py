@@ -1,20 +1,19 @@
-"""Item 3: the disk. Full (a small tmpfs that something else fills up), calls that fail (strace answers them in the kernel's place:
-EIO of a sync, EIO, ENOSPC, EDQUOT and EROFS of a write, every so-and-so-many-th), and syncs that take long. While it lasts nothing is
-acknowledged that is not safe, /readyz says what is wrong where it lasts, and service comes back by itself. EIO at the n-th call
-for every n is in the unit tests (test_journal, "every call of the disk").
-
-A file system with files open for writing cannot be remounted read-only; what the gateway would see of it is EROFS."""
+"""Item 3: the disk. Full (a small tmpfs that something else fills up), at its quota (a btrfs), read-only after an error of the file
+system (an ext4, which cannot be made so by hand while files are open for writing), calls that fail (strace answers them in the
+kernel's place: EIO of a sync, EIO, ENOSPC, EDQUOT and EROFS of a write, every so-and-so-many-th), and syncs that take long. While it
+lasts nothing is acknowledged that is not safe, /readyz says what is wrong where it lasts, and service comes back by itself; from
+read-only with the next start, when the operator has mended the file system. EIO at the n-th call for every n is in the unit tests
+(test_journal, "every call of the disk")."""
 
 import os
 import shutil
-import subprocess
 import time
 
-from campaign import Lost
 from harness import ROOT, wait_until
 from sending import Sending, target
+from volume import Breakable, limited, small
 
-NUMBER, TITLE = 3, "disk full, failing, slow"
+NUMBER, TITLE = 3, "disk full, at its quota, read-only, failing, slow"
 NEEDS = ()
 FULL, BOUNDED = 5, 0
 LISTENERS = ("mqtt", "coap", "tcp", "http")
@@ -40,38 +39,88 @@ def fill(path):
         os.close(fd)
 
 
+def filled(trial, disk, gives_back):
+    """Something else takes what room there is, and gives it back some time later."""
+    gateway = trial.start({"data": str(disk / "data"), "journal": {"max_bytes": "12MiB", "max_share": "90%", "keep_free": "0%"}})
+    load = send(trial, gateway, 8)
+    wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 200, 20, "messages are accepted")
+    ballast = disk / "ballast"
+    fill(ballast)
+    trial.note(f"{disk.name}: {told(trial, gateway)}")
+    time.sleep(trial.chance.uniform(0.5, 3))
+    began = time.monotonic()
+    ballast.unlink()
+    gives_back()
+    wait_until(lambda: gateway.status("/readyz") == 200, 30, "it serves again")
+    trial.recovered(time.monotonic() - began)
+    load.finish()
+    delivered(gateway)
+    taken_along(trial, gateway)
+    return ["disk"]
+
+
+def told(trial, gateway):
+    """Waits until /readyz says that it is not, and returns why."""
+    wait_until(lambda: gateway.status("/readyz") == 503, 30, "the disk's trouble is told")
+    text = gateway.admin_get("/readyz?verbose")[1]
+    why = [line.strip() for line in text.splitlines() if "[-]" in line]
+    trial.must(why, f"/readyz does not say why: {text}")
+    return "; ".join(why)
+
+
+def taken_along(trial, gateway):
+    """The file system goes before what is on it is looked at."""
+    there = gateway.file
+    wrong = gateway.finish()
+    trial.must(not wrong, wrong)
+    gateway.file = trial.dir / "telemetry.ndjson"
+    shutil.copy(there, gateway.file)
+
+
 def full(trial):
-    if os.geteuid():
-        raise Lost("a small file system is needed, and mounting one needs root")
-    disk = trial.dir / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "sluice-torture", disk], check=True)
+    with small(trial.dir / "full", 32) as (disk, gives_back):
+        return ended(trial, filled, disk, gives_back)
+
+
+def quota(trial):
+    with limited(trial.dir / "btrfs", 32) as (disk, gives_back):
+        return ended(trial, filled, disk, gives_back)
+
+
+def read_only(trial):
+    """The file system meets an error of its own and goes read-only with the journal open; the operator mends it."""
+    disk = Breakable(trial.dir / "ext4")
     try:
-        gateway = trial.start({"data": str(disk / "data"), "journal": {"max_bytes": "12MiB", "max_share": "90%", "keep_free": "0%"}})
-        load = send(trial, gateway, 8)
-        wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 200, 20, "messages are accepted")
-        ballast = disk / "ballast"
-        fill(ballast)
-        wait_until(lambda: gateway.status("/readyz") == 503, 30, "the full disk is told")
-        text = gateway.admin_get("/readyz?verbose")[1]
-        trial.must("[-]" in text, f"/readyz does not say why: {text}")
-        time.sleep(trial.chance.uniform(0.5, 3))
-        began = time.monotonic()
-        ballast.unlink()
-        wait_until(lambda: gateway.status("/readyz") == 200, 30, "it serves again")
-        trial.recovered(time.monotonic() - began)
-        load.finish()
-        delivered(gateway)
-        there = gateway.file
-        wrong = gateway.finish()
-        trial.must(not wrong, wrong)
-        shutil.copy(there, trial.dir / "telemetry.ndjson")  # the file system goes before it is looked at
-        gateway.file = trial.dir / "telemetry.ndjson"
+        return ended(trial, broken, disk)
+    finally:
+        disk.remove()
+
+
+def broken(trial, disk):
+    gateway = trial.start({"data": str(disk.path / "data")})
+    load = send(trial, gateway, 10)
+    wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 200, 20, "messages are accepted")
+    time.sleep(trial.chance.uniform(0, 1))
+    disk.fail()
+    trial.note(f"read-only: {told(trial, gateway)}")
+    began = time.monotonic()
+    gateway.kill()
+    disk.mend()
+    gateway.start()
+    trial.recovered(time.monotonic() - began)
+    load.finish()
+    delivered(gateway)
+    taken_along(trial, gateway)
+    return ["disk"]
+
+
+def ended(trial, play, *more):
+    """What play found; with its gateway ended whatever happens, since nothing unmounts below it."""
+    try:
+        return play(trial, *more)
     finally:
         if trial.gateway and trial.gateway.running():
             trial.gateway.finish()
-        subprocess.run(["umount", "-l", disk], check=True)
-    return ["disk"]
 
 
 def failing(trial):
@@ -103,5 +152,5 @@ def slow(trial):
 
 
 def play(trial):
-    for part in (full, failing, slow):
+    for part in (full, quota, read_only, failing, slow):
         trial.part(part)
