@@ -3,14 +3,19 @@ between is cut by nftables: packets vanish (drop), are answered by resets and un
 (a random drop in both directions: loss, repetition, delay). Devices connect again and send again what was not acknowledged. Half-open
 connections that the cut leaves behind must go, and descriptors with them.
 
-Two parts need no namespace. mute: clients that never read (mutes.py) are no longer read themselves, are closed by the time-out that
+Three parts need no namespace. far: all devices come over a long and bad way (far.py: delay, pieces, and loss, repetition and overtaking
+of datagrams); nobody gives up, and every message is there exactly once, among them CoAP bodies in blocks. mute: clients that never read (mutes.py) are no longer read themselves, are closed by the time-out that
 the configuration names, and cost no more than docs/guarantees.md says, while others work on. reset: connections are reset after
 every single byte of a message (resets.py); what was acknowledged before is there, what was not whole is not."""
 
+import asyncio
+import json
 import os
 import time
 
+import aiocoap
 from bounds import CONFIGURATION, MIB, most_memory, peak_memory
+from far import Far
 from harness import merge, wait_until
 from mutes import KINDS, Mutes
 from resets import compare, resets
@@ -60,6 +65,50 @@ def cut(trial):
             trial.gateway.finish()
         space.close()
     return ["cut"]
+
+
+async def in_blocks(port, count, size):
+    """A third party's client posts bodies that take several blocks (RFC 7959); returns the numbers of those that it was told to be safe, and the code where it was told something else."""
+    client = await aiocoap.Context.create_client_context()
+    few = asyncio.Semaphore(4)  # blocks_per_peer
+
+    async def post(n):  # each to its own resource: two bodies for one, side by side, are what RFC 7959 cannot tell apart
+        uri = f"coap://127.0.0.1:{port}/t/blocks-{n}"
+        body = json.dumps({"block": n, "pad": "x" * size}).encode()
+        async with few:
+            answer = await client.request(aiocoap.Message(code=aiocoap.POST, uri=uri, payload=body)).response
+        return n if answer.code == aiocoap.CHANGED else str(answer.code)
+    try:
+        return await asyncio.gather(*(post(n) for n in range(count)))
+    finally:
+        await client.shutdown()
+
+
+def far(trial):
+    gateway = trial.start({})
+    way = Far(trial.chance.random())
+    try:
+        ports = {name: way.to(gateway.address(name), name == "coap") for name in LISTENERS}
+        load = Sending(trial.dir, "far", [f"{name}://127.0.0.1:{ports[name]}#connections={5 if trial.bounded else 20}" +
+                                          (",qos=2" if name == "mqtt" else "") for name in LISTENERS],
+                       "-r", "60" if trial.bounded else "200", "-t", "3s" if trial.bounded else "15s", "--grace", "60s")
+        blocks = 2 if trial.bounded else 10
+        safe = asyncio.run(in_blocks(ports["coap"], blocks, 4000))
+        found = load.finish()
+    finally:
+        way.close()
+    wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
+    trial.note(f"far: {way.counts}, p99 {p99_ms(found):.0f} ms, {sum(r['resent'] for r in found.values())} sent again")
+    records = gateway.records()
+    sent, told = (sum(r[what] for r in found.values()) for what in ("sent", "acknowledged"))
+    there = sorted(record["payload"]["block"] for record in records if "block" in record["payload"])
+    trial.must(safe == there == list(range(blocks)), f"bodies in blocks: safe {safe}, there {there}")
+    # A device gives up after the fourth repetition (RFC 7252, section 4.8), and does not know then whether its message came.
+    trial.must(told <= len(records) - blocks <= sent, f"{sent} messages were sent, {told} acknowledged, and {len(records) - blocks} are there")
+    open_ones = {name: r["unacknowledged"] for name, r in found.items() if name != "coap" and r["unacknowledged"]}
+    trial.must(not open_ones, f"no answer: {open_ones}")
+    trial.must(not errors(found, "timeout"), f"errors: {errors(found)}")
+    return ["far"]
 
 
 SLACK = 8          # descriptors that come and go with the journal's segments and the file
@@ -125,5 +174,5 @@ def last(trial, gateway):
 
 
 def play(trial):
-    for part in (mute, reset) if trial.bounded else (cut, mute, reset):
+    for part in (far, mute, reset) if trial.bounded else (cut, far, mute, reset):
         trial.part(part)
