@@ -120,3 +120,27 @@ def test_allocations_that_fail_cost_connections_and_nothing_else(sluice, tmp_pat
         assert not device.errors
     wanted = {(d.device, n) for d in devices for n in d.acked}
     gw.wait_records(lambda records: wanted <= {(r["device"]["id"], r["payload"].get("n")) for r in records}, timeout=30)
+
+
+@pytest.mark.parametrize("of", [3, 20, 100])
+def test_a_search_sink_goes_on_when_there_is_memory_again(sluice, tmp_path, search, of):
+    memory, index = Memory(tmp_path / "memory"), f"no-memory-{of}"
+    gw = sluice({"listeners": {"tcp": {"reply": "count", "device": "/device"}},
+                 "sinks": {"elasticsearch": {"nodes": search.url, "index": index, "backoff_min": "10ms", "backoff_max": "100ms",
+                                             "batch_records": 50}}}, env=memory.env())
+    devices = fleet(gw, 300)
+    for thread in devices:
+        thread.start()
+    gw.wait_metric("sluice_sink_records_total", 1, sink="elasticsearch", timeout=30)
+    memory.one_fails_of(of)
+    wait_until(lambda: not gw.running() or memory.failed() >= 300, 30, "three hundred allocations failed")
+    memory.one_fails_of(0)
+    assert gw.running(), f"it ended with exit code {gw.proc.returncode}"
+    for device in devices:
+        device.finish()
+        assert not device.errors
+    wait_until(lambda: gw.metrics().sum("sluice_sink_lag_records") == 0, 60, "the sinks have all")
+    documents = search.documents(index)
+    assert {(d.device, n) for d in devices for n in d.acked} <= {(d["_source"]["device"]["id"], d["_source"]["payload"]["n"]) for d in documents}
+    assert len({d["_id"] for d in documents}) == len(documents)
+    assert gw.metrics().sum("sluice_sink_dead_records_total") == 0
