@@ -27,12 +27,11 @@
 #include "gateway/segment.h"
 
 #include "test/unit/sim_disk.c"
+#include "test/unit/temporary.h" /* the journal's lock is a real file; the rest of it exists in the simulation only */
 
 #define LANES 2
 #define CUTS 24 /* recorded in one life */
 #define DEADLINE_US 20000000
-
-static char root[64];
 
 /* -- records with a known content -- */
 
@@ -503,23 +502,5 @@ static inline void small_fini(struct small *s)
 	sim_free(s->base);
 	world_fini(&s->w);
 }
-
-/* The lock is a real file, so every test has a directory of its own; the rest of it exists in the simulation only. */
-static inline int make_root(void **unused)
-{
-	(void)unused;
-	snprintf(root, sizeof(root), "/tmp/sluice-journal-XXXXXX");
-	return mkdtemp(root) ? 0 : -1;
-}
-
-static inline int remove_root(void **unused)
-{
-	(void)unused;
-	char path[128];
-	snprintf(path, sizeof(path), "%s/lock", root);
-	unlink(path);
-	return rmdir(root);
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 #endif

@@ -23,6 +23,7 @@
 #include "gateway/pump.h"
 #include "gateway/record.h"
 #include "test/unit/sim_disk.c"
+#include "test/unit/temporary.h" /* the journal's lock is a real file; the rest of it exists in the simulation only */
 
 #define DEADLINE_US 20000000
 #define SEEN_MAX 20000
@@ -186,8 +187,6 @@ static const struct sink deferred_sink = {.name = "test",
                                           .close = test_close};
 
 /* -- what stands around it -- */
-
-static char root[64];
 
 struct fixture {
 	struct sim *sim;
@@ -383,22 +382,5 @@ static inline bool all_settled(uint64_t upto)
 	pthread_mutex_unlock(&control.lock);
 	return all;
 }
-
-static inline int make_root(void **unused)
-{
-	(void)unused;
-	snprintf(root, sizeof(root), "/tmp/sluice-pump-XXXXXX");
-	return mkdtemp(root) ? 0 : -1;
-}
-
-static inline int remove_root(void **unused)
-{
-	(void)unused;
-	char path[128];
-	snprintf(path, sizeof(path), "%s/lock", root);
-	unlink(path);
-	return rmdir(root);
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 #endif

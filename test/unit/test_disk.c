@@ -17,8 +17,7 @@
 
 #include "gateway/disk.h"
 #include "test/unit/sim_disk.c"
-
-static char root[64];
+#include "test/unit/temporary.h"
 
 static const char *in_root(const char *name)
 {
@@ -281,22 +280,6 @@ static void a_path_that_was_made_survives_a_power_cut(void **unused)
 			sim_free(sim);
 		}
 }
-
-static int make_root(void **unused)
-{
-	(void)unused;
-	snprintf(root, sizeof(root), "/tmp/sluice-disk-XXXXXX");
-	return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_root(void **unused)
-{
-	(void)unused;
-	char command[128];
-	snprintf(command, sizeof(command), "rm -r '%s'", root);
-	return system(command);
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 int main(void)
 {

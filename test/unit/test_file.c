@@ -21,6 +21,7 @@
 #include "gateway/log.h"
 #include "gateway/pump.h"
 #include "gateway/record.h"
+#include "test/unit/temporary.h"
 
 #define DEADLINE_US 20000000
 
@@ -40,8 +41,6 @@ int fdatasync(int fd)
 	}
 	return (int)syscall(SYS_fdatasync, fd);
 }
-
-static char root[64];
 
 struct fixture {
 	struct journal_settings settings;
@@ -81,6 +80,7 @@ static void set_path(struct fixture *f, const char *path)
 
 static void fixture_init(struct fixture *f)
 {
+	atomic_store(&syncs_to_fail, 0);
 	memset(f, 0, sizeof(*f));
 	f->settings = (struct journal_settings){
 	    .type = JOURNAL_MEMORY, .max_bytes = 64 << 20, .segment = 1 << 20, .block = 64 << 10};
@@ -554,23 +554,6 @@ static void a_path_that_cannot_be_written_is_told_at_the_start(void **unused)
 	assert_non_null(strstr(why.text, "/proc/no/such/file"));
 	fixture_fini(&f);
 }
-
-static int make_root(void **unused)
-{
-	(void)unused;
-	atomic_store(&syncs_to_fail, 0);
-	snprintf(root, sizeof(root), "/tmp/sluice-file-XXXXXX");
-	return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_root(void **unused)
-{
-	(void)unused;
-	char command[128];
-	snprintf(command, sizeof(command), "rm -r '%s'", root);
-	return system(command);
-}
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
 
 int main(void)
 {
