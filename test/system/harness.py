@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import json
 import os
 import random
@@ -77,6 +78,11 @@ def _is_free(port):
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for 127.0.0.1
 
 
+@functools.cache
+def _metric_names():
+    return set(re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+
+
 class Metrics(dict):
     """Samples of /metrics by their whole text, e.g. m['sluice_accepted_total{listener="mqtt"}']."""
 
@@ -97,7 +103,9 @@ class Metrics(dict):
             self._parsed.append((name, dict(self._label.findall(labels)), value))
 
     def sum(self, name, **labels):
-        """The sum of all samples of that name that have these labels; 0.0 when there is none."""
+        """The sum of all samples of that name that have these labels; 0.0 when there is none. A name that does not exist is a mistake of
+        the test, which would find 0.0 for ever."""
+        assert re.sub("_(sum|count|bucket)$", "", name) in _metric_names() or name in _metric_names(), f"{name}: there is no such metric"
         return sum(v for n, have, v in self._parsed if n == name and labels.items() <= have.items())
 
     def has(self, name):
