@@ -264,11 +264,12 @@ static bool show_ready(void *context, FILE *out)
 	bool full = journal_full(g->journal), faulty = journal_faulty(g->journal);
 	fprintf(out, "[%s] started\n[%s] not draining\n", ready ? "+" : "-", draining ? "-" : "+");
 	bool nearly = !full && journal_nearly_full(g->journal);
-	fprintf(out, "[%s] journal has room%s\n",
+	fprintf(out, "[%s] journal has room%s%s\n",
 	        full     ? "-"
 	        : nearly ? "!"
 	                 : "+",
-	        nearly ? ", but is nearly full" : "");
+	        nearly ? ", but is nearly full" : "",
+	        (full || nearly) && journal_lacks_disk(g->journal) ? ": its file system has none for more" : "");
 	journal_trouble(g->journal, text, sizeof(text));
 	fprintf(out, faulty ? "[-] disk works: %s\n" : "[+] disk works\n", text);
 	for (size_t i = 0; i < g->plan->listener_count; i++)

@@ -461,6 +461,11 @@ bool journal_full(const struct journal *j)
 	return atomic_load_explicit((_Atomic bool *)&j->full, memory_order_relaxed);
 }
 
+bool journal_lacks_disk(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->no_disk, memory_order_relaxed);
+}
+
 bool journal_nearly_full(const struct journal *j)
 {
 	return atomic_load_explicit((_Atomic bool *)&j->nearly_full, memory_order_relaxed);

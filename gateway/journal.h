@@ -99,6 +99,8 @@ void journal_close(struct journal *j); /* after all pumps have ended; j may be N
 void journal_wake(struct journal *j);
 bool journal_full(const struct journal *j);        /* relaxed: a hint; the space is promised with slack */
 bool journal_nearly_full(const struct journal *j); /* relaxed, too; true also while it is full */
+/* journal_lacks_disk: its limits allow another segment, and the file system, less keep_free, has no room for it. Relaxed. */
+bool journal_lacks_disk(const struct journal *j);
 /* journal_first: records below that sequence were given up because the journal was full (struct lane, may_drop) or, at
  * the start, were gone; a reader that is still below it meets the next one. */
 uint64_t journal_first(const struct journal *j);

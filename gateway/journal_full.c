@@ -1,7 +1,8 @@
 /* No room: when the journal is nearly full and full, who hears of it, and what may be given up instead.
  *
  * Full: what is promised to the lanes is only just free. Nearly full: records that a sink still needs have high_water of
- * all the room that records may have, until they have no more than low_water. Both say in the log which sink holds it.
+ * all the room that records may have, until they have no more than low_water. Both say in the log which sink holds it, or
+ * that something else has taken the file system's room.
  *
  * Records of lanes that may_drop (`when_full: drop_oldest`, for listeners that promise nothing that would outlive the
  * process) are given up, the oldest first, before the journal gets full: a segment whole, if it has no other records; in
@@ -64,7 +65,9 @@ static void set_nearly_full(struct journal *j, bool nearly, uint64_t percent)
 		return;
 	}
 	stat_add(&j->stats->times_nearly_full, 1);
-	log_event(LOG_WARN, "journal", "is nearly full of records that a sink does not have",
+	log_event(LOG_WARN, "journal",
+	          journal_lacks_disk(j) ? "is nearly full: its file system has no room for more"
+	                                : "is nearly full of records that a sink does not have",
 	          LOG_N("sluice.journal.fill_percent", percent), LOG_S("sink.name", name),
 	          LOG_N("sluice.sink.lag_records", behind));
 }
@@ -78,10 +81,12 @@ static void set_full(struct journal *j, bool full)
 	stat_set(&j->stats->full_since, full ? now_s() : 0);
 	if (full) {
 		stat_add(&j->stats->times_full, 1);
-		log_event(LOG_WARN, "journal", "is full: nothing more is taken in until a sink has caught up",
-		          LOG_N("sluice.journal.limit_bytes", j->limit),
-		          LOG_N("sluice.journal.segments", j->segment_count), LOG_S("sink.name", name),
-		          LOG_N("sluice.sink.lag_records", behind));
+		log_event(
+		    LOG_WARN, "journal",
+		    journal_lacks_disk(j) ? "is full: nothing more is taken in until its file system has room again"
+		                          : "is full: nothing more is taken in until a sink has caught up",
+		    LOG_N("sluice.journal.limit_bytes", j->limit), LOG_N("sluice.journal.segments", j->segment_count),
+		    LOG_S("sink.name", name), LOG_N("sluice.sink.lag_records", behind));
 		return;
 	}
 	log_say(LOG_INFO, "journal", "has room again");

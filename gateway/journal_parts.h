@@ -118,6 +118,7 @@ struct journal {
 	int64_t retry_us;       /* after a failure: wait that long */
 	int64_t asked_space_us; /* when the file system was asked last how much is free, */
 	uint64_t disk_left;     /* and what it said, without keep_free */
+	_Atomic bool no_disk;   /* the file system has no room for a segment that the limit would allow */
 	int64_t drop_told_us;
 	int64_t memory_told_us;
 	uint64_t dropped;               /* records since that was told */

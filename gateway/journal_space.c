@@ -120,13 +120,15 @@ enum gw_err space_prepare(struct journal *j, struct why *why)
 	               (unsigned long long)(least >> 20) + 1);
 }
 
-/* Bytes that the file system has beyond keep_free; negative: less than that, or it does not tell. */
-static double disk_left(struct journal *j)
+/* Asks the file system how many bytes it has beyond keep_free; it has none if it does not tell. */
+static void ask_space(struct journal *j)
 {
 	uint64_t free_bytes, total;
-	if (j->disk->space(j->disk, j->dir, &free_bytes, &total))
-		return -1;
-	return (double)free_bytes - (double)total * j->settings->keep_free / 100;
+	double left = 0;
+	if (j->disk->space(j->disk, j->dir, &free_bytes, &total) == 0)
+		left = (double)free_bytes - (double)total * j->settings->keep_free / 100;
+	j->asked_space_us = clock_mono_us();
+	j->disk_left = left > 0 ? (uint64_t)left : 0;
 }
 
 static bool may_grow(struct journal *j)
@@ -134,22 +136,20 @@ static bool may_grow(struct journal *j)
 	const struct journal_settings *s = j->settings;
 	if ((j->segment_count + j->spare_count + 1) * s->segment > j->limit)
 		return false;
-	return disk_left(j) >= (double)s->segment;
+	ask_space(j);
+	return j->disk_left >= s->segment;
 }
 
-/* Bytes that further segments may have; the file system is asked once a second. */
+/* Bytes that further segments may have; the file system is asked once a second at least. */
 static uint64_t growth(struct journal *j)
 {
 	const struct journal_settings *s = j->settings;
-	int64_t now = clock_mono_us();
 	uint64_t have = (j->segment_count + j->spare_count) * s->segment;
-	if (!j->asked_space_us || now - j->asked_space_us > ASK_US) {
-		double left = disk_left(j);
-		j->asked_space_us = now;
-		j->disk_left = left > 0 ? (uint64_t)left : 0;
-	}
-	uint64_t most = j->limit > have ? j->limit - have : 0;
-	return (most < j->disk_left ? most : j->disk_left) / s->segment * segment_worth(j);
+	if (!j->asked_space_us || clock_mono_us() - j->asked_space_us > ASK_US)
+		ask_space(j);
+	uint64_t most = (j->limit > have ? j->limit - have : 0) / s->segment, fit = j->disk_left / s->segment;
+	atomic_store_explicit(&j->no_disk, most > 0 && fit == 0, memory_order_relaxed);
+	return (most < fit ? most : fit) * segment_worth(j);
 }
 
 static bool number_taken(const struct journal *j, uint32_t number)

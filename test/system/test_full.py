@@ -79,7 +79,7 @@ def test_a_full_journal_answers_as_each_protocol_can_and_recovers(sluice, kafka,
     safe = fill(gw)
     assert safe > 500
     assert gw.status("/livez") == 200, "full is no reason to restart it"
-    assert "[-] journal has room" in gw.admin_get("/readyz?verbose")[1]
+    assert "[-] journal has room\n" in gw.admin_get("/readyz?verbose")[1] and "until a sink has caught up" in gw.log()
     metrics = gw.metrics()
     assert metrics.sum("sluice_journal_full") == 1 and metrics.sum("sluice_journal_full_total") >= 1
     check_answers_while_full(gw)
@@ -157,7 +157,8 @@ def test_a_full_disk_stops_acknowledgements_and_nothing_else(sluice, small_disk,
     silence = Silence(gw)
     safe = fill(gw)
     text = gw.admin_get("/readyz?verbose")[1]
-    assert "[-] journal has room" in text and gw.status("/livez") == 200
+    assert "[-] journal has room: its file system has none for more" in text and gw.status("/livez") == 200
+    assert "until its file system has room again" in gw.log() and "until a sink has caught up" not in gw.log()
     check_answers_while_full(gw)
     silence.check_withheld()
 
