@@ -19,9 +19,10 @@ LTO    ?= $(if $(findstring clang,$(CC)),,-flto=auto)
 # (docs/performance.md). The gateway alone has it; sanitizers bring their own.
 ALLOCATOR_plain := -ljemalloc
 
-SOURCES := $(wildcard gateway/*.c protocols/*.c sinks/*.c config/*.c)
+SOURCES := $(sort $(shell find gateway protocols sinks config -name '*.c'))
 LOADERS := $(wildcard load/*.c)
-UNITS   := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
+# The unit tests lie in folders as the files that they test: UNITS has their paths below test/unit.
+UNITS   := $(patsubst test/unit/%.c,%,$(sort $(shell find test/unit -name 'test_*.c')))
 FUZZERS := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 BENCHES := $(patsubst test/bench/%.c,%,$(wildcard test/bench/bench_*.c))
 
@@ -67,10 +68,10 @@ $(OUT)/test/unit/%: $(OUT)/obj/test/unit/%.o $(OUT)/libload.a $(OUT)/libsluice.a
 	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),-fno-lto) $(LINK) -o $@ $^ $(LIBS) -lcmocka
 
 # Its system calls are interrupted, and write less than they should, when the test says so.
-$(OUT)/test/unit/test_disk: LINK += -Wl,--wrap=pwrite,--wrap=fdatasync,--wrap=fallocate
+$(OUT)/test/unit/gateway/base/test_disk: LINK += -Wl,--wrap=pwrite,--wrap=fdatasync,--wrap=fallocate
 
 # Its memory runs out when the test says so.
-$(OUT)/test/unit/test_journal_memory: LINK += -Wl,--wrap=block_new,--wrap=malloc
+$(OUT)/test/unit/gateway/journal/test_journal_memory: LINK += -Wl,--wrap=block_new,--wrap=malloc
 
 $(OUT)/test/bench/%: $(OUT)/obj/test/bench/%.o $(OUT)/libsluice.a
 	@mkdir -p $(@D)
@@ -153,7 +154,8 @@ run-units-asan: $(UNITS:%=$(OUT)/test/unit/%)
 	@test/run-units.sh asan $^
 
 # What has threads.
-THREADED := $(filter test_lane test_journal% test_pump% test_intake test_stream test_tcp test_mqtt test_mqtt_clients test_coap_server test_block test_stats test_log test_cursor test_file,$(UNITS))
+THREADED := $(foreach t,test_lane test_journal test_pump test_intake test_stream test_tcp test_mqtt test_mqtt_clients test_coap_server test_block test_stats \
+    test_log test_cursor test_file,$(filter %/$(t),$(UNITS))) $(foreach t,test_journal_ test_pump_,$(foreach u,$(UNITS),$(if $(filter $(t)%,$(notdir $(u))),$(u))))
 unit-tsan: ## the unit tests of everything threaded under the thread sanitizer
 	@$(MAKE) --no-print-directory FLAVOUR=tsan run-units-tsan
 run-units-tsan: $(THREADED:%=$(OUT)/test/unit/%)
@@ -170,7 +172,7 @@ system: all $(BUILD)/test/fault/no_memory.so ## real clients against the real pr
 	@cd test && SLUICE_BIN=$(abspath $(BUILD)/sluice) $(abspath $(BUILD)/venv)/bin/python -m pytest -q $(PYTEST_ARGS) system
 
 ROUND_ARGS = $(if $(ITEM),--item $(ITEM)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND),--round $(ROUND)) $(if $(SEED),--seed $(SEED)) $(if $(SINKS),--sinks $(SINKS)) $(if $(RECORD),--record)
-FAULT_UNITS := $(patsubst %,$(BUILD)/test/unit/%,test_journal test_journal_state test_journal_damage test_look)
+FAULT_UNITS := $(patsubst %,$(BUILD)/test/unit/gateway/journal/%,test_journal test_journal_state test_journal_damage test_inspection)
 FAULT_LIBS := $(BUILD)/test/bench/slow_sync.so $(BUILD)/test/fault/wall_clock.so
 torture-deps:
 	@deploy/install-deps.sh torture
@@ -207,12 +209,12 @@ bench-peers: bench-deps peers-deps bench-programs ## the same load to Mosquitto,
 	@$(BUILD)/venv/bin/python test/bench/peers.py
 
 # -- checking -------------------------------------------------------------------------------------------------------------
-FORMATTED := $(wildcard gateway/*.[ch] protocols/*.[ch] sinks/*.[ch] config/*.[ch] load/*.[ch] test/unit/*.[ch] test/fuzz/*.c test/bench/*.[ch] test/system/*.[ch])
+FORMATTED := $(sort $(shell find gateway protocols sinks config load test/unit test/bench test/fuzz -name '*.[ch]'))
 
 lint: direction format-check tidy docs-check ## style, direction between folders, static analysis, generated pages
 
 direction: ## the rule of direction between folders
-	@test/direction.sh
+	@test/direction.py
 
 format: ## lay out the C files by .clang-format
 	@test/format.sh fix $(FORMATTED)

@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
-#include "gateway/settings.h"
+#include "gateway/base/error.h"
+#include "gateway/base/settings.h"
 
 /* One kind of module that may appear in a section, e.g. a protocol or a sink kind. */
 struct config_kind {

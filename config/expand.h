@@ -6,7 +6,7 @@
 
 #include "config/report.h"
 #include "config/tree.h"
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 #define EXPAND_VALUE_MAX (1 << 20)   /* bytes of one value with its variables put in */
 #define EXPAND_SECRET_MAX (64 << 10) /* bytes of a secret's file that are looked at */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 struct report_error {
 	int line, column;  /* 1-based; 0: the file as a whole */

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "config/report.h"
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 #define TREE_DEPTH_MAX 16
 

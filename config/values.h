@@ -8,8 +8,8 @@
 
 #include "config/report.h"
 #include "config/tree.h"
-#include "gateway/error.h"
-#include "gateway/settings.h"
+#include "gateway/base/error.h"
+#include "gateway/base/settings.h"
 
 /* The key of a setting in the file: its name behind the last dot, so that SETTING(struct tcp, stream.listen, ...) is
  * `listen`. */

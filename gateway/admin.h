@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
-#include "gateway/settings.h"
+#include "gateway/base/error.h"
+#include "gateway/base/settings.h"
 
 struct admin_settings {
 	struct address listen;

@@ -14,11 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gateway/identity.h"
+#include "gateway/base/log.h"
+#include "gateway/base/record_id.h"
+#include "gateway/base/stats.h"
 #include "gateway/listener.h"
-#include "gateway/log.h"
-#include "gateway/pump.h"
-#include "gateway/stats.h"
+#include "gateway/pump/pump.h"
 
 #define STALLED_MS 10000 /* a pulse that does not beat for so long has stopped */
 

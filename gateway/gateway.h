@@ -8,11 +8,11 @@
 #include <stdio.h>
 
 #include "gateway/admin.h"
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "gateway/intake.h"
-#include "gateway/journal.h"
-#include "protocols/protocol.h"
-#include "sinks/sink.h"
+#include "gateway/journal/journal.h"
+#include "gateway/protocol.h"
+#include "gateway/pump/sink.h"
 
 struct log_settings {
 	int level, format;

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gateway/log.h"
+#include "gateway/base/log.h"
 
 static const struct sink_plan *find_sink(const struct gateway_plan *plan, const char *name)
 {
@@ -111,7 +111,7 @@ enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sin
 }
 
 /* A block never spans segments, and the largest record needs a block of its own: both must fit twice, or else the space
- * that is promised to the lanes (journal_space.c) would not hold them. */
+ * that is promised to the lanes (journal_segments.c) would not hold them. */
 static enum gw_err check_segment(const struct gateway_plan *plan, struct why *why)
 {
 	const struct journal_settings *j = &plan->settings->journal;

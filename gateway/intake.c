@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/base/log.h"
 #include "gateway/gateway.h"
 #include "gateway/listener.h"
-#include "gateway/log.h"
 
 #define DEAD_LOOK_US 1000000
 

@@ -22,11 +22,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
+#include "gateway/base/settings.h"
+#include "gateway/base/stats.h"
+#include "gateway/journal/state_store.h"
 #include "gateway/message.h"
-#include "gateway/settings.h"
-#include "gateway/state.h"
-#include "gateway/stats.h"
 
 enum ack_level {
 	ACK_ACCEPTED,  /* when it is in the lane: lost with the process */
@@ -97,7 +97,7 @@ int64_t intake_now_ms(const struct intake *in); /* monotonic, of this turn */
  * intake_held/intake_dropped, not here) | GW_INVALID (refuse: *why) | GW_TOOBIG (refuse: the record would be over
  * max_payload or the lane's limit). */
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why);
-/* -- state that must outlive its records (state.h); the scope is the listener, whatever the change says -- */
+/* -- state that must outlive its records (state_store.h); the scope is the listener, whatever the change says -- */
 /* intake_keeps_state: changes of state survive the process. False with `journal.type` memory and spill: then they are
  * not written anywhere, and a listener has only its own memory. */
 bool intake_keeps_state(const struct intake *in);

@@ -4,12 +4,12 @@
 
 #include <pthread.h>
 
+#include "gateway/base/heartbeat.h"
 #include "gateway/intake.h"
-#include "gateway/journal.h"
-#include "gateway/lane.h"
+#include "gateway/journal/journal.h"
+#include "gateway/journal/lane.h"
 #include "gateway/normalise.h"
-#include "gateway/pulse.h"
-#include "protocols/protocol.h"
+#include "gateway/protocol.h"
 
 #define LISTENER_THREADS_MAX 256 /* of all listeners together */
 

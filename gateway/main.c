@@ -2,7 +2,7 @@
  * Everything else is in gateway.c.
  *
  * One message's way, for whoever reads on:
- *	protocols/http.c -> gateway/intake.c -> normalise.c -> lane.c -> journal.c -> pump.c -> sinks/kafka.c
+ *	protocols/http/http.c -> gateway/intake.c -> normalise.c -> lane.c -> journal.c -> pump.c -> sinks/kafka/kafka.c
  *
  * Exit codes: 0 all is well; 1 it could not start or go on; 2 the command line or the configuration is wrong; 3 a
  * second signal ended it at once; 4 stopped, but something that was not acknowledged could not be made durable. */
@@ -15,13 +15,13 @@
 #include <unistd.h>
 
 #include "config/config.h"
-#include "gateway/deadletters.h"
-#include "gateway/drain.h"
+#include "gateway/base/log.h"
+#include "gateway/base/stats.h"
+#include "gateway/commands/cmd_deadletters.h"
+#include "gateway/commands/cmd_drain.h"
+#include "gateway/commands/cmd_journal.h"
+#include "gateway/commands/cmd_replay.h"
 #include "gateway/gateway.h"
-#include "gateway/inspect.h"
-#include "gateway/log.h"
-#include "gateway/replay.h"
-#include "gateway/stats.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_AT_ONCE = 3, EXIT_UNSAFE = 4 };
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 
 #define DEVICE_MAX 256   /* bytes of a device identifier */
 #define CHANNEL_MAX 1024 /* bytes of a channel (an MQTT topic, a path) */
@@ -38,7 +38,7 @@ struct message {
 	const char *idempotency_key; /* recorded when given */
 	size_t idempotency_key_len;
 	const struct sockaddr *peer;      /* recorded on request (include: source); NULL: unknown */
-	const struct state_change *state; /* kept with it, in the same journal entry (state.h); NULL: nothing */
+	const struct state_change *state; /* kept with it, in the same journal entry (state_store.h); NULL: nothing */
 };
 
 /* Why a message was refused. One word per reaction; the words are the metric's label `reason` and become permanent. */

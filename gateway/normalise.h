@@ -8,12 +8,12 @@
 #ifndef SLUICE_GATEWAY_NORMALISE_H
 #define SLUICE_GATEWAY_NORMALISE_H
 
-#include "gateway/error.h"
-#include "gateway/identity.h"
+#include "gateway/base/error.h"
+#include "gateway/base/json.h"
+#include "gateway/base/record_id.h"
 #include "gateway/intake.h"
-#include "gateway/json.h"
+#include "gateway/journal/record.h"
 #include "gateway/message.h"
-#include "gateway/record.h"
 
 struct normaliser {
 	const struct listener_settings *settings;

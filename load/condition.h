@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/result.h"
 #include "load/verdict.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 
 #define HALF 1024u /* slots of a bucket */
 #define HALF_BITS 10u

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 
 struct text {
 	const char *at, *end;

@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 #include "load/secure.h"
 
 #define FILE_MAX (16u << 20)

@@ -20,8 +20,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
-#include "gateway/siphash.h"
+#include "gateway/base/error.h"
+#include "gateway/base/siphash.h"
 
 struct ledger_range {
 	uint64_t first, last; /* both in it */

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/plan.h"
 
 enum load_option_type {

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/shape.h"
 
 struct load_protocol;

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/plan.h"
 #include "load/result.h"
 

@@ -6,7 +6,7 @@
 
 #include <curl/curl.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 #include "load/readback.h"
 
 #define PAGE "5000"

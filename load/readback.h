@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 /* Called for each record; text is borrowed for the call. */
 typedef void readback_take(void *context, const char *text, size_t len);

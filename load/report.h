@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/plan.h"
 #include "load/result.h"
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/hdr.h"
 
 /* Why a message or a connection did not get what it wanted; one word per kind, as they stand in reports and JSON. */

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/ledger.h"
 #include "load/plan.h"
 #include "load/result.h"

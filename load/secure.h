@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 struct connection;
 struct job;

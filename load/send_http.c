@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 #include "load/connection.h"
 #include "load/job.h"
 #include "load/worker.h"

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 struct server_use {
 	double cpu_us;  /* user and system, since its start; with those of its children that ended */

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 enum load_shape_kind { SHAPE_CLOSED, SHAPE_RATE, SHAPE_RAMP, SHAPE_STEP, SHAPE_BURST, SHAPE_FLEET };
 

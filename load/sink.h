@@ -6,7 +6,7 @@
 
 #include <sys/types.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 enum sink_kind { SINK_MQTT, SINK_TCP, SINK_HTTP, SINK_COAP };
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 
 /* text_json writes text, which is UTF-8, as a JSON string with its quotes. */
 static inline void text_json(FILE *out, const char *text)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 #include "load/identity.h"
 #include "load/ledger.h"
 

@@ -1,5 +1,5 @@
 /* The protocols that Sluice speaks: one line each. */
-#include "protocols/protocol.h"
+#include "gateway/protocol.h"
 
 extern const struct protocol protocol_tcp, protocol_http, protocol_mqtt, protocol_coap;
 

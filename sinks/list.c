@@ -1,5 +1,5 @@
 /* The kinds of sinks that Sluice writes to: one line each. */
-#include "sinks/sink.h"
+#include "gateway/pump/sink.h"
 
 extern const struct sink sink_null, sink_file, sink_kafka, sink_elasticsearch;
 

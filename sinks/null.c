@@ -1,5 +1,5 @@
 /* The null sink counts and forgets: for measuring what the way up to the sinks costs. */
-#include "sinks/sink.h"
+#include "gateway/pump/sink.h"
 
 struct null_sink {
 	bool nothing; /* it has no settings */

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
+#include "gateway/journal/record.h"
 #include "gateway/normalise.h"
-#include "gateway/record.h"
 
 enum part_kind { PART_LITERAL, PART_TIME, PART_DEVICE, PART_FIELD };
 

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gateway/error.h"
+#include "gateway/base/error.h"
 
 #define TEMPLATE_NAME_MAX 255u /* longest name that any rules may allow */
 
@@ -51,7 +51,7 @@ static inline bool template_constant(const struct template *t)
 	return !t->has_time && !t->has_field;
 }
 
-/* template_render writes the name for an entry (gateway/record.h) to out, terminated, and returns its length. 0: there
+/* template_render writes the name for an entry (gateway/journal/record.h) to out, terminated, and returns its length. 0: there
  * is no legal name (a field is missing, empty, no scalar, or the name would be too long): the caller takes its
  * fallback. Any thread. */
 size_t template_render(const struct template *t, const uint8_t *entry, char out[TEMPLATE_NAME_MAX + 1]);

@@ -6,7 +6,7 @@
  *	value  GB/s of CPU time */
 #include "test/bench/bench_micro.h"
 
-#include "gateway/crc32c.h"
+#include "gateway/base/crc32c.h"
 
 struct input {
 	uint32_t (*sum)(uint32_t crc, const void *data, size_t len);

@@ -1,6 +1,6 @@
 /* The telemetry documents of the small benchmarks. */
-#ifndef SLUICE_BENCH_DOCUMENTS_H
-#define SLUICE_BENCH_DOCUMENTS_H
+#ifndef SLUICE_TEST_BENCH_BENCH_DOCUMENTS_H
+#define SLUICE_TEST_BENCH_BENCH_DOCUMENTS_H
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What HTTP costs with libmicrohttpd and nothing else: the baseline that protocols/http.c is measured against.
+/* What HTTP costs with libmicrohttpd and nothing else: the baseline that protocols/http/http.c is measured against.
  *
  *	bench_http_spike PORT SECONDS [COMMIT_US]
  *

@@ -28,9 +28,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gateway/journal.h"
-#include "gateway/log.h"
-#include "gateway/record.h"
+#include "gateway/base/log.h"
+#include "gateway/journal/journal.h"
+#include "gateway/journal/record.h"
 #include "test/bench/bench_micro.h"
 
 #define ENTRY 256u

@@ -25,8 +25,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "gateway/lane.h"
-#include "gateway/record.h"
+#include "gateway/journal/lane.h"
+#include "gateway/journal/record.h"
 #include "test/bench/bench_micro.h"
 
 #define LANE (2u << 20) /* the default of a listener's setting */

@@ -6,8 +6,8 @@
  *
  * value is the median of the runs, null where none counted; spread is the least and the greatest. What tells figures of
  * one name apart stands between name and value, and is listed at the head of each program, as is what follows. */
-#ifndef SLUICE_BENCH_MICRO_H
-#define SLUICE_BENCH_MICRO_H
+#ifndef SLUICE_TEST_BENCH_BENCH_MICRO_H
+#define SLUICE_TEST_BENCH_BENCH_MICRO_H
 
 #include <stdarg.h>
 #include <stdio.h>

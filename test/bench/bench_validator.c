@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 #include "test/bench/bench_documents.h"
 #include "test/bench/bench_micro.h"
 

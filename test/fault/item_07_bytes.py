@@ -1,6 +1,6 @@
 """Item 7: a journal's bytes. Every byte of a small journal flipped, every file cut anywhere: never a crash, never a wrong
-record, always a start, with a report; and the same seen from outside, and mended (test/unit/test_journal_damage.c,
-test_look.c; every byte of it; make unit takes every 131st or so). Then the real program on a real disk: a journal that
+record, always a start, with a report; and the same seen from outside, and mended (test/unit/gateway/journal/test_journal_damage.c,
+test_inspection.c; every byte of it; make unit takes every 131st or so). Then the real program on a real disk: a journal that
 a kill left is damaged here and there, looked at, mended, and delivered."""
 
 import json
@@ -15,7 +15,7 @@ NUMBER, TITLE = 7, "journal bytes flipped, files cut"
 NEEDS = ()
 FULL, BOUNDED = 3, 1
 
-TESTS = ("test_journal_damage", "test_look")
+TESTS = ("test_journal_damage", "test_inspection")
 PLACES = {False: 60, True: 5}  # damaged one after the other on the real disk
 
 

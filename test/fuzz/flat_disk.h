@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "gateway/disk.h"
+#include "gateway/base/disk.h"
 #include "test/fuzz/must.h"
 
 #define FLAT_FILES 160u

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sinks/bulk.h"
-#include "sinks/index_template.h"
+#include "sinks/elasticsearch/bulk.h"
+#include "sinks/elasticsearch/index_template.h"
 #include "test/fuzz/must.h"
 
 static void each(void *context, size_t i, const struct bulk_item *item)

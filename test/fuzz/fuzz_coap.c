@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "protocols/coap_server.h"
+#include "protocols/coap/coap_server.h"
 #include "test/unit/fake_intake.c"
 
 #define CHECK(condition) ((condition) ? (void)0 : abort())

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocols/http_batch.h"
-#include "protocols/unpack.h"
+#include "protocols/http/http_batch.h"
+#include "protocols/http/unpack.h"
 #include "test/fuzz/must.h"
 
 #define DEPTH 24

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocols/http_head.h"
+#include "protocols/http/http_head.h"
 #include "test/fuzz/must.h"
 
 static void check_decoded(struct http_text raw)

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/crc32c.h"
-#include "gateway/json.h"
+#include "gateway/base/crc32c.h"
+#include "gateway/base/json.h"
 #include "test/fuzz/must.h"
 
 #define DEPTH 24

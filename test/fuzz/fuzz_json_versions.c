@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/json.h"
+#include "gateway/base/json.h"
 #include "test/unit/guard.h"
 
 static struct json_version versions[JSON_VERSIONS_MAX];

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/json.h"
-#include "protocols/mqtt_conn.h"
+#include "gateway/base/json.h"
+#include "protocols/mqtt/mqtt_conn.h"
 #include "test/unit/fake_intake.c"
 
 extern const struct protocol protocol_mqtt;

@@ -15,21 +15,21 @@
  * Numbers are single bytes, but AT.
  *
  * Held to: it opens or says why not; what is read back has checksums that hold, in ascending order, inside what the journal
- * says it has; a look from outside (look.h) ends; a repair ends, and where it says that all is whole, a look finds nothing. */
+ * says it has; a look from outside (inspection.h) ends; a repair ends, and where it says that all is whole, a look finds nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gateway/bytes.h"
-#include "gateway/crc32c.h"
-#include "gateway/inspect.h"
-#include "gateway/journal.h"
-#include "gateway/log.h"
-#include "gateway/record.h"
-#include "gateway/segment.h"
-#include "gateway/state.h"
+#include "gateway/base/bytes.h"
+#include "gateway/base/crc32c.h"
+#include "gateway/base/log.h"
+#include "gateway/commands/cmd_journal.h"
+#include "gateway/journal/journal.h"
+#include "gateway/journal/record.h"
+#include "gateway/journal/segment.h"
+#include "gateway/journal/state_store.h"
 
 #include "test/fuzz/flat_disk.h"
 #include "test/fuzz/must.h"

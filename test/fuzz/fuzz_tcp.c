@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocols/tcp.c"
+#include "protocols/tcp/tcp.c"
 #include "test/unit/fake_intake.c"
 
 #define LONGEST 24

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/json.h"
-#include "sinks/kafka_message.h"
+#include "gateway/base/json.h"
+#include "sinks/kafka/kafka_message.h"
 #include "sinks/template.h"
 #include "test/fuzz/must.h"
 #include "test/unit/entry_fixture.h"

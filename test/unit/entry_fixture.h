@@ -1,14 +1,14 @@
-/* Entries (gateway/record.h) for tests of what reads them: sinks and templates. */
-#ifndef SLUICE_TEST_ENTRY_FIXTURE_H
-#define SLUICE_TEST_ENTRY_FIXTURE_H
+/* Entries (gateway/journal/record.h) for tests of what reads them: sinks and templates. */
+#ifndef SLUICE_TEST_UNIT_ENTRY_FIXTURE_H
+#define SLUICE_TEST_UNIT_ENTRY_FIXTURE_H
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/journal/record.h"
 #include "gateway/normalise.h"
-#include "gateway/record.h"
 
 /* entry_make makes a record of the shape that normalise writes; free it. device and payload are JSON: "\"d1\"" without
  * its quotes, "{...}". The id ends with the number. */

@@ -12,8 +12,8 @@
  *	assert_int_equal(in->message_count, 2);
  *	fake_settle(in, in->messages[0].position);       // answers up to there are due now
  */
-#ifndef SLUICE_TEST_FAKE_INTAKE_H
-#define SLUICE_TEST_FAKE_INTAKE_H
+#ifndef SLUICE_TEST_UNIT_FAKE_INTAKE_H
+#define SLUICE_TEST_UNIT_FAKE_INTAKE_H
 
 #include "gateway/intake.h"
 

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/bytes.h"
-#include "gateway/crc32c.h"
+#include "gateway/base/bytes.h"
+#include "gateway/base/crc32c.h"
 
 #define SIM_SECTOR 512u
 #define SIM_PATH 256
@@ -368,7 +368,7 @@ static bool has_space(const struct sim *s, const struct sim_node *n, uint64_t en
 	return !s->capacity || end <= n->now.len || bytes_used(s) + end - n->now.len <= s->capacity;
 }
 
-/* SIM_CURSOR_AHEAD; gateway/cursor.h tells what a slot looks like. */
+/* SIM_CURSOR_AHEAD; gateway/journal/cursor.h tells what a slot looks like. */
 static void move_ahead(uint8_t slot[4096], const void *data)
 {
 	memcpy(slot, data, 4096);

@@ -1,4 +1,4 @@
-/* A disk in memory that can lose power. It stands behind the table of gateway/disk.h, so that what the journal, cursors
+/* A disk in memory that can lose power. It stands behind the table of gateway/base/disk.h, so that what the journal, cursors
  * and dead letters do to files can be cut off at any call and looked at as it would be found afterwards.
  *
  * What a program sees (the page cache) and what would survive are kept apart. A write waits until its file is synced; a
@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gateway/disk.h"
+#include "gateway/base/disk.h"
 
 enum sim_mutant {
 	SIM_HONEST,

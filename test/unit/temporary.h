@@ -1,6 +1,6 @@
 /* A fresh directory for each test: `root` names it while a TEST runs, and it is removed with what is in it. Include behind cmocka.h. */
-#ifndef SLUICE_TEST_TEMPORARY_H
-#define SLUICE_TEST_TEMPORARY_H
+#ifndef SLUICE_TEST_UNIT_TEMPORARY_H
+#define SLUICE_TEST_UNIT_TEMPORARY_H
 
 #include <stdio.h>
 #include <stdlib.h>

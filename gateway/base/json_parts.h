@@ -1,0 +1,20 @@
+/* What the versions of json_check share. Inner; the contract is in json.h. */
+#ifndef SLUICE_GATEWAY_BASE_JSON_PARTS_H
+#define SLUICE_GATEWAY_BASE_JSON_PARTS_H
+
+#include "gateway/base/json.h"
+
+/* The version that defines the result, byte by byte; runs anywhere. */
+struct json_result json_check_scalar(const char *text, size_t len, unsigned max_depth);
+
+/* The vectorised versions (json_vector.h). Each is there only where the compiler knows the instructions, and may be
+ * called only where the processor has them. */
+struct json_result json_check_sse42(const char *text, size_t len, unsigned max_depth);
+struct json_result json_check_avx2(const char *text, size_t len, unsigned max_depth);
+struct json_result json_check_avx512(const char *text, size_t len, unsigned max_depth);
+struct json_result json_check_neon(const char *text, size_t len, unsigned max_depth);
+
+/* p: at a backslash in a string. Returns the end of the escape (both escapes of a surrogate pair), NULL: not valid. */
+const uint8_t *json_escape_end(const uint8_t *p, const uint8_t *end);
+
+#endif

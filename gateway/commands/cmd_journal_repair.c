@@ -1,0 +1,381 @@
+/* `sluice journal repair`: a damaged journal becomes one that `verify` passes, and nothing that can be read is lost.
+ *
+ * What is done, under the journal's lock, to each segment that has damage:
+ *	1. its good blocks are written one behind the other into a new file under a name that is no segment's, with the header
+ *	   they had. Where the first block was lost, a checkpoint of the state as of then is written in its place: a segment
+ *	   that begins with a record would say that nobody kept state (journal_state.c)
+ *	2. the file is synced, gets the number behind the highest, and the directory is synced
+ *	3. the old file is moved to quarantine/, and both directories are synced
+ * A crash between 2 and 3 leaves two segments of one generation that hold the same; one of them supersedes the other. Then
+ * the sequences that are gone are noted in quarantine/lost, so that verify, which cannot see what never will be there
+ * again, does not tell of them for ever. Damaged cursors are moved aside and begun anew in front of the oldest record.
+ *
+ * A segment that the disk cannot read is left as it is: that may pass, and a gateway does not start with it meanwhile. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/base/heartbeat.h"
+#include "gateway/commands/cmd_journal.h"
+#include "gateway/journal/block.h"
+#include "gateway/journal/journal_parts.h"
+#include "gateway/journal/record.h"
+#include "gateway/journal/state_store.h"
+
+struct repair {
+	struct look *look;
+	FILE *out, *errors;
+	struct inspect_progress progress;
+	struct look_damage *found; /* owned */
+	size_t count, room;
+	struct state_table state; /* as of the block before the one that is walked */
+	/* the copy of the segment that is walked */
+	uint32_t segment, copy_number;
+	bool copying;
+	int fd;
+	uint64_t at;
+	int failed; /* errno; 0: none */
+	unsigned mended;
+};
+
+static bool fail(struct repair *r, int err)
+{
+	if (!r->failed)
+		r->failed = err < 0 ? -err : err;
+	return false;
+}
+
+/* -- what is damaged -- */
+
+static void note_damage(void *context, const struct look_damage *d)
+{
+	struct repair *r = context;
+	char text[512];
+	look_tell(d, text, sizeof(text));
+	fprintf(r->out, "found: %s\n", text);
+	if (r->count == r->room) {
+		size_t room = r->room ? r->room * 2 : 16;
+		struct look_damage *more = realloc(r->found, room * sizeof(*more));
+		if (!more) {
+			fail(r, ENOMEM);
+			return;
+		}
+		r->found = more;
+		r->room = room;
+	}
+	r->found[r->count++] = *d;
+}
+
+static void show_progress(void *context, uint64_t bytes)
+{
+	struct repair *r = context;
+	inspect_progress(&r->progress, bytes, r->look->bytes);
+}
+
+/* Whether a file has something in it that must go; a gap alone is mended by knowing of it. */
+static bool is_damaged(const struct repair *r, uint32_t number)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		const struct look_damage *d = &r->found[i];
+		if (!d->cursor && d->segment == number &&
+		    (d->kind == LOOK_HEADER || d->kind == LOOK_SHORT || (d->kind == LOOK_RANGE && d->bytes > 0) ||
+		     (d->kind == LOOK_GAP && d->torn)))
+			return true;
+	}
+	return false;
+}
+
+static bool is_unread(const struct repair *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (r->found[i].kind == LOOK_UNREAD)
+			return true;
+	return false;
+}
+
+/* -- the copy -- */
+
+static void copy_path(const struct repair *r, char *out, size_t size)
+{
+	snprintf(out, size, "%s/%08u.repaired", r->look->dir, r->copy_number);
+}
+
+static bool put(struct repair *r, const void *bytes, size_t len)
+{
+	int err = r->look->disk->write(r->look->disk, r->fd, bytes, len, r->at);
+	r->at += len;
+	return err ? fail(r, err) : true;
+}
+
+static void begin_copy(struct repair *r, const struct look_segment *s)
+{
+	struct segment_header h = {.version = s->version ? s->version : SEGMENT_VERSION,
+	                           .generation = s->generation,
+	                           .first = s->first,
+	                           .size = s->told_size,
+	                           .time_us = s->time_us,
+	                           .kept_from = s->kept_from};
+	uint8_t header[SEGMENT_HEADER];
+	char path[4200];
+	if (r->look->highest >= SEGMENT_NUMBER_MAX) { /* ten thousand repairs of a journal at its last number */
+		fail(r, EOVERFLOW);
+		return;
+	}
+	r->copy_number = ++r->look->highest;
+	copy_path(r, path, sizeof(path));
+	r->look->disk->remove(r->look->disk, path); /* left by a repair that was cut short */
+	r->fd = r->look->disk->open(r->look->disk, path, DISK_WRITE | DISK_CREATE);
+	r->copying = r->fd >= 0;
+	if (!r->copying) {
+		fail(r, r->fd);
+		return;
+	}
+	segment_header_write(&h, header);
+	r->at = 0;
+	put(r, header, sizeof(header));
+}
+
+/* Stands for the lost first block: the state as it was before the block h. */
+static bool put_checkpoint(struct repair *r, const struct block_header *next)
+{
+	size_t room = block_size(r->state.bytes + (r->state.bytes / 4096 + 2) * RECORD_HEADER);
+	struct block *b = block_new(room);
+	if (!b || !state_entries(&r->state, b, room - BLOCK_HEADER)) {
+		block_release(b);
+		return fail(r, ENOMEM);
+	}
+	struct block_header h = {.generation = next->generation,
+	                         .first = next->first,
+	                         .time_us = (uint64_t)clock_wall_us(),
+	                         .body = b->body,
+	                         .count = b->count,
+	                         .checkpoint = true};
+	block_header_write(&h, b->bytes);
+	bool good = put(r, b->bytes, block_size(b->body));
+	block_release(b);
+	return good;
+}
+
+static bool move_aside(struct repair *r, const char *dir, const char *name)
+{
+	const struct disk *d = r->look->disk;
+	char from[4200], aside[4200], to[4400];
+	snprintf(aside, sizeof(aside), "%s/" LOOK_QUARANTINE, r->look->dir);
+	snprintf(from, sizeof(from), "%s/%s", dir, name);
+	snprintf(to, sizeof(to), "%s/%s", aside, name);
+	int err = disk_make_path(d, aside), fd;
+	for (unsigned n = 2; !err && (fd = d->open(d, to, DISK_READ)) >= 0; n++) { /* of an earlier repair */
+		d->close(d, fd);
+		snprintf(to, sizeof(to), "%s/%s.%u", aside, name, n);
+	}
+	if (!err && !(err = d->rename(d, from, to)) && !(err = d->sync_dir(d, aside)))
+		err = d->sync_dir(d, dir);
+	if (err)
+		return fail(r, err);
+	fprintf(r->out, "moved: %s to %s\n", from, to);
+	return true;
+}
+
+/* Steps 2 and 3. */
+static void end_copy(struct repair *r, const struct look_segment *s)
+{
+	const struct disk *d = r->look->disk;
+	char path[4200], to[4200], name[32];
+	copy_path(r, path, sizeof(path));
+	snprintf(to, sizeof(to), "%s/%08u.segment", r->look->dir, r->copy_number);
+	uint64_t size = s->told_size > r->at ? s->told_size : r->at;
+	int err = r->failed ? -r->failed : d->allocate(d, r->fd, size);
+	if (!err)
+		err = d->sync(d, r->fd);
+	d->close(d, r->fd);
+	r->copying = false;
+	if (!err && !(err = d->rename(d, path, to)))
+		err = d->sync_dir(d, r->look->dir);
+	if (err) {
+		fail(r, err);
+		return;
+	}
+	fprintf(r->out, "written: %s, what is good of segment %08u\n", to, s->number);
+	snprintf(name, sizeof(name), "%08u.segment", s->number);
+	r->mended += move_aside(r, r->look->dir, name);
+}
+
+static const struct look_segment *segment_of(const struct repair *r, uint32_t number)
+{
+	for (size_t i = 0; i < r->look->segment_count; i++)
+		if (r->look->segments[i].number == number)
+			return &r->look->segments[i];
+	return NULL;
+}
+
+static void enter(void *context, const struct look_segment *s)
+{
+	struct repair *r = context;
+	if (r->copying)
+		end_copy(r, segment_of(r, r->segment));
+	r->segment = s->number;
+	if (!r->failed && is_damaged(r, s->number))
+		begin_copy(r, s);
+}
+
+static bool take(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
+                 const uint8_t *bytes)
+{
+	struct repair *r = context;
+	bool begins = offset == SEGMENT_HEADER;
+	if (begins && !h->checkpoint)
+		state_table_clear(&r->state);
+	/* Version 1 knows neither state nor checkpoints. */
+	bool lost = r->at == SEGMENT_HEADER && !begins && !h->checkpoint && s->version != 1;
+	if (r->copying && lost && !put_checkpoint(r, h))
+		return false;
+	state_table_take(&r->state, bytes + BLOCK_HEADER, h->count, h->checkpoint);
+	if (r->copying && !put(r, bytes, block_size(h->body)))
+		return false;
+	return !r->failed;
+}
+
+/* The disk may fail now that did not before: then what was copied is not all. */
+static void meet_again(void *context, const struct look_damage *d)
+{
+	if (d->kind == LOOK_UNREAD)
+		fail(context, EIO);
+}
+
+static bool mend_segments(struct repair *r)
+{
+	static const struct look_visitor copier = {
+	    .segment = enter, .block = take, .damage = meet_again, .progress = show_progress};
+	bool any = false;
+	for (size_t i = 0; i < r->look->segment_count; i++)
+		any |= is_damaged(r, r->look->segments[i].number);
+	if (!any)
+		return true;
+	state_table_init(&r->state, SIZE_MAX);
+	look_walk(r->look, 0, &copier, r);
+	if (r->copying)
+		end_copy(r, segment_of(r, r->segment));
+	state_table_fini(&r->state);
+	return !r->failed;
+}
+
+/* -- what is gone, and cursors -- */
+
+static bool note_lost(struct repair *r)
+{
+	const struct disk *d = r->look->disk;
+	char path[4200], line[256], now[32];
+	int fd = -1, err = 0;
+	inspect_time((uint64_t)clock_wall_us(), now);
+	for (size_t i = 0; i < r->count && !err; i++) {
+		const struct look_damage *f = &r->found[i];
+		if (f->lost.end <= f->lost.first)
+			continue;
+		snprintf(path, sizeof(path), "%s/" LOOK_QUARANTINE, r->look->dir);
+		if (fd < 0 && !(err = disk_make_path(d, path))) {
+			snprintf(path, sizeof(path), "%s/" LOOK_QUARANTINE "/" LOOK_LOST, r->look->dir);
+			fd = d->open(d, path, DISK_WRITE | DISK_CREATE | DISK_APPEND);
+			err = fd < 0 ? fd : 0;
+		}
+		int len = snprintf(line, sizeof(line),
+		                   "%" PRIu64 " %" PRIu64 " found missing at %s, segment %08u, offset %" PRIu64 "\n",
+		                   f->lost.first, f->lost.end - 1, now, f->segment, f->offset);
+		if (!err)
+			err = d->write(d, fd, line, (size_t)len, 0);
+		fprintf(r->out, "lost: sequences %" PRIu64 " to %" PRIu64 "\n", f->lost.first, f->lost.end - 1);
+		r->mended++;
+	}
+	if (fd >= 0) {
+		if (!err)
+			err = d->sync(d, fd);
+		d->close(d, fd);
+		snprintf(path, sizeof(path), "%s/" LOOK_QUARANTINE, r->look->dir);
+		if (!err)
+			err = d->sync_dir(d, path);
+	}
+	return err ? fail(r, err) : true;
+}
+
+static bool mend_cursors(struct repair *r)
+{
+	struct look *l = r->look;
+	for (size_t i = 0; i < r->count; i++) {
+		const char *name = r->found[i].cursor;
+		char file[CURSOR_NAME_MAX + 16];
+		struct cursor c;
+		struct why why = {0};
+		bool existed;
+		if (r->found[i].kind != LOOK_CURSOR)
+			continue;
+		snprintf(file, sizeof(file), "%s.cursor", name);
+		uint64_t start = l->segment_count > 0 && l->segments[0].first > 0 ? l->segments[0].first - 1 : 0;
+		if (!move_aside(r, l->cursor_dir, file))
+			return false;
+		if (cursor_open(&c, l->disk, l->cursor_dir, name, start, &existed, &why)) {
+			fprintf(r->errors, "repair: %s\n", why.text);
+			return fail(r, EIO);
+		}
+		cursor_close(&c);
+		fprintf(r->out, "reset: sink %s begins again at sequence %" PRIu64 ", and gets some records twice\n",
+		        name, start + 1);
+		r->mended++;
+	}
+	return true;
+}
+
+static bool find_damage(struct repair *r)
+{
+	static const struct look_visitor finder = {.damage = note_damage, .progress = show_progress};
+	look_walk(r->look, 0, &finder, r);
+	if (r->look->recycled > 0) {
+		fputs("repair: a gateway began while the journal was read: stop it, and run this again\n", r->errors);
+		return fail(r, EBUSY);
+	}
+	if (is_unread(r)) {
+		fputs("repair: the disk failed, so nothing was changed. If it stays so, move what cannot be read away "
+		      "and run "
+		      "this again; its records are lost then\n",
+		      r->errors);
+		return fail(r, EIO);
+	}
+	return !r->failed;
+}
+
+int repair_command(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors)
+{
+	struct repair r = {
+	    .look = l, .out = out, .errors = errors, .fd = -1, .progress = {.out = errors, .command = "repair"}};
+	struct why why = {0};
+	int lock = -1;
+	enum gw_err err = journal_lock(l->dir, &lock, &why);
+	if (!err) { /* as it is now that nobody else changes it */
+		char *data = strdup(o->data);
+		const struct disk *disk = l->disk;
+		look_close(l);
+		err = data ? look_open(l, disk, data, &why) : why_set(&why, GW_NOMEM, "out of memory");
+		free(data);
+	}
+	if (err) {
+		fprintf(errors, "sluice journal repair: %s\n", why.text);
+		if (lock >= 0)
+			close(lock);
+		return INSPECT_UNREAD;
+	}
+	bool found = find_damage(&r);
+	bool good = found && mend_segments(&r) && note_lost(&r) && mend_cursors(&r);
+	if (!found) {
+		fputs("repair: nothing was changed\n", out);
+	} else if (!good) {
+		fprintf(errors,
+		        "sluice journal repair: %s: %s; what was begun is harmless: mend the disk and run this again\n",
+		        l->dir, strerror(r.failed));
+	} else {
+		fprintf(out, r.mended ? "%s: mended; sluice journal verify tells\n" : "%s: whole, nothing to mend\n",
+		        l->dir);
+	}
+	free(r.found);
+	close(lock);
+	return good ? INSPECT_WHOLE : found ? INSPECT_DAMAGED : INSPECT_UNREAD;
+}

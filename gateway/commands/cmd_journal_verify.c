@@ -1,0 +1,101 @@
+/* `sluice journal verify`: every byte is read, every damaged place told. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "gateway/commands/cmd_journal.h"
+
+struct verify {
+	struct look *look;
+	const struct inspect_options *options;
+	FILE *out;
+	struct inspect_progress progress;
+	uint64_t records, blocks, lost, damaged, unread;
+};
+
+static bool count_block(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
+                        const uint8_t *bytes)
+{
+	struct verify *v = context;
+	(void)s, (void)offset, (void)bytes;
+	v->blocks++;
+	v->records += h->checkpoint ? 0 : h->count;
+	return true;
+}
+
+static void tell_damage(void *context, const struct look_damage *d)
+{
+	static const char *const kinds[] = {
+	    [LOOK_HEADER] = "header", [LOOK_SHORT] = "short",   [LOOK_RANGE] = "range",
+	    [LOOK_GAP] = "gap",       [LOOK_CURSOR] = "cursor", [LOOK_UNREAD] = "unread"};
+	struct verify *v = context;
+	char text[512];
+	look_tell(d, text, sizeof(text));
+	if (!v->options->json) {
+		fprintf(v->out, "%s\n", text);
+	} else {
+		fprintf(v->out, "%s{\"kind\":\"%s\",", v->damaged + v->unread ? "," : "", kinds[d->kind]);
+		if (d->cursor) {
+			fputs("\"cursor\":", v->out);
+			inspect_string(v->out, d->cursor, strlen(d->cursor));
+		} else {
+			fprintf(v->out, "\"segment\":%u,\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64, d->segment,
+			        d->offset, d->bytes);
+		}
+		if (d->lost.end > d->lost.first)
+			fprintf(v->out, ",\"first_lost\":%" PRIu64 ",\"records_lost\":%" PRIu64, d->lost.first,
+			        d->lost.end - d->lost.first);
+		fputs("}", v->out);
+	}
+	v->lost += d->lost.end - d->lost.first;
+	if (d->kind == LOOK_UNREAD)
+		v->unread++;
+	else
+		v->damaged++;
+}
+
+static void show_progress(void *context, uint64_t bytes)
+{
+	struct verify *v = context;
+	inspect_progress(&v->progress, bytes, v->look->bytes);
+}
+
+static uint64_t known(const struct look *l)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < l->lost_count; i++)
+		sum += l->lost[i].end - l->lost[i].first;
+	return sum;
+}
+
+int look_verify(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors)
+{
+	static const struct look_visitor visitor = {
+	    .block = count_block, .damage = tell_damage, .progress = show_progress};
+	struct verify v = {.look = l, .options = o, .out = out, .progress = {.out = errors, .command = "verify"}};
+	if (o->json)
+		fputs("{\"damage\":[", out);
+	look_walk(l, 0, &visitor, &v);
+	const char *verdict = v.unread ? "unread" : v.damaged ? "damaged" : "whole";
+	if (o->json) {
+		fprintf(out,
+		        "],\"verdict\":\"%s\",\"records\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64
+		        ",\"records_lost\":%" PRIu64 ",\"records_known_lost\":%" PRIu64 "}\n",
+		        verdict, v.records, v.blocks, l->bytes, v.lost, known(l));
+	} else {
+		fprintf(out, "%s: %s: %" PRIu64 " records in %" PRIu64 " blocks are good", l->dir, verdict, v.records,
+		        v.blocks);
+		if (v.damaged + v.unread > 0)
+			fprintf(out,
+			        "; %" PRIu64 " damaged places, %" PRIu64 " that cannot be read, %" PRIu64
+			        " records lost",
+			        v.damaged, v.unread, v.lost);
+		if (l->lost_count > 0)
+			fprintf(out, "; %" PRIu64 " records are known to be lost since a repair", known(l));
+		if (l->recycled > 0)
+			fprintf(out, "; %u segments were used again by a gateway meanwhile", l->recycled);
+		fputs("\n", out);
+		if (v.damaged > 0)
+			fputs("mend it, with the gateway stopped: sluice journal repair --data DIR\n", errors);
+	}
+	return v.unread ? INSPECT_UNREAD : v.damaged ? INSPECT_DAMAGED : INSPECT_WHOLE;
+}

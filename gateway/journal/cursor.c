@@ -1,0 +1,233 @@
+/* Reading and writing of cursors; the file is described in cursor.h. */
+#include "gateway/journal/cursor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/base/bytes.h"
+#include "gateway/base/crc32c.h"
+#include "gateway/base/log.h"
+
+#define SLOT 4096u
+static const char magic[8] = "SLCURSR1";
+
+#define AHEAD 96u /* offset of the stretches */
+
+/* What a slot says. */
+struct content {
+	uint64_t count, sequence;
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	size_t ahead_count;
+};
+
+/* Stretches are taken whole or not at all: without them records come again, which is always allowed. */
+static void ahead_read(const uint8_t *slot, struct content *out)
+{
+	size_t n = bytes_get(slot + AHEAD, 4);
+	uint64_t above = out->sequence;
+	out->ahead_count = 0;
+	if (n > CURSOR_AHEAD_MAX)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t *at = slot + AHEAD + 4 + i * 16;
+		struct cursor_stretch s = {bytes_get(at, 8), bytes_get(at + 8, 8)};
+		if (s.to <= above)
+			continue; /* the cursor has passed it */
+		s.from = s.from <= above ? above + 1 : s.from;
+		if (s.from > s.to) {
+			out->ahead_count = 0;
+			return;
+		}
+		out->ahead[out->ahead_count++] = s;
+		above = s.to;
+	}
+}
+
+static bool slot_read(const uint8_t *slot, struct content *out)
+{
+	if (memcmp(slot, magic, sizeof(magic)) != 0 || bytes_get(slot + 8, 4) != crc32c(0, slot + 12, SLOT - 12) ||
+	    bytes_get(slot + 12, 4) != 1)
+		return false;
+	out->count = bytes_get(slot + 16, 8);
+	out->sequence = bytes_get(slot + 24, 8);
+	ahead_read(slot, out);
+	return true;
+}
+
+enum slots { SLOTS_NEW, SLOTS_DAMAGED, SLOTS_GOOD, SLOTS_UNREAD };
+
+/* The newer of the two slots. */
+static enum slots slots_read(const struct disk *d, int fd, struct content *out)
+{
+	uint8_t slots[2 * SLOT] = {0};
+	bool found = false;
+	if (d->read(d, fd, slots, sizeof(slots), 0) < 0)
+		return SLOTS_UNREAD;
+	bool empty = slots[0] == 0 && memcmp(slots, slots + 1, sizeof(slots) - 1) == 0;
+	for (size_t i = 0; i < 2; i++) {
+		struct content c;
+		if (slot_read(slots + i * SLOT, &c) && (!found || c.count > out->count)) {
+			*out = c;
+			found = true;
+		}
+	}
+	return found ? SLOTS_GOOD : empty ? SLOTS_NEW : SLOTS_DAMAGED;
+}
+
+static enum gw_err slot_write(struct cursor *c, uint64_t sequence)
+{
+	uint8_t slot[SLOT] = {0};
+	memcpy(slot, magic, sizeof(magic));
+	bytes_put(slot + 12, 1, 4);
+	bytes_put(slot + 16, c->count + 1, 8);
+	bytes_put(slot + 24, sequence, 8);
+	slot[32] = (uint8_t)strlen(c->name);
+	memcpy(slot + 33, c->name, strlen(c->name));
+	bytes_put(slot + AHEAD, c->ahead_count, 4);
+	for (size_t i = 0; i < c->ahead_count; i++) {
+		bytes_put(slot + AHEAD + 4 + i * 16, c->ahead[i].from, 8);
+		bytes_put(slot + AHEAD + 12 + i * 16, c->ahead[i].to, 8);
+	}
+	bytes_put(slot + 8, crc32c(0, slot + 12, SLOT - 12), 4);
+	if (c->disk->write(c->disk, c->fd, slot, SLOT, (c->count + 1) % 2 * SLOT) || c->disk->sync(c->disk, c->fd))
+		return GW_IO;
+	c->count++;
+	c->ahead_changed = false;
+	atomic_store_explicit(&c->saved, sequence, memory_order_seq_cst);
+	return GW_OK;
+}
+
+enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *dir, const char *name, uint64_t start,
+                        bool *existed, struct why *why)
+{
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+	c->disk = disk;
+	pthread_mutex_init(&c->lock, NULL);
+	*existed = false;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	atomic_init(&c->sequence, start);
+	if (!disk)
+		return GW_OK;
+	if (asprintf(&c->path, "%s/%s.cursor", dir, name) < 0) {
+		c->path = NULL;
+		return why_set(why, GW_NOMEM, "cursor %s: out of memory", name);
+	}
+	c->fd = disk->open(disk, c->path, DISK_WRITE | DISK_CREATE);
+	if (c->fd < 0) {
+		why_set(why, GW_IO, "cursor %s: open %s: %s", name, c->path, strerror(-c->fd));
+		goto failed;
+	}
+	struct content saved = {0};
+	switch (slots_read(disk, c->fd, &saved)) {
+	case SLOTS_UNREAD:
+		why_set(why, GW_IO, "cursor %s: %s cannot be read: the disk failed", name, c->path);
+		goto failed;
+	case SLOTS_GOOD:
+		*existed = true;
+		c->count = saved.count;
+		c->ahead_count = saved.ahead_count;
+		memcpy(c->ahead, saved.ahead, sizeof(c->ahead));
+		atomic_init(&c->saved, saved.sequence);
+		atomic_init(&c->sequence, saved.sequence);
+		return GW_OK;
+	case SLOTS_DAMAGED: /* it was somewhere: behind everything only repeats, anything else could lose */
+		log_event(LOG_ERROR, "journal", "a cursor is damaged; its sink starts with the oldest record",
+		          LOG_S("sink.name", name));
+		start = 0;
+		atomic_init(&c->sequence, start);
+		break;
+	case SLOTS_NEW: break;
+	}
+	if (slot_write(c, start) || disk->sync_dir(disk, dir)) {
+		why_set(why, GW_IO, "cursor %s: cannot write %s", name, c->path);
+		goto failed;
+	}
+	return GW_OK;
+failed:
+	cursor_close(c);
+	return GW_IO;
+}
+
+void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size_t count)
+{
+	if (!c->disk)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->ahead_changed |=
+	    count != c->ahead_count || (count > 0 && memcmp(ahead, c->ahead, count * sizeof(*ahead)) != 0);
+	if (count > 0)
+		memcpy(c->ahead, ahead, count * sizeof(*ahead));
+	c->ahead_count = count;
+	pthread_mutex_unlock(&c->lock);
+}
+
+enum gw_err cursor_save(struct cursor *c)
+{
+	enum gw_err err = GW_OK;
+	if (!c->disk)
+		return GW_OK;
+	pthread_mutex_lock(&c->lock);
+	uint64_t sequence = cursor_get(c);
+	if (c->ahead_changed || sequence != atomic_load_explicit(&c->saved, memory_order_relaxed))
+		err = slot_write(c, sequence);
+	pthread_mutex_unlock(&c->lock);
+	return err;
+}
+
+void cursor_close(struct cursor *c)
+{
+	if (c->disk && c->fd >= 0 && c->path)
+		c->disk->close(c->disk, c->fd);
+	if (*c->name) /* it was opened */
+		pthread_mutex_destroy(&c->lock);
+	free(c->path);
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+}
+
+enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *sequence)
+{
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	size_t count;
+	return cursor_peek_ahead(disk, path, sequence, ahead, &count);
+}
+
+enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_t *sequence,
+                              struct cursor_stretch ahead[CURSOR_AHEAD_MAX], size_t *count)
+{
+	struct content content;
+	int fd = disk->open(disk, path, DISK_READ);
+	if (fd < 0)
+		return GW_IO;
+	enum slots slots = slots_read(disk, fd, &content);
+	if (slots == SLOTS_GOOD) {
+		*sequence = content.sequence;
+		*count = content.ahead_count;
+		memcpy(ahead, content.ahead, content.ahead_count * sizeof(*ahead));
+	}
+	disk->close(disk, fd);
+	return slots == SLOTS_GOOD ? GW_OK : slots == SLOTS_NEW ? GW_AGAIN : slots == SLOTS_UNREAD ? GW_IO : GW_INVALID;
+}
+
+uint64_t cursor_lacking(uint64_t passed, uint64_t last, const struct cursor_stretch *ahead, size_t count)
+{
+	uint64_t lacking = last > passed ? last - passed : 0;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t from = ahead[i].from > passed ? ahead[i].from : passed + 1;
+		uint64_t to = ahead[i].to < last ? ahead[i].to : last;
+		lacking -= to >= from ? to - from + 1 : 0;
+	}
+	return lacking;
+}
+
+uint64_t cursor_behind(struct cursor *c, uint64_t gone, uint64_t last)
+{
+	pthread_mutex_lock(&c->lock);
+	uint64_t passed = cursor_get(c);
+	uint64_t lacking = cursor_lacking(passed > gone ? passed : gone, last, c->ahead, c->ahead_count);
+	pthread_mutex_unlock(&c->lock);
+	return lacking;
+}

@@ -1,0 +1,515 @@
+/* The journal's thread: gather from the lanes, write, sync, settle. What it promises is told in journal.h. */
+#include "gateway/journal/journal.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/base/log.h"
+#include "gateway/journal/journal_parts.h"
+#include "gateway/journal/record.h"
+
+#define RETRY_FIRST_US 50000
+#define RETRY_MOST_US 1000000
+#define MEMORY_MS 100 /* between two tries to get some */
+#define MEMORY_TELL_US 10000000
+#define GATHER_STEP (16u << 10) /* bytes walked, copied and summed at a time: they stay in the first cache meanwhile */
+#define ENOUGH (96u << 10) /* bytes that are worth a commit: then what a commit costs is little beside what they do */
+#define BUSY (8 * 16)      /* records per commit (times 16) from which on it is worth to gather */
+
+/* -- gathering -- */
+
+/* Copies whole entries of a run behind those in the block, at most room bytes and not many more than GATHER_STEP; their
+ * size. The bytes are copied before they are looked at: going from head to head through what another processor wrote
+ * would wait for memory at each, where a copy streams. What was copied of an entry that does not fit is copied over. */
+static size_t gather_run(struct block *b, const uint8_t *run, size_t len, size_t room)
+{
+	const uint8_t *to = b->bytes + BLOCK_HEADER + b->body;
+	size_t most = len < room ? len : room, step = most < GATHER_STEP ? most : GATHER_STEP, at = 0;
+	uint32_t count = 0;
+	block_fill(b, run, step);
+	while (at + RECORD_HEADER <= step) {
+		/* Published together, so a pad can stand behind the last entry of a run: lane_peek skips it next time.
+		 */
+		uint32_t size = record_size(to + at);
+		if (record_kind(to + at) == RECORD_PAD)
+			break;
+		if (at + size > step && count == 0 && size <= most) {
+			step = size;
+			block_fill(b, run, step);
+		}
+		if (at + size > step)
+			break;
+		at += size;
+		count++;
+	}
+	block_grow(b, at, count);
+	return at;
+}
+
+/* Takes entries of one lane into the block, at most room bytes; false: its next entry does not fit. */
+static bool gather_lane(struct journal *j, struct journal_lane *l, size_t room)
+{
+	const uint8_t *run;
+	size_t len;
+	while ((len = lane_peek(l->lane, &run)) > 0) {
+		size_t bytes = gather_run(j->block, run, len, room);
+		if (bytes == 0)
+			return false;
+		room -= bytes;
+		lane_advance(l->lane, bytes);
+	}
+	return true;
+}
+
+/* A block is given to the readers when it is well filled, so it is no larger than need be. */
+bool journal_room(struct journal *j, size_t body)
+{
+	size_t need = block_size(body), room = BLOCK_SMALL;
+	while (room < need)
+		room *= 2;
+	if (j->block && j->block->room >= need && j->block->room <= room)
+		return true;
+	size_t most = block_size(j->most_body);
+	block_release(j->block);
+	return (j->block = block_new(room > most && need <= most ? most : room)) != NULL;
+}
+
+/* Bytes of entries, and of pads between them, that lie in the lanes. */
+static size_t gatherable(const struct journal *j)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < j->lane_count; i++)
+		bytes += atomic_load_explicit(&j->lanes[i].lane->head, memory_order_acquire) - j->lanes[i].lane->next;
+	return (size_t)bytes;
+}
+
+/* Fills the block, every lane its share first and then what is left of the block. False: no memory. */
+static bool gather(struct journal *j)
+{
+	size_t there = gatherable(j), most = there < j->most_body ? there : j->most_body;
+	if (!journal_room(j, most))
+		return false;
+	struct block *b = j->block;
+	block_clear(b);
+	if (!tail_room(j))
+		return false;
+	j->has_state = false;
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < j->lane_count; i++) {
+			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
+			size_t left = most - b->body;
+			gather_lane(j, l, pass == 0 && left > most / j->lane_count ? most / j->lane_count : left);
+		}
+	if (b->count == 0)
+		for (size_t i = 0; i < j->lane_count;
+		     i++) { /* an entry larger than a whole block gets a larger block */
+			const uint8_t *run;
+			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
+			if (lane_peek(l->lane, &run) == 0 || !journal_room(j, record_size(run)))
+				continue;
+			block_clear(j->block);
+			gather_lane(j, l, record_size(run));
+			break;
+		}
+	j->turn++;
+	bool may_drop = true;
+	for (size_t i = 0; i < j->lane_count; i++) {
+		if (lane_state_since(j->lanes[i].lane, j->lanes[i].gathered))
+			j->has_state = journal_keeps_state(j);
+		may_drop &= j->lanes[i].lane->may_drop || j->lanes[i].gathered == j->lanes[i].lane->next;
+		lane_release(j->lanes[i].lane);
+		j->lanes[i].gathered = j->lanes[i].lane->next;
+	}
+	if (j->block)
+		j->block->may_drop = may_drop;
+	return j->block && j->block->count > 0;
+}
+
+/* -- writing -- */
+
+static void seal(struct journal *j, uint64_t first)
+{
+	struct block *b = j->block;
+	b->first = first;
+	b->time_us = (uint64_t)clock_wall_us();
+	b->sealed_us = clock_mono_us();
+	struct block_header h = {.generation = j->generation,
+	                         .first = b->first,
+	                         .time_us = b->time_us,
+	                         .body = b->body,
+	                         .count = b->count,
+	                         .may_drop = b->may_drop,
+	                         .sum = b->sum,
+	                         .summed = b->summed};
+	block_header_write(&h, b->bytes);
+}
+
+static int write_block(struct journal *j, uint64_t first)
+{
+	size_t size = block_size(j->block->body);
+	int err;
+	if (!j->current || j->offset > j->segments[j->segment_count - 1].size ||
+	    size > j->segments[j->segment_count - 1].size - j->offset)
+		if ((err = space_roll(j, first)))
+			return err;
+	seal(j, first);
+	if ((err = j->disk->write(j->disk, j->fd, j->block->bytes, size, j->offset)) ||
+	    (err = j->disk->sync(j->disk, j->fd)))
+		return err;
+	j->offset += size;
+	if (!j->block->may_drop)
+		full_note(j, &j->segments[j->segment_count - 1], SEGMENT_PROMISED);
+	if (j->checkpoint_room > 0) /* only now is it certain that this segment stays */
+		j->state_generation = j->generation;
+	stat_add(&j->stats->written_bytes, size);
+	return 0;
+}
+
+void journal_note_trouble(struct journal *j, int err)
+{
+	pthread_mutex_lock(&j->lock);
+	snprintf(j->trouble, sizeof(j->trouble), "%s", err ? strerror(-err) : "");
+	pthread_mutex_unlock(&j->lock);
+	bool faulty = err != 0;
+	if (atomic_exchange(&j->faulty, faulty) == faulty)
+		return;
+	stat_set(&j->stats->faulty, faulty);
+	if (faulty)
+		log_event(LOG_ERROR, "journal",
+		          "the disk failed: nothing is acknowledged until a fresh segment takes the block",
+		          LOG_S("error.message", strerror(-err)),
+		          LOG_N("sluice.journal.records", j->block ? j->block->count : 0));
+	else
+		log_say(LOG_INFO, "journal", "the disk works again");
+}
+
+void journal_note_memory(struct journal *j)
+{
+	int64_t now = clock_mono_us();
+	if (j->memory_told_us && now - j->memory_told_us < MEMORY_TELL_US)
+		return;
+	j->memory_told_us = now;
+	log_say(LOG_ERROR, "journal", "there is no memory: what waits is not acknowledged until there is");
+}
+
+bool journal_write(struct journal *j, uint64_t first)
+{
+	for (;;) {
+		pulse_outside(&j->pulse, true);
+		int err = write_block(j, first);
+		pulse_outside(&j->pulse, false);
+		if (!err) {
+			journal_note_trouble(j, 0);
+			j->retry_us = 0;
+			return true;
+		}
+		stat_add(&j->stats->failures, 1);
+		journal_note_trouble(j, err);
+		space_abandon(j, first);
+		j->retry_us = j->retry_us ? j->retry_us * 2 : RETRY_FIRST_US;
+		if (j->retry_us > RETRY_MOST_US)
+			j->retry_us = RETRY_MOST_US;
+		struct pollfd p = {.fd = -1};
+		poll(&p, 0, (int)(j->retry_us / 1000));
+		pulse_beat(&j->pulse, clock_mono_us() / 1000);
+		if (atomic_load(&j->stopping) && clock_mono_us() > atomic_load(&j->stop_by_us))
+			return false;
+		space_keep(j);
+	}
+}
+
+/* Makes the gathered block safe, or (in memory) ready to be read. False: stopped before that. */
+static bool commit(struct journal *j)
+{
+	if (!journal_holds(j))
+		return journal_write(j, j->next);
+	seal(j, j->next);
+	return true;
+}
+
+/* -- settling -- */
+
+static void wake_readers(struct journal *j)
+{
+	uint64_t one = 1;
+	for (size_t i = 0; i < j->reader_count; i++)
+		if (atomic_load_explicit(j->readers[i].sleeping, memory_order_seq_cst)) {
+			ssize_t n = write(j->readers[i].fd, &one, sizeof(one));
+			(void)n;
+		}
+}
+
+/* Gives the block to the readers: itself when it is well filled, else a copy of the right size, and the large one is
+ * used again. */
+static void publish(struct journal *j)
+{
+	struct block *b = j->block, *copy = NULL;
+	if (block_size(b->body) < b->room / 2)
+		copy = block_copy(b, b->bytes);
+	if (!copy)
+		j->block = NULL;
+	tail_add(j, copy ? copy : b);
+}
+
+static void settle(struct journal *j)
+{
+	struct block *b = j->block;
+	uint64_t last = b->first + b->count - 1;
+	uint32_t count = b->count;
+	j->next = last + 1;
+	if (j->has_state)
+		state_take(j, block_entries(b), b->count, false);
+	stat_add(&j->stats->commits, 1);
+	stat_add(&j->stats->records, count);
+	stat_add(&j->stats->bytes, b->body);
+	histogram_add(&j->stats->commit, (uint64_t)(clock_mono_us() - j->commit_started_us), 1);
+	for (size_t i = 0; i < j->lane_count; i++) {
+		struct journal_lane *l = &j->lanes[i];
+		if (l->held.items && journal_holds(j))
+			settle_note(j, l, &l->held, last);
+		else
+			lane_settle_durable(l->lane, l->gathered);
+		if (l->delivered.items)
+			settle_note(j, l, &l->delivered, last);
+		lane_wake(l->lane);
+	}
+	publish(j);
+	atomic_store_explicit(&j->last, last,
+	                      memory_order_seq_cst); /* before the check of `sleeping` in wake_readers */
+	stat_set(&j->stats->last_sequence, last);
+	wake_readers(j);
+	j->usual = j->usual - j->usual / 16 + count;
+	if (journal_has_disk(j))
+		tail_drop(j);
+}
+
+/* -- the loop -- */
+
+static bool lanes_have(struct journal *j)
+{
+	for (size_t i = 0; i < j->lane_count; i++)
+		if (lane_has(j->lanes[i].lane))
+			return true;
+	return false;
+}
+
+/* A pause, since the lanes keep what they have, and nobody tells when there is memory. False: stopped before there was any. */
+static bool wait_for_memory(struct journal *j)
+{
+	journal_note_memory(j);
+	if (atomic_load(&j->stopping) && clock_mono_us() > atomic_load(&j->stop_by_us))
+		return false;
+	poll(NULL, 0, MEMORY_MS);
+	return true;
+}
+
+static void sleep_until_woken(struct journal *j, int timeout_ms)
+{
+	atomic_store_explicit(&j->sleeping, true, memory_order_seq_cst);
+	if (!lanes_have(j) && !settle_delivered(j) && !atomic_load(&j->stopping)) {
+		struct pollfd p = {.fd = j->wake_fd, .events = POLLIN};
+		poll(&p, 1, timeout_ms);
+	}
+	atomic_store_explicit(&j->sleeping, false, memory_order_relaxed);
+	uint64_t n;
+	ssize_t got = read(j->wake_fd, &n, sizeof(n));
+	(void)got;
+}
+
+/* While many records come, a commit for each few of them would cost more than they do: let some gather since the last
+ * commit began. At the rate at which they came last, that is no longer than it takes to fill ENOUGH. */
+static void gather_pause(struct journal *j)
+{
+	if (j->usual < BUSY || atomic_load(&j->stopping))
+		return;
+	int64_t rest = j->commit_started_us + (int64_t)j->settings->gather - clock_mono_us();
+	if (rest <= 0)
+		return;
+	if (j->bytes_per_ms > 0) {
+		size_t there = gatherable(j);
+		int64_t filled = there < ENOUGH ? (int64_t)(1000 * (ENOUGH - there) / j->bytes_per_ms) : 0;
+		rest = filled < rest ? filled : rest;
+		if (rest < 20)
+			return;
+	}
+	for (size_t i = 0; i < j->lane_count; i++) {
+		struct lane *l = j->lanes[i].lane;
+		if (atomic_load_explicit(&l->head, memory_order_acquire) - l->next > l->size / 4)
+			return;
+	}
+	struct timespec t = {.tv_sec = rest / 1000000, .tv_nsec = rest % 1000000 * 1000};
+	nanosleep(&t, NULL);
+}
+
+/* At what rate records come, from what was gathered since the commit before. A moving average of four. */
+static void note_rate(struct journal *j, int64_t before_us)
+{
+	int64_t since = j->commit_started_us - before_us;
+	uint64_t now = j->block ? (uint64_t)j->block->body * 1000 / (uint64_t)(since > 0 ? since : 1) : 0;
+	j->bytes_per_ms = (3 * j->bytes_per_ms + now) / 4;
+}
+
+static void *journal_run(void *arg)
+{
+	struct journal *j = arg;
+	prctl(PR_SET_TIMERSLACK, 1UL); /* of this thread: a pause is as long as told, where 50 us are added otherwise */
+	for (;;) {
+		int64_t now = clock_mono_us();
+		pulse_beat(&j->pulse, now / 1000);
+		gather_pause(j); /* first: sleeping until the next message would be woken only to pause then */
+		if (lanes_have(j)) {
+			int64_t before = j->commit_started_us;
+			j->commit_started_us = clock_mono_us();
+			bool some = gather(j);
+			note_rate(j, before);
+			if (!(some ? commit(j) : wait_for_memory(j)))
+				break;
+			if (some)
+				settle(j);
+			space_keep(j);
+		} else if (atomic_load(&j->stopping)) {
+			if (lanes_have(j))
+				continue; /* published between the look above and the order to stop */
+			settle_delivered(j);
+			spill_turn(j);
+			break;
+		} else {
+			sleep_until_woken(j, spill_wait_ms(j));
+			j->usual -= j->usual / 16;
+			space_keep(j);
+		}
+		settle_delivered(j);
+		spill_budget(j);
+		if (!spill_turn(j))
+			break;
+	}
+	pulse_end(&j->pulse);
+	return NULL;
+}
+
+enum gw_err journal_start(struct journal *j, struct why *why)
+{
+	uint64_t lanes = 0, segment;
+	state_begin(j);
+	segment = j->settings->segment - SEGMENT_HEADER - j->checkpoint_room; /* a block never leaves its segment */
+	for (size_t i = 0; i < j->lane_count; i++) {
+		size_t size = j->lanes[i].lane->size, largest = size / 4 < RECORD_MAX ? size / 4 : RECORD_MAX;
+		if (journal_has_disk(j) && block_size(largest) > segment)
+			return why_set(why, GW_CONFIG,
+			               "journal.segment: %llu KiB are too small for the listeners' lanes: a record may "
+			               "have %llu KiB. Raise it, or lower "
+			               "`lane` of the listeners",
+			               (unsigned long long)j->settings->segment >> 10,
+			               (unsigned long long)largest >> 10);
+		lanes += size;
+	}
+	uint64_t block = j->settings->block;
+	if (journal_has_disk(j) && block > segment)
+		block = segment;
+	j->most_body = block - BLOCK_HEADER;
+	j->promised = 2 * lanes + 2 * block_size(j->most_body) + (64 << 10);
+	if (j->settings->type == JOURNAL_SPILL) /* and what is held in memory beside the lanes */
+		j->promised += 2 * j->settings->tail_memory;
+	enum gw_err err = space_prepare(j, why);
+	if (err)
+		return err;
+	space_keep(j);
+	if ((err = state_give_up(j, why)))
+		return err;
+	if (pthread_create(&j->thread, NULL, journal_run, j))
+		return why_set(why, GW_FATAL, "journal: cannot start its thread");
+	j->running = true;
+	return GW_OK;
+}
+
+enum gw_err journal_stop(struct journal *j, int64_t deadline_us)
+{
+	if (!j->running)
+		return GW_OK;
+	atomic_store(&j->stop_by_us, deadline_us);
+	atomic_store(&j->stopping, true);
+	uint64_t one = 1;
+	ssize_t n = write(j->wake_fd, &one, sizeof(one));
+	(void)n;
+	pthread_join(j->thread, NULL);
+	j->running = false;
+	uint64_t left = spill_left(j);
+	if (left == 0 && !lanes_have(j) && !journal_faulty(j))
+		return GW_OK;
+	log_event(LOG_ERROR, "journal", "ends before everything was safe: nothing of that was acknowledged as safe",
+	          LOG_N("sluice.journal.held", left));
+	return GW_IO;
+}
+
+/* -- for other threads -- */
+
+void journal_wake(struct journal *j)
+{
+	if (!atomic_load_explicit(&j->sleeping, memory_order_seq_cst))
+		return;
+	uint64_t one = 1;
+	ssize_t n = write(j->wake_fd, &one, sizeof(one));
+	(void)n;
+}
+
+bool journal_full(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->full, memory_order_relaxed);
+}
+
+bool journal_lacks_disk(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->no_disk, memory_order_relaxed);
+}
+
+bool journal_nearly_full(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->nearly_full, memory_order_relaxed);
+}
+
+uint64_t journal_first(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)&j->first, memory_order_acquire);
+}
+
+bool journal_faulty(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->faulty, memory_order_relaxed);
+}
+
+void journal_trouble(struct journal *j, char *out, size_t size)
+{
+	pthread_mutex_lock(&j->lock);
+	snprintf(out, size, "%s", j->trouble);
+	pthread_mutex_unlock(&j->lock);
+}
+
+uint64_t journal_last(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)&j->last, memory_order_seq_cst);
+}
+
+struct pulse *journal_pulse(struct journal *j)
+{
+	return &j->pulse;
+}
+
+bool journal_wants_delivered(const struct journal *j, const struct cursor *c)
+{
+	size_t i = (size_t)(c - j->cursors);
+	if (j->settings->type == JOURNAL_SPILL)
+		return true;
+	for (size_t l = 0; l < j->lane_count; l++)
+		if (j->lanes[l].delivered_to >> i & 1)
+			return true;
+	return false;
+}
+
+bool journal_rests(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic bool *)&j->rests, memory_order_relaxed);
+}

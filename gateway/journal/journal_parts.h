@@ -1,0 +1,303 @@
+/* The inside of the journal, shared by its files alone: journal_open.c (settings, opening, closing), journal.c (the thread), journal_settle.c (who waits for
+ * what), journal_spill.c (memory first, disk when sinks fall behind), journal_segments.c (segments, spares, room),
+ * journal_capacity.c (no room: who hears of it, what may go),
+ * segment_files.c and journal_recover.c (what is there at start) and journal_read.c (what pumps
+ * read). inspection.c and cmd_journal_repair.c use what does not need a running journal. */
+#ifndef SLUICE_GATEWAY_JOURNAL_JOURNAL_PARTS_H
+#define SLUICE_GATEWAY_JOURNAL_JOURNAL_PARTS_H
+
+#include <pthread.h>
+
+#include "gateway/journal/journal.h"
+#include "gateway/journal/segment.h"
+
+#define LANES_MAX 256u
+#define SEGMENT_NUMBER_MAX 99999999u  /* what fits into NNNNNNNN.segment ... */
+#define SEGMENT_NUMBER_LAST 99989999u /* ... of which a repair, whose copies must have the highest, keeps the rest */
+#define CURSORS_MAX 64u
+#define DELIVERIES 1024u /* commits whose delivery one lane can wait for; more share an entry */
+
+/* Whether somebody was promised a record in it. UNKNOWN: it is from before the start. */
+enum segment_promise { SEGMENT_UNKNOWN, SEGMENT_MAY_DROP, SEGMENT_PROMISED };
+
+struct segment {
+	uint32_t number; /* of its file */
+	uint64_t generation, first, size;
+	uint64_t kept_from; /* what its header says; at the start alone */
+	enum segment_promise promised;
+	bool
+	    bad; /* a write or sync failed: not used again, removed when it is free. At start: superseded by later ones */
+};
+
+/* What a lane waits for: when all its cursors have passed sequence, everything before position is delivered. */
+struct delivery {
+	uint64_t sequence, position;
+};
+
+struct deliveries {
+	struct delivery *items; /* owned; DELIVERIES of them, a ring; NULL: not kept */
+	size_t first, count;
+};
+
+struct journal_lane {
+	struct lane *lane;
+	uint64_t delivered_to;
+	uint64_t gathered;           /* position behind what is in the block being written */
+	struct deliveries delivered; /* for `ack: delivered`; kept with delivered_to */
+	struct deliveries held;      /* what is in memory alone (spill): durable when every cursor has passed it */
+};
+
+struct journal {
+	/* constant after the start */
+	const struct journal_settings *settings;
+	const struct disk *disk;
+	struct journal_stats *stats;
+	char *dir, *cursor_dir; /* owned */
+	int lock_fd;
+	bool direct; /* O_DIRECT works here */
+	struct journal_lane lanes[LANES_MAX];
+	size_t lane_count;
+	struct cursor cursors[CURSORS_MAX];
+	size_t cursor_count;
+	struct {
+		int fd;
+		_Atomic bool *sleeping;
+	} readers[CURSORS_MAX];
+	size_t reader_count;
+	const char *scopes[LANES_MAX]; /* borrowed: whose state is kept */
+	size_t scope_count;
+	uint64_t checkpoint_room; /* bytes of a segment that a checkpoint may take; 0: no state is kept */
+	size_t most_body;         /* bytes of entries in a block, but for a single larger entry */
+	uint64_t promised;        /* bytes that must be free for what the lanes may hold */
+	int wake_fd;
+	pthread_t thread;
+	bool running;
+	struct pulse pulse;
+
+	/* any thread reads; the journal's thread writes */
+	_Alignas(64) _Atomic uint64_t last; /* release: the block is in the tail or on disk before */
+	_Atomic bool full, nearly_full, faulty;
+	_Atomic uint64_t first;             /* journal_first; release: before what lies below it goes */
+	_Atomic bool rests;                 /* journal_rests */
+	_Alignas(64) _Atomic bool sleeping; /* lane.h tells the protocol */
+	_Atomic bool stopping;              /* main sets it */
+	_Atomic int64_t stop_by_us;         /* main sets it before stopping */
+
+	/* under lock: changed by the journal's thread, looked at by readers */
+	pthread_mutex_t lock;
+	struct segment *segments; /* owned; the oldest first; the last is the current one if `current` */
+	size_t segment_count, segment_room;
+	struct block **tail; /* owned; a ring of the newest blocks */
+	size_t tail_first, tail_count, tail_room;
+	uint64_t tail_bytes;
+	uint64_t
+	    held_from; /* spill: from this sequence on records are in the tail alone; UINT64_MAX: all are on disk */
+	char trouble[256];
+
+	/* the journal's thread only (main before and after) */
+	uint32_t *spares; /* owned; numbers of files that can be used */
+	size_t spare_count, spare_room;
+	uint32_t next_number;
+	uint64_t generation;      /* of the newest segment */
+	uint64_t generation_step; /* to that of the next one */
+	uint64_t next;            /* sequence of the next record */
+	bool current;             /* the last segment is open for writing: */
+	int fd;
+	uint64_t offset;           /* where its next block goes */
+	struct block *block;       /* being gathered or written; count 0: empty */
+	struct state_table state;  /* as of the last settled record */
+	bool stale_state;          /* it was not empty, and is not kept any more */
+	bool has_state;            /* the block being gathered may have changes of it */
+	uint64_t state_generation; /* of the segment from which it can be made again: that one and later ones stay.
+	                              UINT64_MAX: there is none */
+	uint64_t limit;            /* bytes that all segments may have: max_bytes and max_share */
+	int64_t commit_started_us, trimmed_us;
+	uint64_t usual;         /* records per commit, a moving average, times 16 */
+	uint64_t bytes_per_ms;  /* at which they come, a moving average */
+	size_t turn;            /* lane that is drained first */
+	int64_t retry_us;       /* after a failure: wait that long */
+	int64_t asked_space_us; /* when the file system was asked last how much is free, */
+	uint64_t disk_left;     /* and what it said, without keep_free */
+	_Atomic bool no_disk;   /* the file system has no room for a segment that the limit would allow */
+	int64_t drop_told_us;
+	int64_t memory_told_us;
+	uint64_t dropped;               /* records since that was told */
+	int64_t spill_next_us;          /* spill: not tried again before that, after a failure */
+	int64_t calm_us;                /* spill: since when the sinks have kept up; 0: they have not */
+	uint64_t budget_bytes;          /* written when the day of the budget began ... */
+	int64_t budget_us;              /* ... which was then */
+	_Atomic int64_t spill_after_us; /* settings->spill_after; relaxed: tests change it while the thread runs */
+	bool over_budget;
+};
+
+/* Whether there is a disk behind it, whatever of it is used. */
+static inline bool journal_has_disk(const struct journal *j)
+{
+	return j->settings->type != JOURNAL_MEMORY;
+}
+/* Whether the next block stays in memory. The journal's thread. */
+static inline bool journal_holds(const struct journal *j)
+{
+	return j->settings->type == JOURNAL_MEMORY || j->held_from != UINT64_MAX;
+}
+
+/* journal.c: the journal's thread */
+/* journal_write makes j->block, its first record numbered `first`, safe on disk, however often that takes; everything
+ * below first is safe. False: stopped before that. */
+bool journal_write(struct journal *j, uint64_t first);
+/* journal_note_trouble shows that the disk fails with err, a negative errno, or (0) works again. */
+void journal_note_trouble(struct journal *j, int err);
+/* journal_note_memory tells that there is no memory for what has to be written: it waits, unacknowledged. */
+void journal_note_memory(struct journal *j);
+/* journal_room makes j->block an empty one with room for body bytes of entries; false: no memory. */
+bool journal_room(struct journal *j, size_t body);
+
+/* journal_open.c: main */
+/* journal_lock takes DIR/lock for this process. *fd: close it to let go. GW_OK | GW_IO (another process has it, or the
+ * disk), with why. */
+enum gw_err journal_lock(const char *dir, int *fd, struct why *why);
+
+/* journal_settle.c: the journal's thread */
+/* settle_note: once sequence `last` is passed, everything of the lane that was gathered until now is. */
+void settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last);
+/* settle_pass takes out what ends at or below `passed`; the position reached, 0: none. */
+uint64_t settle_pass(struct deliveries *d, uint64_t passed);
+/* settle_delivered moves the delivered position of every lane that waits for sinks, and the durable one of what is held
+ * in memory. True when one moved. */
+bool settle_delivered(struct journal *j);
+/* settle_held: what of the lane is in memory alone and ends at or below `passed` is durable. True when it moved. */
+bool settle_held(struct journal_lane *l, uint64_t passed);
+/* settle_least is the sequence that every cursor has passed. */
+uint64_t settle_least(const struct journal *j);
+
+/* journal_spill.c: the journal's thread */
+/* spill_turn goes to disk when the sinks have fallen behind, and back to memory when they have caught up. False: stopped
+ * before what it had to write was safe. */
+bool spill_turn(struct journal *j);
+/* spill_left: how many records are in memory alone that some sink lacks. Also when the thread has ended. */
+uint64_t spill_left(const struct journal *j);
+/* spill_wait_ms: how long the thread may sleep before spill_turn has something to do. */
+int spill_wait_ms(const struct journal *j);
+/* spill_budget looks whether more was written in a day than allowed. */
+void spill_budget(struct journal *j);
+
+/* journal_state.c: the journal's thread (main before the start) */
+/* state_take applies the changes in the entries of a block to the table; a checkpoint begins it anew. */
+void state_take(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint);
+/* state_entries writes the table as entries of a checkpoint into b, at most room bytes; false: it does not fit. */
+bool state_entries(struct state_table *t, struct block *b, size_t room);
+/* state_begin decides what is kept and how large a checkpoint may be, before the start. */
+void state_begin(struct journal *j);
+/* state_checkpoint writes the table at the head of the new current segment and syncs it. 0 or negative errno. */
+int state_checkpoint(struct journal *j, uint64_t first);
+
+/* state_give_up makes state that is no longer kept be gone for good (spill). GW_OK | GW_IO, with why. */
+enum gw_err state_give_up(struct journal *j, struct why *why);
+
+/* journal_segments.c: the journal's thread (main before the start) */
+void space_path(const struct journal *j, uint32_t number, char *out, size_t size);
+/* space_open opens a segment's file, direct where that works; file descriptor or negative errno. Any thread. */
+int space_open(const struct journal *j, uint32_t number, unsigned flags);
+/* space_prepare limits the journal to the file system it is on; promised is known. GW_OK | GW_CONFIG (too small) |
+ * GW_IO. */
+enum gw_err space_prepare(struct journal *j, struct why *why);
+/* space_free_passed makes spares of the segments whose records are all at or below `least`; never of the last one,
+ * which is being written. */
+void space_free_passed(struct journal *j, uint64_t least);
+/* space_keep gives back what the cursors have passed, keeps enough spares ready, and decides `full`. */
+void space_keep(struct journal *j);
+/* space_roll makes a spare the current segment, for records from `first` on. 0 or negative errno (-ENOSPC: there is
+ * none). */
+int space_roll(struct journal *j, uint64_t first);
+/* space_abandon closes the current segment after a failure; it is never written again. Of what it holds nothing is
+ * acknowledged from sequence `failed` on. */
+void space_abandon(struct journal *j, uint64_t failed);
+void space_remove(struct journal *j, uint32_t number); /* removes a segment's file */
+bool space_add_segment(struct journal *j, const struct segment *s);
+bool space_add_spare(struct journal *j, uint32_t number);
+uint64_t journal_least_cursor(const struct journal *j);
+
+/* journal_capacity.c: the journal's thread */
+/* full_decide tells those who wait or look whether it is full, and whether it is nearly so: room bytes are left of the
+ * capacity that records may have. */
+void full_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full);
+/* full_note says what is known of one of j->segments. */
+void full_note(struct journal *j, struct segment *s, enum segment_promise promised);
+/* full_drop_segment gives up the oldest segment, if nobody was promised anything in it. full_drop_block: the same for
+ * the oldest block in memory. False: it stays. */
+bool full_drop_segment(struct journal *j);
+bool full_drop_block(struct journal *j);
+
+/* journal_recover.c: main, before the start */
+enum gw_err journal_recover(struct journal *j, struct why *why);
+
+/* journal_read.c */
+/* A window over a segment's file, for reading it from front to back. */
+struct scan {
+	const struct disk *disk;
+	int fd;
+	uint64_t size;   /* of the segment */
+	uint8_t *buffer; /* owned, aligned */
+	size_t room;
+	uint64_t at; /* what the window holds */
+	size_t len;
+	bool failed; /* the disk failed: not the same as an invalid block */
+};
+/* scan_init takes over fd, which may be a negative errno. */
+void scan_init(struct scan *s, const struct disk *disk, int fd, uint64_t size);
+enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags);
+void scan_close(struct scan *s);
+/* scan_bytes returns at least len bytes at offset, or NULL (behind the end, or s->failed). Valid until the next call.
+ */
+const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len);
+/* scan_block returns the valid block of this generation at offset, checksum verified; NULL: none there. */
+const uint8_t *scan_block(struct scan *s, uint64_t offset, uint64_t generation, struct block_header *h);
+/* scan_next looks for the next valid block of this generation from offset on whose first is at least `least`;
+ * UINT64_MAX: none. */
+uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_t least, struct block_header *h);
+/* scan_step goes to the next block that counts, at *at or, where that is damaged, behind it: then *at is moved. Returns
+ * its bytes; NULL at the end (*at stays) or when the disk failed. */
+const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint64_t expected, struct block_header *h);
+/* scan_segment gives each block that counts in a segment behind which another begins at `end`, checkpoints too, until each
+ * returns false. False: the disk failed; what was given until then is good. */
+bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
+                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context);
+/* scan_torn tells whether something of this generation stands at offset: the start of a block that was not finished. */
+bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation);
+
+/* segment_files.c: what the files are; the same for a start and for whoever only looks (inspection.h). Pure or any thread. */
+enum segment_kind {
+	SEGMENT_GOOD,   /* its header is valid */
+	SEGMENT_SPOILT, /* its header is damaged; named by the first valid block in it */
+	SEGMENT_EMPTY,  /* neither header nor block: a spare */
+	SEGMENT_NEWER,  /* written by a newer version, h->version */
+	SEGMENT_UNREAD, /* the disk failed, which is not the same as damage */
+};
+/* segment_number reads the number out of NNNNNNNN.segment; false: it is another file. */
+bool segment_number(const char *name, uint32_t *number);
+/* The numbers of a directory's segment files. */
+struct segment_numbers {
+	uint32_t *items; /* owned: free() */
+	size_t count, room;
+	bool nomem;
+};
+/* segments_list finds them, in no order. 0 or a negative errno, also -ENOMEM: then there are none. */
+int segments_list(const struct disk *disk, const char *dir, struct segment_numbers *out);
+/* segment_look looks at an open file of which s knows no size yet, and sets out but for its number. h: its header, of GOOD
+ * and NEWER. */
+enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h);
+/* segments_sort puts them in the order of their generations and marks as bad those that later ones supersede wholly, and
+ * those that had been given up: they hold nothing that counts. */
+void segments_sort(struct segment *items, size_t count);
+
+/* tail_room makes sure that tail_add has a place; false: no memory. */
+bool tail_room(struct journal *j);
+/* tail_add hands a durable block to the readers; takes over the caller's hold. There is room. */
+void tail_add(struct journal *j, struct block *b);
+/* tail_drop frees blocks that are over tail_memory (disk) or that every cursor has passed (memory). */
+void tail_drop(struct journal *j);
+/* tail_oldest: the oldest block in memory, or NULL; lent to the journal's thread. tail_give_up frees it. */
+const struct block *tail_oldest(const struct journal *j);
+void tail_give_up(struct journal *j);
+
+#endif

@@ -1,0 +1,261 @@
+/* What is there at start. It always starts: torn tails are cut, damage is quarantined, counted and reported.
+ *
+ * All segment headers are read; those whose header is spoilt are named by the first good block in them. The newest
+ * segment is walked to its end, block by block; older ones are verified when they are read. An invalid block with a
+ * valid one of the same generation behind it is damage; otherwise it is the end. When something of this generation
+ * stands at the end, a write was torn: the next block goes to a fresh segment, so that what lies there stays as it is.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "gateway/base/log.h"
+#include "gateway/journal/journal_parts.h"
+
+struct found {
+	struct segment *items;
+	size_t count, room;
+	struct journal *journal;
+	bool nomem, newer, unread;
+	uint32_t newer_version, unread_number;
+};
+
+static void add_found(struct found *f, const struct segment *s)
+{
+	if (f->count == f->room) {
+		size_t room = f->room ? f->room * 2 : 64;
+		struct segment *more = realloc(f->items, room * sizeof(*more));
+		if (!more) {
+			f->nomem = true;
+			return;
+		}
+		f->items = more;
+		f->room = room;
+	}
+	f->items[f->count++] = *s;
+}
+
+static void look_at_file(struct found *f, uint32_t number)
+{
+	struct journal *j = f->journal;
+	struct segment s = {.number = number};
+	struct segment_header h;
+	struct scan scan;
+	if (number >= j->next_number)
+		j->next_number = number + 1;
+	enum segment_kind kind = SEGMENT_UNREAD;
+	if (scan_open(&scan, j, number, 0, DISK_READ) == GW_OK)
+		kind = segment_look(&scan, &s, &h);
+	scan_close(&scan);
+	switch (kind) {
+	case SEGMENT_UNREAD:
+		f->unread = true;
+		f->unread_number = number;
+		break;
+	case SEGMENT_NEWER:
+		f->newer = true;
+		f->newer_version = h.version;
+		break;
+	case SEGMENT_SPOILT:
+		log_event(LOG_ERROR, "journal", "the header of a segment is damaged; its blocks are used",
+		          LOG_N("sluice.journal.segment", number));
+		stat_add_shared(&j->stats->damaged_blocks, 1);
+		add_found(f, &s);
+		break;
+	case SEGMENT_GOOD: add_found(f, &s); break;
+	case SEGMENT_EMPTY:
+		if (s.size == j->settings->segment)
+			f->nomem |= !space_add_spare(j, number);
+		else
+			space_remove(j, number); /* an unfinished preallocation, or a spare of another size */
+	}
+}
+
+/* Segments that a later one supersedes wholly hold nothing that counts. */
+static bool keep_counting(struct journal *j, struct found *f)
+{
+	segments_sort(f->items, f->count);
+	for (size_t i = 0; i < f->count; i++) {
+		const struct segment *s = &f->items[i];
+		if (!s->bad)
+			f->nomem |= !space_add_segment(j, s);
+		else if (s->size == j->settings->segment)
+			f->nomem |= !space_add_spare(j, s->number);
+		else
+			space_remove(j, s->number);
+	}
+	if (f->count) {
+		/* The life before may have begun a segment whose header was lost in a crash and whose first block was not:
+		 * that block must not be met again behind a new header of the same generation. */
+		uint32_t chance = 0;
+		if (getrandom(&chance, sizeof(chance), 0) != (ssize_t)sizeof(chance))
+			chance = (uint32_t)clock_wall_us();
+		j->generation = f->items[f->count - 1].generation;
+		j->generation_step = (UINT64_C(1) << 32) + chance;
+	}
+	return !f->nomem;
+}
+
+/* Walks the newest segment to its end. */
+static void walk_newest(struct journal *j, struct scan *s, const struct segment *newest)
+{
+	struct journal_stats *stats = j->stats;
+	uint64_t expected = newest->first, at = SEGMENT_HEADER;
+	struct block_header h;
+	const uint8_t *bytes;
+	for (uint64_t from = at; (bytes = scan_step(s, &at, newest->generation, expected, &h)); from = at) {
+		if (at > from) {
+			log_event(LOG_ERROR, "journal",
+			          "a damaged range was found in the newest segment and is passed over",
+			          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", from),
+			          LOG_N("sluice.journal.records_lost", h.first - expected));
+			stat_add_shared(&stats->damaged_blocks, 1);
+		}
+		if (h.first > expected)
+			stat_add_shared(&stats->lost_sequences, h.first - expected);
+		state_take(j, bytes + BLOCK_HEADER, h.count, h.checkpoint);
+		if (h.checkpoint) {
+			at += block_size(h.body);
+			continue;
+		}
+		stat_add(&stats->recovered, h.count);
+		expected = h.first + h.count;
+		at += block_size(h.body);
+	}
+	j->next = expected;
+	j->offset = at;
+	if (scan_torn(s, at, newest->generation)) {
+		log_event(LOG_WARN, "journal",
+		          "the last block was not finished and is cut; nothing in it was acknowledged",
+		          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", at));
+		stat_add(&stats->cut_bytes, newest->size - at);
+		j->offset = newest->size;
+	}
+}
+
+/* -- state: the last checkpoint and what follows it -- */
+
+/* Whether the state can be made again from this segment on: its checkpoint is there, or it begins with a record and had
+ * none (version 1, or nobody kept state), since a record is written only when the checkpoint before it is safe. */
+static bool begins_whole(struct journal *j, const struct segment *segment, bool *failed)
+{
+	struct scan scan;
+	struct block_header h;
+	bool whole = false;
+	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) == GW_OK)
+		whole = scan_block(&scan, SEGMENT_HEADER, segment->generation, &h) != NULL;
+	*failed |= scan.failed || scan.fd < 0;
+	scan_close(&scan);
+	return whole;
+}
+
+static bool take_state(void *context, const uint8_t *bytes, const struct block_header *h)
+{
+	state_take(context, bytes + BLOCK_HEADER, h->count, h->checkpoint);
+	return true;
+}
+
+/* Makes the state again up to the newest segment, which is walked anyway. True: the newest has to be followed by a
+ * fresh one with a checkpoint. */
+static bool recall_older(struct journal *j, bool *failed)
+{
+	size_t newest = j->segment_count - 1, from = newest;
+	while (from > 0 && !begins_whole(j, &j->segments[from], failed) && !*failed)
+		from--;
+	for (size_t i = from; i < newest && !*failed; i++)
+		*failed = !scan_segment(j, &j->segments[i], j->segments[i + 1].first, take_state, j);
+	if (journal_keeps_state(j))
+		j->state_generation = j->segments[from].generation;
+	return from < newest;
+}
+
+/* Takes the newest segment up again. What is read back now may never have been synced: it must be before anybody sees
+ * it. */
+static enum gw_err take_up(struct journal *j, struct why *why)
+{
+	struct segment *newest = &j->segments[j->segment_count - 1];
+	struct scan scan;
+	if (scan_open(&scan, j, newest->number, newest->size, DISK_WRITE))
+		return why_set(why, GW_IO, "journal: segment %08u cannot be opened for writing", newest->number);
+	bool failed = false, fresh = recall_older(j, &failed);
+	const uint8_t *bytes = scan_bytes(&scan, 0, SEGMENT_HEADER);
+	struct segment_header header;
+	fresh |= bytes && segment_header_read(&header, bytes) == 1 && header.version < SEGMENT_VERSION;
+	walk_newest(j, &scan, newest);
+	if (fresh)
+		j->offset = newest->size;
+	if (failed || scan.failed || j->disk->sync(j->disk, scan.fd)) {
+		scan_close(&scan);
+		return why_set(why, GW_IO, "journal: segment %08u: the disk failed while it was read", newest->number);
+	}
+	j->fd = scan.fd;
+	scan.fd = -1;
+	scan_close(&scan);
+	j->current = true;
+	return GW_OK;
+}
+
+struct passed {
+	struct journal *journal;
+	uint64_t least;
+	bool any, unknown;
+};
+
+static void look_at_cursor(void *context, const char *name)
+{
+	struct passed *p = context;
+	char path[4096];
+	uint64_t sequence;
+	size_t len = strlen(name);
+	if (len <= 7 || strcmp(name + len - 7, ".cursor") != 0)
+		return;
+	snprintf(path, sizeof(path), "%s/%s", p->journal->cursor_dir, name);
+	if (cursor_peek(p->journal->disk, path, &sequence))
+		p->unknown = true;
+	else if (sequence < p->least)
+		p->least = sequence;
+	p->any = true;
+}
+
+/* Segments that were free before the stop look like any others, but some of them were used again meanwhile: a new sink
+ * would meet the rest with gaps between them. They are those that all cursors, also of sinks that are gone, have
+ * passed. */
+static void free_again(struct journal *j)
+{
+	struct passed p = {.journal = j, .least = UINT64_MAX};
+	if (j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &p) == 0 && p.any && !p.unknown)
+		space_free_passed(j, p.least);
+}
+
+enum gw_err journal_recover(struct journal *j, struct why *why)
+{
+	struct segment_numbers numbers;
+	struct found found = {.journal = j};
+	enum gw_err err = GW_OK;
+	int failed = segments_list(j->disk, j->dir, &numbers);
+	for (size_t i = 0; i < numbers.count; i++)
+		look_at_file(&found, numbers.items[i]);
+	if (failed)
+		err = why_set(why, failed == -ENOMEM ? GW_NOMEM : GW_IO, "journal: %s: %s", j->dir, strerror(-failed));
+	else if (found.newer)
+		err = why_set(why, GW_CONFIG,
+		              "journal: %s was written by a newer Sluice (format version %u, this one knows %u): use "
+		              "that version",
+		              j->dir, found.newer_version, SEGMENT_VERSION);
+	else if (found
+	             .unread) /* not the same as damage: it may be whole, and its numbers must not be given out again */
+		err = why_set(why, GW_IO,
+		              "journal: %s/%08u.segment cannot be read: the disk failed. If it stays so, move that "
+		              "file away; its records "
+		              "are lost then",
+		              j->dir, found.unread_number);
+	else if (!keep_counting(j, &found))
+		err = why_set(why, GW_NOMEM, "journal: out of memory");
+	else if (j->segment_count > 0 && !(err = take_up(j, why)))
+		free_again(j);
+	free(numbers.items);
+	free(found.items);
+	return err;
+}

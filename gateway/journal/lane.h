@@ -1,0 +1,105 @@
+/* A lane is the lock-free ring buffer between one listener thread (the producer) and the journal thread (the consumer).
+ *
+ * It carries entries (record.h) of any size. The producer reserves room for the largest entry that may come of a
+ * message, writes it where it will lie, commits its real size, and publishes once per loop turn; the consumer takes runs
+ * of whole entries and gives their room back. Both sides are wait-free: no lock, no retry, no allocation. An entry never
+ * wraps: where the rest of the ring is too short for a reservation, a RECORD_PAD entry fills it.
+ *
+ * Positions count bytes since the lane was made, in 64 bits, so they never wrap either. A lane has four:
+ *
+ *	head       what the producer has published
+ *	taken      copied into a block: the room is free again
+ *	durable    synced to disk
+ *	delivered  in every sink that the listener's `delivered_to` names
+ * and delivered <= durable <= taken <= head.
+ *
+ * Sleeping and waking (Dekker's pattern: publish then check, announce the sleep then check; all four accesses seq_cst,
+ * since with release and acquire alone both sides may read the old value, and the last message sleeps until the next
+ * one comes):
+ *	producer: publish head;     then read journal.sleeping -> wake the journal
+ *	journal:  set sleeping;     then read every head       -> do not sleep
+ *	journal:  advance durable;  then read lane.waiting     -> wake the producer
+ *	producer: set waiting;      then read durable          -> do not sleep */
+#ifndef SLUICE_GATEWAY_JOURNAL_LANE_H
+#define SLUICE_GATEWAY_JOURNAL_LANE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/base/error.h"
+
+struct lane {
+	/* constant after lane_init */
+	uint8_t *ring; /* owned; size bytes, aligned to a page */
+	size_t size;   /* a power of two */
+	int wake_fd;   /* eventfd: the journal writes it to wake the producer */
+	bool
+	    may_drop; /* nobody was promised what it brings: a full journal may give it up. false; set before the start */
+
+	/* producer only */
+	_Alignas(64) uint64_t tail; /* end of what was committed, published or not */
+	uint64_t taken_seen;        /* the newest value of taken that the producer has read */
+	uint64_t published;         /* the value of head, without reading it back */
+	uint64_t woken;             /* what was read from wake_fd so far */
+
+	_Alignas(64) _Atomic uint64_t
+	    head; /* producer writes (release), consumer reads (acquire): the entries are visible before it */
+	_Alignas(64) _Atomic uint64_t
+	    taken;                /* consumer writes (release), producer reads (acquire): the room is free before it */
+	_Atomic uint64_t durable; /* consumer writes (seq_cst), producer reads: see above */
+	_Atomic uint64_t delivered; /* consumer writes (seq_cst), producer reads */
+	/* end of the newest entry with state; producer writes (relaxed: published with head), consumer reads */
+	_Atomic uint64_t state_end;
+	_Alignas(
+	    64) _Atomic bool waiting; /* producer sets (seq_cst), consumer clears: wake me when something advances */
+	_Atomic uint64_t wakes;       /* what was written to wake_fd so far; counted before it is written */
+
+	/* consumer only */
+	_Alignas(64) uint64_t next; /* what the consumer has read */
+	uint64_t head_seen;
+};
+
+/* lane_init makes an empty lane of at least size bytes (rounded up to a power of two, at least 4 KiB). The pages are
+ * not touched until they are used. GW_OK | GW_NOMEM | GW_IO (no eventfd). lane_fini gives it back; safe on a zeroed
+ * struct. */
+enum gw_err lane_init(struct lane *lane, size_t size);
+void lane_fini(struct lane *lane);
+
+/* -- producer -- */
+/* lane_reserve finds room for size bytes (a multiple of 8, at most half the lane) and returns where the entry may be
+ * written; NULL: full. */
+uint8_t *lane_reserve(struct lane *lane, size_t size);
+/* lane_commit takes size bytes (a multiple of 8, at most what was reserved) into the lane and returns the position
+ * behind them. */
+uint64_t lane_commit(struct lane *lane, size_t size);
+/* lane_mark_state tells the consumer that what was committed last has changes of state, so that it need not look at every
+ * entry. */
+void lane_mark_state(struct lane *lane);
+/* lane_has_room tells whether lane_reserve would succeed now. */
+bool lane_has_room(struct lane *lane, size_t size);
+/* lane_awake takes back the announcement of a sleep and empties wake_fd, with no system call unless it was written. */
+void lane_awake(struct lane *lane);
+/* lane_publish shows everything committed to the consumer; true when there was something new. */
+bool lane_publish(struct lane *lane);
+
+/* -- consumer -- */
+/* lane_peek shows the next run of whole entries that lie one behind the other (pads skipped): *run and its length; 0:
+ * nothing there. */
+size_t lane_peek(struct lane *lane, const uint8_t **run);
+/* lane_advance moves past len bytes of the run; lane_release then frees the room of all that was passed. */
+void lane_advance(struct lane *lane, size_t len);
+void lane_release(struct lane *lane);
+/* lane_state_since: among the entries behind position that were peeked there may be changes of state. */
+bool lane_state_since(const struct lane *lane, uint64_t position);
+/* lane_has tells whether something is published and not passed. seq_cst: for the check before sleeping. */
+bool lane_has(struct lane *lane);
+/* lane_settle_durable / _delivered: everything before position is durable / delivered. */
+void lane_settle_durable(struct lane *lane, uint64_t position);
+void lane_settle_delivered(struct lane *lane, uint64_t position);
+/* lane_wake wakes the producer if it waits; lane_wake_always even if it does not. */
+void lane_wake(struct lane *lane);
+void lane_wake_always(struct lane *lane);
+
+#endif

@@ -1,0 +1,132 @@
+/* The dead letter file; see dead_letter_file.h. */
+#include "gateway/pump/dead_letter_file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/base/heartbeat.h"
+#include "gateway/base/json.h"
+#include "gateway/base/log.h"
+#include "gateway/journal/record.h"
+#include "gateway/normalise.h"
+
+enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink,
+                      uint64_t max_bytes)
+{
+	d->disk = disk;
+	d->sink = sink;
+	d->fd = -1;
+	d->spoilt = d->full = false;
+	d->max_bytes = max_bytes;
+	d->path = strdup(path);
+	return d->path ? GW_OK : GW_NOMEM;
+}
+
+void dead_fini(struct dead_file *d)
+{
+	if (d->path && d->fd >= 0)
+		d->disk->close(d->disk, d->fd);
+	free(d->path);
+	d->path = NULL;
+	d->fd = -1;
+}
+
+/* A crash or a full disk may have left half a line: it is ended, so that it spoils no other. After a failure the end
+ * that can be read may be another one than that on the disk: it is ended in any case. */
+static int end_last_line(const struct dead_file *d, int fd)
+{
+	char last = '\n';
+	int64_t size = d->disk->size(d->disk, fd);
+	if (size <= 0)
+		return (int)size;
+	int64_t n = d->disk->read(d->disk, fd, &last, 1, (uint64_t)size - 1);
+	if (n < 0)
+		return (int)n;
+	return last == '\n' && !d->spoilt ? 0 : d->disk->write(d->disk, fd, "\n", 1, 0);
+}
+
+static int open_file(struct dead_file *d)
+{
+	char dir[4096];
+	snprintf(dir, sizeof(dir), "%s", d->path);
+	char *slash = strrchr(dir, '/');
+	if (slash && slash != dir) {
+		*slash = '\0';
+		int err = disk_make_path(d->disk, dir);
+		if (err)
+			return err;
+	}
+	int fd = d->disk->open(d->disk, d->path, DISK_APPEND | DISK_WRITE | DISK_CREATE);
+	if (fd < 0)
+		return fd;
+	int err = d->disk->sync_dir(d->disk, slash && slash != dir ? dir : ".");
+	if (!err)
+		err = end_last_line(d, fd);
+	int64_t size = err ? err : d->disk->size(d->disk, fd);
+	if (size < 0)
+		err = (int)size;
+	if (err) {
+		d->disk->close(d->disk, fd);
+		return err;
+	}
+	d->fd = fd;
+	d->size = (uint64_t)size;
+	d->spoilt = false;
+	return 0;
+}
+
+static void close_spoilt(struct dead_file *d)
+{
+	d->disk->close(d->disk, d->fd);
+	d->fd = -1;
+	d->spoilt = true;
+}
+
+enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry)
+{
+	struct record r;
+	char now[TIME_LEN];
+	if (d->full && d->fd >= 0) {
+		d->disk->close(d->disk, d->fd);
+		d->fd = -1;
+	}
+	d->full = false;
+	if (d->fd < 0 && open_file(d))
+		return GW_IO;
+	record_read(&r, entry);
+	size_t reason_len = utf8_check(reason, strlen(reason));
+	char *line = malloc(512 + strlen(d->sink) + 6 * reason_len + r.json_len);
+	if (!line)
+		return GW_NOMEM;
+	time_write(now, clock_wall_us());
+	int n = sprintf(line, "{\"@timestamp\":\"%.*s\",\"sink\":\"%s\",\"sequence\":%llu,\"reason\":\"", TIME_LEN, now,
+	                d->sink, (unsigned long long)sequence);
+	size_t len = (size_t)n;
+	len += json_escape(line + len, reason, reason_len);
+	len += (size_t)sprintf(line + len, "\",\"record\":");
+	memcpy(line + len, record_json(entry), r.json_len);
+	len += r.json_len;
+	memcpy(line + len, "}\n", 2);
+	d->full = d->max_bytes > 0 && d->size + len + 2 > d->max_bytes;
+	int err = d->full ? 0 : d->disk->write(d->disk, d->fd, line, len + 2, 0);
+	free(line);
+	if (d->full)
+		return GW_FULL;
+	d->size += len + 2;
+	if (!err)
+		return GW_OK;
+	close_spoilt(d); /* part of the line may be there: opened anew, it is ended first */
+	return GW_IO;
+}
+
+enum gw_err dead_sync(struct dead_file *d)
+{
+	/* Somebody may have deleted the file under us, or moved it away: then what was written is where nobody looks. */
+	if (d->fd < 0 || (d->disk->sync(d->disk, d->fd) == 0 && d->disk->place(d->disk, d->fd, d->path) == DISK_HERE))
+		return GW_OK;
+	/* What was written may be gone without a word: it is written again, through a new descriptor. */
+	close_spoilt(d);
+	return GW_IO;
+}

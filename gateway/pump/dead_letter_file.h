@@ -1,0 +1,32 @@
+/* Dead letters: records that a sink refuses for good, kept in a file with the reason, one JSON object a line:
+ *	{"@timestamp":"T","sink":"S","sequence":N,"reason":"R","record":{...}}
+ * They are synced before the cursor passes the record. Pump thread. */
+#ifndef SLUICE_GATEWAY_PUMP_DEAD_LETTER_FILE_H
+#define SLUICE_GATEWAY_PUMP_DEAD_LETTER_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/disk.h"
+#include "gateway/base/error.h"
+
+struct dead_file {
+	const struct disk *disk;
+	char *path; /* owned */
+	const char *sink;
+	uint64_t max_bytes, size; /* 0: no limit; of the file as long as it is open */
+	int fd;                   /* -1: not open yet; it is made with the first dead letter */
+	bool full;                /* looked at anew with the next letter: somebody may have made room */
+	bool spoilt;              /* a write or sync failed: what stands at the end is not known */
+};
+
+/* max_bytes: so large may the file get; 0: as large as the disk allows. */
+enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink,
+                      uint64_t max_bytes);
+void dead_fini(struct dead_file *d);
+/* dead_add writes one line; it is safe after dead_sync. GW_OK | GW_FULL (nothing of it is
+ * written) | GW_IO | GW_NOMEM (try again later). */
+enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry);
+enum gw_err dead_sync(struct dead_file *d);
+
+#endif

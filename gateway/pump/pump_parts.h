@@ -1,0 +1,148 @@
+/* The inside of the pump, shared by its files alone: pump.c (made and ended, and what others ask), pump_thread.c (the
+ * loop: handing over, retries, waiting), pump_read.c (from the journal into batches), pump_settle.c (what became of a
+ * batch: dead letters, back-off, the cursor) and pump_backlog.c (what gathered during an outage).
+ *
+ * A pump reads the journal at one place, its live track. While it replays it reads at a second one: the replay track
+ * goes through the gaps, ranges that the live track has left out; each sequence belongs to one of the two.
+ *
+ * The batches of a track stand in one list in the order of their records. A batch is being filled (at most one, the
+ * last), with the sink, waiting for its next try, or finished. A track is `safe` up to the end of the finished ones at
+ * the front, and the cursor is where both tracks are. */
+#ifndef SLUICE_GATEWAY_PUMP_PUMP_PARTS_H
+#define SLUICE_GATEWAY_PUMP_PUMP_PARTS_H
+
+#include <pthread.h>
+
+#include "gateway/base/log.h"
+#include "gateway/journal/record.h"
+#include "gateway/pump/pump.h"
+
+/* The blocks that a batch leans on: as many as it has records, where each was committed alone. */
+struct block_list {
+	struct block **items; /* owned; room for batch_records */
+	size_t count;
+};
+
+/* One place of reading. */
+struct track {
+	struct batch *first, *last; /* all batches, in order */
+	struct batch *filling;      /* the last of them, or NULL */
+	size_t with_sink;
+	struct journal_reader *reader; /* owned */
+	struct block *block;           /* being read */
+	const uint8_t *entry;
+	uint64_t sequence;    /* of entry; the next to be read */
+	uint64_t end;         /* the last to be read; live: UINT64_MAX */
+	uint64_t passed_over; /* what was given up below it is counted already */
+	size_t most;          /* records of a batch */
+	uint64_t finished;    /* last sequence of the finished prefix, while there are batches */
+	uint64_t safe; /* up to here the sink has all that is this track's: the finished prefix, but for what a deferred
+	                      sink has not synced */
+	bool stuck;    /* what should be there could not be read: not asked for again at once */
+};
+
+struct gap {
+	uint64_t from, to;
+};
+
+struct pump {
+	/* constant after pump_open */
+	struct pump_plan plan;
+	void *state; /* owned: the sink's */
+	struct sink_host host;
+	struct journal *journal;
+	struct cursor *cursor; /* the journal's; this thread moves it */
+	enum record_kind kind;
+	uint64_t earlier; /* the last sequence that was there when it was opened */
+	pthread_t thread;
+	bool running, urgent; /* urgent: a listener waits for `delivered` */
+
+	/* shared */
+	struct pulse pulse;
+	_Atomic bool sleeping;      /* journal.h */
+	_Atomic int64_t stop_by_us; /* 0: runs; main writes */
+	_Atomic bool back;    /* relaxed: an outage has ended, what gathered is to be looked at; sink_state sets it */
+	pthread_mutex_t lock; /* guards state_text and down_us */
+	char state_text[512];
+	int64_t down_us; /* since when the sink is in trouble; 0: it is not */
+	struct sink_stats stats;
+
+	/* this thread's own */
+	struct track live, replay;
+	struct batch *spare; /* finished ones, used again */
+	size_t with_sink, waiting;
+	size_t allowed; /* batches that the sink may have now: in_flight, less after it had too much to do */
+	size_t taken;   /* batches that it took since `allowed` changed */
+	bool rewind;    /* asked for by sink_rewind */
+	struct dead_file dead;
+	uint64_t backoff_us;
+	int64_t quiet_until_us; /* the sink is not asked before that */
+	int64_t saved_us, filling_since_us;
+	unsigned random;
+	struct log_limit retry_log, save_log, read_log, dead_log;
+	bool has_all;
+
+	/* the same, for replaying */
+	struct gap gaps[CURSOR_AHEAD_MAX]; /* in order; the first is being replayed */
+	size_t gap_count;
+	bool resumes;         /* the next batch of the replay begins a gap from before the start */
+	int64_t next_us;      /* with replay_rate: when the next batch of the replay may go */
+	unsigned live_in_row; /* batches of the live track since the last one of the replay */
+	int64_t told_us;
+	uint64_t told_records;
+};
+
+/* pump_thread.c: the thread; arg is the pump */
+void *pump_run(void *arg);
+
+/* pump_read.c: the pump's thread */
+/* read_fill adds records to the track's batch being filled, which it begins if there are any; true: it is full. */
+bool read_fill(struct pump *p, struct track *t);
+/* read_from makes the track read on at sequence. */
+void read_from(struct track *t, uint64_t sequence);
+
+/* pump_settle.c: the pump's thread (settle_free: main, after it) */
+/* settle_batch gives an empty batch at the end of the track's list, or NULL: out of memory. */
+struct batch *settle_batch(struct pump *p, struct track *t);
+/* settle_keep takes back a batch that is in no list, to be used again. */
+void settle_keep(struct pump *p, struct batch *b);
+void settle_free(struct batch *b);
+/* settle_finished passes the finished batches at the front of the track, and the cursor with them. */
+void settle_finished(struct pump *p, struct track *t);
+/* settle_safe: all that is finished is safe. settle_cursor moves the cursor to what is safe. */
+void settle_safe(struct pump *p);
+void settle_cursor(struct pump *p);
+/* settle_back_off: the sink is left alone for a while, longer each time, and for at least least_ms. */
+void settle_back_off(struct pump *p, uint64_t least_ms);
+/* settle_save stores the cursor. */
+void settle_save(struct pump *p, int64_t now_us);
+/* settle_unsafe: the sink has finished something that is not safe yet. */
+bool settle_unsafe(const struct pump *p);
+
+/* pump_backlog.c: the pump's thread (replay_open: main, before it) */
+/* replay_open sets both tracks to where the cursor says. GW_OK | GW_IO, with why. */
+enum gw_err replay_open(struct pump *p, struct why *why);
+/* replay_is_due: an outage has ended. */
+static inline bool replay_is_due(const struct pump *p)
+{
+	return atomic_load_explicit((_Atomic bool *)&p->back, memory_order_relaxed);
+}
+/* replay_turn begins and ends gaps. */
+void replay_turn(struct pump *p, int64_t now_us);
+/* replay_gap_is_filled: replay_turn has something to do at once. */
+bool replay_gap_is_filled(const struct pump *p);
+/* replay_blocks_live: nothing is read by the live track until the gaps are filled. */
+bool replay_blocks_live(const struct pump *p);
+/* replay_wait_us: how long until the next batch of the replay may be handed over; 0: now; -1: nothing is to be replayed
+ * before a batch comes back. */
+int64_t replay_wait_us(const struct pump *p, int64_t now_us);
+/* replay_handed: a batch with so many records was handed over. */
+void replay_handed(struct pump *p, size_t records, int64_t now_us);
+/* replay_rewind sets both tracks back to what is safe. */
+void replay_rewind(struct pump *p);
+/* replay_ahead gives what the sink has above the cursor, in order; returns how many stretches. */
+size_t replay_ahead(const struct pump *p, struct cursor_stretch out[CURSOR_AHEAD_MAX]);
+/* replay_left: records in the gaps that the sink does not have. */
+uint64_t replay_left(const struct pump *p);
+
+#endif

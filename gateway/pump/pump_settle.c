@@ -1,0 +1,365 @@
+/* What became of a batch: done, dead or to be tried again; back-off; the cursor behind the finished ones. */
+#include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "gateway/pump/pump_parts.h"
+
+#define CALM 8u /* note_overload */
+
+/* -- batches -- */
+
+static void batch_free(struct batch *b)
+{
+	struct block_list *blocks = b->blocks;
+	if (blocks)
+		free(blocks->items);
+	free(blocks);
+	free(b->items);
+	free(b);
+}
+
+static struct batch *batch_new(size_t records)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	struct block_list *blocks = calloc(1, sizeof(*blocks));
+	b->blocks = blocks;
+	b->items = calloc(records, sizeof(*b->items));
+	if (blocks)
+		blocks->items = calloc(records, sizeof(struct block *));
+	if (b->items && blocks && blocks->items)
+		return b;
+	batch_free(b);
+	return NULL;
+}
+
+struct batch *settle_batch(struct pump *p, struct track *t)
+{
+	struct batch *b = p->spare;
+	if (b)
+		p->spare = b->next;
+	else if (!(b = batch_new((size_t)p->plan.common->batch_records)))
+		return NULL;
+	b->pump = p;
+	b->track = t;
+	b->next = NULL;
+	b->count = b->bytes = b->entry_bytes = 0;
+	b->attempt = 0;
+	b->retry_after_ms = 0;
+	b->own = NULL;
+	b->submitted_us = 0;
+	b->waiting = b->finished = false;
+	b->earlier = t->sequence <= p->earlier;
+	b->resumes = t == &p->replay && p->resumes;
+	if (b->resumes)
+		p->resumes = false;
+	if (t->last) {
+		t->last->next = b;
+	} else {
+		t->first = b;
+		t->finished = t->sequence - 1;
+	}
+	t->last = b;
+	return b;
+}
+
+static void item_forget(struct batch_item *item)
+{
+	free(item->reason);
+	item->reason = NULL;
+}
+
+static void batch_clear(struct batch *b)
+{
+	struct block_list *blocks = b->blocks;
+	for (size_t i = 0; i < b->count; i++)
+		item_forget(&b->items[i]);
+	for (size_t i = 0; i < blocks->count; i++)
+		block_release(blocks->items[i]);
+	blocks->count = 0;
+	b->count = 0;
+}
+
+void settle_free(struct batch *b)
+{
+	batch_clear(b);
+	batch_free(b);
+}
+
+void settle_keep(struct pump *p, struct batch *b)
+{
+	batch_clear(b);
+	b->next = p->spare;
+	p->spare = b;
+}
+
+/* -- the cursor -- */
+
+void settle_save(struct pump *p, int64_t now_us)
+{
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	uint64_t left_out;
+	p->saved_us = now_us;
+	/* Sequences that were never on disk may be given out again after a crash: of those nothing may be remembered. */
+	if (journal_keeps_state(p->journal))
+		cursor_set_ahead(p->cursor, ahead, replay_ahead(p, ahead));
+	pulse_outside(&p->pulse, true);
+	if (cursor_save(p->cursor) && log_allow(&p->save_log, now_us / 1000, &left_out))
+		log_event(LOG_WARN, "sink", "its cursor cannot be stored; a restart would send records twice",
+		          LOG_S("sink.name", p->plan.name));
+	pulse_outside(&p->pulse, false);
+}
+
+/* With no batch left all that was read is finished, also what was read over. */
+static uint64_t finished(const struct track *t)
+{
+	return t->first ? t->finished : t->sequence - 1;
+}
+
+void settle_cursor(struct pump *p)
+{
+	uint64_t safe = p->live.safe;
+	if (p->gap_count > 0 && p->replay.safe < safe)
+		safe = p->replay.safe;
+	if (cursor_get(p->cursor) == safe)
+		return;
+	cursor_move(p->cursor, safe);
+	stat_set(&p->stats.cursor, safe);
+	bool full = journal_full(p->journal);
+	if (full)
+		settle_save(p, clock_mono_us()); /* space is freed behind what is stored */
+	if (p->urgent || full)
+		journal_wake(p->journal);
+}
+
+void settle_safe(struct pump *p)
+{
+	p->live.safe = finished(&p->live);
+	if (p->gap_count > 0)
+		p->replay.safe = finished(&p->replay);
+	settle_cursor(p);
+}
+
+bool settle_unsafe(const struct pump *p)
+{
+	return finished(&p->live) > p->live.safe || (p->gap_count > 0 && finished(&p->replay) > p->replay.safe);
+}
+
+/* Behind a batch that takes long, neighbours that are finished become one, so that the list stays as short as what is
+ * with the sink. */
+void settle_finished(struct pump *p, struct track *t)
+{
+	while (t->first && t->first->finished) {
+		struct batch *b = t->first;
+		t->finished = b->last_sequence;
+		t->first = b->next;
+		if (!t->first)
+			t->last = NULL;
+		settle_keep(p, b);
+	}
+	for (struct batch *b = t->first; b; b = b->next)
+		while (b->finished && b->next && b->next->finished) {
+			struct batch *gone = b->next;
+			b->last_sequence = gone->last_sequence;
+			b->next = gone->next;
+			if (!b->next)
+				t->last = b;
+			settle_keep(p, gone);
+		}
+	if (!p->plan.sink->deferred)
+		settle_safe(p);
+}
+
+void sink_synced(struct sink_host *host)
+{
+	if (!host->pump->rewind) /* asked for and not done yet: what was finished until now is not to be believed */
+		settle_safe(host->pump);
+}
+
+void sink_rewind(struct sink_host *host)
+{
+	host->pump->rewind = true;
+}
+
+/* -- what became of a batch -- */
+
+void settle_back_off(struct pump *p, uint64_t least_ms)
+{
+	const struct sink_settings *s = p->plan.common;
+	int64_t now = clock_mono_us();
+	if (now >= p->quiet_until_us) /* batches that fail together make it longer once */
+		p->backoff_us = p->backoff_us ? p->backoff_us * 2 : s->backoff_min;
+	if (p->backoff_us > s->backoff_max)
+		p->backoff_us = s->backoff_max;
+	uint64_t wait = p->backoff_us / 2 + (uint64_t)rand_r(&p->random) % (p->backoff_us / 2 + 1);
+	if (least_ms * 1000 > wait)
+		wait = least_ms * 1000;
+	if (wait > s->backoff_max)
+		wait = s->backoff_max;
+	if (p->quiet_until_us < now + (int64_t)wait)
+		p->quiet_until_us = now + (int64_t)wait;
+}
+
+/* A server that has too much to do, perhaps through us alone, gets half as many batches at a time, and one more whenever it
+ * took CALM times so many (additive increase, multiplicative decrease: Chiu and Jain 1989). Batches that are refused
+ * together count once. */
+static void note_overload(struct pump *p)
+{
+	if (clock_mono_us() < p->quiet_until_us)
+		return;
+	p->allowed = p->allowed > 1 ? p->allowed / 2 : 1;
+	p->taken = 0;
+}
+
+static void note_taken(struct pump *p)
+{
+	if (p->allowed == (size_t)p->plan.common->in_flight || ++p->taken < CALM * p->allowed)
+		return;
+	p->allowed++;
+	p->taken = 0;
+}
+
+/* A record that was retried for longer than give_up_after is dead. */
+static bool given_up(const struct pump *p, const struct batch *b)
+{
+	return p->plan.common->give_up_after && b->attempt > 0 &&
+	       clock_mono_us() - b->submitted_us > (int64_t)p->plan.common->give_up_after;
+}
+
+static void tell_full(struct pump *p)
+{
+	uint64_t left_out;
+	stat_add(&p->stats.limited, 1);
+	if (log_allow(&p->dead_log, clock_mono_us() / 1000, &left_out))
+		log_event(LOG_ERROR, "sink",
+		          "its dead letters have max_dead_letters: what it refuses for good holds up what is behind",
+		          LOG_S("sink.name", p->plan.name), LOG_S("file.path", p->dead.path),
+		          LOG_N("sluice.left_out", left_out));
+}
+
+static void bury(struct pump *p, struct batch *b)
+{
+	size_t buried = 0;
+	enum gw_err err = GW_OK;
+	for (size_t i = 0; i < b->count; i++) {
+		struct batch_item *item = &b->items[i];
+		if (item->state != ITEM_DEAD)
+			continue;
+		if (!err)
+			err = dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry);
+		if (err == GW_FULL)
+			item->state = ITEM_RETRY; /* the sink will say it again */
+		else
+			buried++;
+	}
+	if (err == GW_FULL)
+		tell_full(p);
+	if (buried == 0)
+		return;
+	if ((err && err != GW_FULL) || dead_sync(&p->dead)) {
+		for (size_t i = 0; i < b->count; i++)
+			if (b->items[i].state == ITEM_DEAD)
+				b->items[i].state = ITEM_RETRY;
+		return;
+	}
+	stat_add(&p->stats.dead, buried);
+	for (size_t i = 0; i < b->count; i++)
+		if (b->items[i].state == ITEM_DEAD) {
+			log_event(LOG_WARN, "sink", "refused records for good; they are in the dead letter file",
+			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.dead", buried),
+			          LOG_S("file.path", p->dead.path), LOG_S("error.message", b->items[i].reason));
+			return;
+		}
+}
+
+/* Whether the sink has all of it and said nothing else before: by far the most common word. */
+static bool is_done(const struct batch *b)
+{
+	unsigned other = 0;
+	for (size_t i = 0; i < b->count; i++)
+		other |= ((unsigned)b->items[i].state ^ ITEM_DONE) | (b->items[i].reason != NULL);
+	return other == 0;
+}
+
+/* Settles what is done or dead; what is to be tried again moves together and stays in the batch. */
+static void sift(struct pump *p, struct batch *b)
+{
+	size_t kept = 0, delivered = 0, bytes = 0;
+	bool over = given_up(p, b), told = false;
+	for (size_t i = 0; i < b->count; i++)
+		if (over && b->items[i].state != ITEM_DONE)
+			b->items[i].state = ITEM_DEAD;
+	bury(p, b);
+	for (size_t i = 0; i < b->count; i++) {
+		struct batch_item *item = &b->items[i];
+		if (item->state == ITEM_DONE || item->state == ITEM_DEAD) {
+			if (item->state == ITEM_DONE) {
+				delivered++;
+				bytes += record_size(item->entry);
+			}
+			item_forget(item);
+			continue;
+		}
+		struct batch_item keep = *item;
+		*item = (struct batch_item){0};
+		keep.state = ITEM_PENDING;
+		uint64_t left_out;
+		if (!told && keep.reason && (told = true) &&
+		    log_allow(&p->retry_log, clock_mono_us() / 1000, &left_out))
+			log_event(LOG_WARN, "sink", "could not take records now, will try again",
+			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.attempt", b->attempt + 1),
+			          LOG_S("error.message", keep.reason), LOG_N("sluice.left_out", left_out));
+		item_forget(&keep);
+		b->items[kept++] = keep;
+	}
+	b->count = kept;
+	b->bytes = b->entry_bytes = 0;
+	for (size_t i = 0; i < kept; i++) {
+		struct record r;
+		record_read(&r, b->items[i].entry);
+		b->bytes += r.json_len;
+		b->entry_bytes += r.size;
+	}
+	stat_add(&p->stats.delivered, delivered);
+	stat_add(&p->stats.delivered_bytes, bytes);
+}
+
+void batch_finish(struct batch *b)
+{
+	struct pump *p = b->pump;
+	struct track *t = b->track;
+	uint64_t delivered = stat_get(&p->stats.delivered);
+	assert(p->with_sink > 0 && t->with_sink > 0);
+	p->with_sink--;
+	t->with_sink--;
+	stat_sub(&p->stats.in_flight, b->count);
+	if (is_done(b)) {
+		stat_add(&p->stats.delivered, b->count);
+		stat_add(&p->stats.delivered_bytes, b->entry_bytes);
+		b->count = 0;
+	} else {
+		sift(p, b);
+	}
+	if (t == &p->replay)
+		stat_add(&p->stats.replayed, stat_get(&p->stats.delivered) - delivered);
+	if (b->count > 0) {
+		stat_add(&p->stats.errors, 1);
+		stat_add(&p->stats.retried, b->count);
+		if (b->overloaded)
+			note_overload(p);
+		settle_back_off(p, b->retry_after_ms);
+		b->attempt += b->attempt < UINT_MAX; /* 0 is what was never offered: a sink need not look for it */
+		b->waiting = true;
+		p->waiting++;
+		return;
+	}
+	note_taken(p);
+	if (b->attempt > 0 || clock_mono_us() >= p->quiet_until_us)
+		p->backoff_us = 0;
+	histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);
+	b->finished = true;
+	batch_clear(b); /* its blocks are not kept while it waits for those in front of it */
+	settle_finished(p, t);
+}

@@ -1,0 +1,251 @@
+/* The pump's thread: read, batch, submit, settle, move the cursor. */
+#include <assert.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "gateway/pump/pump_parts.h"
+
+#define SAVE_US 250000 /* how often the cursor is stored: so long, what is delivered is kept in the journal */
+#define IN_ROW_MAX 3u  /* batches of the live track, before one of a replay that is due has its turn */
+
+/* -- handing over -- */
+
+static bool submit(struct pump *p, struct batch *b)
+{
+	struct track *t = b->track;
+	if (b->attempt == 0)
+		b->submitted_us = clock_mono_us();
+	b->retry_after_ms = 0;
+	b->overloaded = false;
+	size_t count = b->count;
+	p->with_sink++;
+	t->with_sink++;
+	stat_add(&p->stats.in_flight, count);
+	if (p->plan.sink->submit(p->state, b) == GW_OK) {
+		stat_add(&p->stats.batches, 1);
+		return true;
+	}
+	p->with_sink--;
+	t->with_sink--;
+	stat_sub(&p->stats.in_flight, count);
+	return false;
+}
+
+static struct batch *first_waiting(const struct track *t)
+{
+	struct batch *b = t->first;
+	while (b && !b->waiting)
+		b = b->next;
+	return b;
+}
+
+/* Batches that wait for another try go first, and as long as the sink is left alone nothing else does. */
+static bool resubmit(struct pump *p)
+{
+	while (p->waiting > 0) {
+		if (p->with_sink >= p->allowed)
+			return false;
+		struct batch *b = first_waiting(&p->live);
+		if (!b)
+			b = first_waiting(&p->replay);
+		b->waiting = false;
+		p->waiting--;
+		if (submit(p, b)) {
+			if (clock_mono_us() < p->quiet_until_us)
+				return false;
+			continue;
+		}
+		b->waiting = true;
+		p->waiting++;
+		return false;
+	}
+	return true;
+}
+
+enum handed { HANDED, NOTHING, REFUSED };
+
+static enum handed hand_over(struct pump *p, struct track *t)
+{
+	struct batch *b = t->filling;
+	t->filling = NULL;
+	if (b->count == 0) { /* nothing in it is for this sink */
+		b->finished = true;
+		settle_finished(p, t);
+		return HANDED;
+	}
+	if (submit(p, b))
+		return HANDED;
+	t->filling = b;
+	return REFUSED;
+}
+
+static enum handed push_live(struct pump *p, bool stopping)
+{
+	struct track *t = &p->live;
+	bool full = replay_blocks_live(p) || read_fill(p, t);
+	if (!t->filling)
+		return NOTHING;
+	uint64_t age = (uint64_t)(clock_mono_us() - p->filling_since_us);
+	if (!full && !stopping && !p->urgent && age < p->plan.common->batch_age && t->filling->count > 0)
+		return NOTHING;
+	p->live_in_row++;
+	return hand_over(p, t);
+}
+
+static enum handed push_replay(struct pump *p)
+{
+	struct track *t = &p->replay;
+	int64_t now = p->gap_count > 0 ? clock_mono_us() : 0;
+	if (replay_wait_us(p, now) != 0)
+		return NOTHING;
+	read_fill(p, t); /* what is not full ends its gap, or the rest cannot be read now */
+	if (!t->filling)
+		return NOTHING;
+	size_t count = t->filling->count;
+	enum handed handed = hand_over(p, t);
+	if (handed == HANDED)
+		replay_handed(p, count, now);
+	return handed;
+}
+
+/* Back to what is safe: a deferred sink lost what it had not synced. Such a sink finishes every batch inside submit, so
+ * it has none now. */
+static void rewind_to_safe(struct pump *p)
+{
+	assert(p->with_sink == 0);
+	for (int i = 0; i < 2; i++) {
+		struct track *t = i == 0 ? &p->live : &p->replay;
+		while (t->first) {
+			struct batch *b = t->first;
+			t->first = b->next;
+			settle_keep(p, b);
+		}
+		t->last = t->filling = NULL;
+	}
+	p->waiting = 0;
+	replay_rewind(p);
+	p->rewind = false;
+	if (clock_mono_us() >= p->quiet_until_us)
+		settle_back_off(p, 0);
+}
+
+/* True when there is more to do at once. */
+static bool push(struct pump *p, bool stopping)
+{
+	if (p->rewind)
+		rewind_to_safe(p);
+	if (replay_is_due(p) || p->gap_count > 0)
+		replay_turn(p, clock_mono_us());
+	if (clock_mono_us() < p->quiet_until_us || !resubmit(p))
+		return false;
+	for (size_t i = 0; i < p->allowed; i++) {
+		if (p->with_sink >= p->allowed)
+			return false;
+		/* The new goes first, but does not keep the old back for ever. */
+		bool replay_first = p->gap_count > 0 && (replay_blocks_live(p) || p->live_in_row >= IN_ROW_MAX);
+		enum handed handed = replay_first ? push_replay(p) : push_live(p, stopping);
+		if (handed == NOTHING)
+			handed = replay_first ? push_live(p, stopping) : push_replay(p);
+		if (handed != HANDED || p->waiting > 0 || p->rewind)
+			return false;
+	}
+	return true;
+}
+
+/* -- the loop -- */
+
+static int wait_ms(struct pump *p)
+{
+	int64_t wait = 1000000, now = clock_mono_us();
+	if (now < p->quiet_until_us)
+		return (int)((p->quiet_until_us - now + 999) / 1000);
+	if (replay_is_due(p) || replay_gap_is_filled(p))
+		return 0;
+	if (p->waiting > 0 || p->rewind)
+		wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
+	if (p->live.filling && p->live.filling->count > 0 && p->waiting == 0 && p->with_sink < p->allowed) {
+		int64_t rest = p->filling_since_us + (int64_t)p->plan.common->batch_age - now;
+		wait = rest < wait ? rest : wait;
+		if (rest <= 0)
+			wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
+	}
+	if (p->gap_count > 0 && !p->replay.stuck && p->with_sink < p->allowed) {
+		int64_t rest = replay_wait_us(p, now);
+		if (rest == 0)
+			rest = p->replay.filling ? 10000 : 1000; /* as above; or it was not due a moment ago */
+		wait = rest > 0 && rest < wait ? rest : wait;
+	}
+	return wait <= 0 ? 0 : (int)((wait + 999) / 1000);
+}
+
+static void wait_for_work(struct pump *p, int timeout_ms)
+{
+	uint64_t n;
+	atomic_store_explicit(&p->sleeping, true, memory_order_seq_cst);
+	bool more = !p->live.stuck && p->with_sink < p->allowed && p->waiting == 0 && !p->live.filling &&
+	            !replay_blocks_live(p) && clock_mono_us() >= p->quiet_until_us &&
+	            journal_last(p->journal) >= p->live.sequence;
+	if (more)
+		timeout_ms = 0;
+	if (p->plan.sink->poll) {
+		p->plan.sink->poll(p->state, timeout_ms);
+	} else if (timeout_ms > 0) {
+		struct pollfd f = {.fd = p->host.wake_fd, .events = POLLIN};
+		poll(&f, 1, timeout_ms);
+	}
+	atomic_store_explicit(&p->sleeping, false, memory_order_relaxed);
+	ssize_t got = read(p->host.wake_fd, &n, sizeof(n));
+	(void)got;
+}
+
+/* When the oldest record of the track that the sink does not have was committed; 0: unknown. */
+static uint64_t oldest_us(const struct track *t)
+{
+	const struct block_list *blocks = t->first ? t->first->blocks : NULL;
+	return blocks && blocks->count > 0                       ? blocks->items[0]->time_us
+	       : t->block && t->sequence <= block_last(t->block) ? t->block->time_us
+	                                                         : 0;
+}
+
+static void show(struct pump *p, int64_t now)
+{
+	uint64_t last = journal_last(p->journal), cursor = cursor_get(p->cursor);
+	pulse_beat(&p->pulse, now / 1000);
+	uint64_t gone = journal_first(p->journal) - 1; /* that is not waited for */
+	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	stat_set(&p->stats.lag_records,
+	         cursor_lacking(gone > cursor ? gone : cursor, last, ahead, replay_ahead(p, ahead)));
+	stat_set(&p->stats.holds, journal_is_held_by(p->journal, p->cursor));
+	uint64_t since = p->gap_count > 0 ? oldest_us(&p->replay) : 0;
+	stat_set(&p->stats.lag_since_us, last <= cursor ? 0 : since ? since : oldest_us(&p->live));
+	stat_set(&p->stats.replay_left, replay_left(p));
+	if (now - p->saved_us >= SAVE_US) {
+		if (!journal_rests(p->journal))
+			settle_save(p, now);
+		if (journal_full(p->journal))
+			journal_wake(p->journal);
+	}
+}
+
+void *pump_run(void *arg)
+{
+	struct pump *p = arg;
+	for (;;) {
+		int64_t now = clock_mono_us(), stop_by = atomic_load(&p->stop_by_us);
+		show(p, now);
+		bool more = push(p, stop_by != 0);
+		p->has_all = cursor_get(p->cursor) >= journal_last(p->journal);
+		if (stop_by && (p->has_all || now >= stop_by))
+			break;
+		if ((p->urgent || stop_by) && (p->with_sink || settle_unsafe(p)) && p->plan.sink->flush)
+			p->plan.sink->flush(p->state);
+		int wait = more ? 0 : wait_ms(p);
+		if (stop_by && (stop_by - now) / 1000 + 1 < wait)
+			wait = (int)((stop_by - now) / 1000) + 1;
+		wait_for_work(p, wait);
+	}
+	show(p, clock_mono_us());
+	settle_save(p, clock_mono_us());
+	pulse_end(&p->pulse);
+	return NULL;
+}

@@ -1,0 +1,241 @@
+/* MQTT listener: an ingest server for devices that speak MQTT 3.1 or 3.1.1. It takes what they publish and is no
+ * broker: nothing is ever published to a client, so subscriptions are refused, wills are checked and ignored, retained
+ * messages are ordinary messages whose flag is recorded, and a session is nothing but the QoS 2 packet identifiers that
+ * are still open.
+ *
+ * This file has the settings and what the stream and the core call. mqtt_codec.c knows the bytes, mqtt_conn.c a
+ * connection's life, mqtt_packets.c what is done with each packet, mqtt_topics.c the device, mqtt_clients.c who is
+ * connected on which thread, mqtt_ids.c a set of numbers. */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "gateway/base/heartbeat.h"
+#include "protocols/mqtt/mqtt_conn.h"
+
+static const char *const subscribe_choices[] = {"refuse", "grant_silently", NULL};
+static const char *const on_refused_choices[] = {"close", "acknowledge", NULL};
+
+static const struct setting mqtt_settings[] = {
+    STREAM_SETTINGS(struct mqtt, "1883"),
+    SETTING(struct mqtt, max_packet, SETTING_BYTES, "256KiB", 128, 256 << 20,
+            "Longest control packet; a client that announces a longer one is disconnected at once."),
+    SETTING(struct mqtt, device, SETTING_LIST, "devices/{device}/#,{client_id}", 0, 0,
+            "Templates that find the device in a topic, first match wins: literal levels, `{device}` (one level), "
+            "`+` (any level), `#` or `...` (any rest); `{client_id}` alone takes the client identifier for any topic. "
+            "A message that none matches is refused."),
+    SETTING(struct mqtt, max_client_id, SETTING_INT, "128", 23, 256,
+            "Longest client identifier in bytes; a longer one is answered 0x02."),
+    SETTING_CHOICES(struct mqtt, subscribe, "refuse", subscribe_choices,
+                    "Answer to SUBSCRIBE: `refuse` with 0x80, or `grant_silently` for firmware that cannot bear it; "
+                    "nothing is ever published to a client."),
+    SETTING_CHOICES(struct mqtt, on_refused, "close", on_refused_choices,
+                    "What becomes of a QoS 1 or 2 message that can never be taken (invalid payload or device, too "
+                    "large), which MQTT 3.1.1 cannot say: `close` the connection, or `acknowledge` it as if it were "
+                    "taken, so that the device does not send it for ever. Counted either way."),
+    SETTING(struct mqtt, connect_timeout, SETTING_DURATION, "10s", 1e5, 6e8,
+            "Time from the connection to its CONNECT, and for taking over a client."),
+    SETTING(struct mqtt, keep_alive_max, SETTING_DURATION, "1h", 1e6, 65535e6,
+            "Longest keep-alive: a client that asks for more, and is silent for 1.5 times this, is disconnected all "
+            "the same."),
+    SETTING(struct mqtt, idle_timeout, SETTING_DURATION, "1h", 1e6, 2.592e12,
+            "A client without keep-alive (0) that is silent this long is disconnected."),
+    SETTING(struct mqtt, receive_maximum, SETTING_INT, "1024", 1, 65535,
+            "QoS 2 messages of one client between PUBLISH and PUBREL; one more ends the connection."),
+    SETTING(
+        struct mqtt, max_sessions, SETTING_INT, "10000", 16, 10000000,
+        "Clients that are away whose open QoS 2 identifiers are remembered, over all threads; the oldest make room."),
+    SETTING(struct mqtt, session_expiry, SETTING_DURATION, "1h", 1e6, 2.592e12, "How long they are remembered."),
+    SETTINGS_END,
+};
+
+/* -- what the stream calls -- */
+
+static void mqtt_accepted(void *ptr, struct stream_conn *c)
+{
+	const struct mqtt *self = ptr;
+	struct mqtt_conn *own = stream_own(c);
+	own->c = c;
+	stream_deadline(c, (uint32_t)(self->connect_timeout / 1000));
+}
+
+static size_t mqtt_data(void *ptr, struct stream_conn *c, const uint8_t *bytes, size_t len)
+{
+	struct mqtt *self = ptr;
+	struct mqtt_conn *own = stream_own(c);
+	size_t at = 0;
+	while (at < len && !stream_blocked(c)) {
+		struct mqtt_frame f;
+		struct mqtt_fault fault;
+		enum gw_err err = mqtt_frame_read(bytes + at, len - at, (size_t)self->max_packet,
+		                                  own->state == STATE_NEW, &f, &fault);
+		if (err == GW_AGAIN)
+			break;
+		if (err != GW_OK) {
+			mqtt_conn_fault(self, own, &fault);
+			return len;
+		}
+		if (!mqtt_packet_take(self, own, &f))
+			break;
+		at += f.size;
+	}
+	if (at > 0 && own->state == STATE_OPEN)
+		stream_deadline(c, own->silence_ms); /* by whole packets: half of one keeps nobody alive */
+	return at;
+}
+
+static void mqtt_answer(void *ptr, struct stream_conn *c, uint64_t what)
+{
+	(void)ptr;
+	mqtt_packet_answer(c, what);
+}
+
+static void mqtt_deadline(void *ptr, struct stream_conn *c)
+{
+	mqtt_conn_late(ptr, stream_own(c));
+}
+
+static void mqtt_ended(void *ptr, struct stream_conn *c)
+{
+	mqtt_conn_leave(ptr, stream_own(c));
+}
+
+/* Another connection, of this thread or another, took the client identifier, or left it to this one. */
+static void mqtt_request(struct mqtt *self, struct mqtt_conn *own, unsigned requests)
+{
+	if ((requests & MQTT_REQUEST_CLOSE) != 0) { /* [MQTT-3.1.4-2] */
+		mqtt_conn_leave(self, own); /* at once: its last bytes may take as long to leave as the peer likes */
+		stream_close(own->c, false);
+	} else if (!stream_closing(own->c)) {
+		mqtt_conn_open(self, own);
+		stream_resume(own->c);
+	}
+}
+
+static void mqtt_turn(void *ptr)
+{
+	struct mqtt *self = ptr;
+	unsigned requests, thread = intake_thread(self->in);
+	struct mqtt_member *m;
+	mqtt_conn_forgotten(self, mqtt_clients_turn(self->clients, thread, self->in));
+	while ((m = mqtt_clients_request(self->clients, thread, &requests)) != NULL)
+		mqtt_request(self, (struct mqtt_conn *)(void *)((char *)m - offsetof(struct mqtt_conn, member)),
+		             requests);
+}
+
+static const struct stream_protocol stream_callbacks = {
+    .conn_size = sizeof(struct mqtt_conn),
+    .accepted = mqtt_accepted,
+    .data = mqtt_data,
+    .answer = mqtt_answer,
+    .deadline = mqtt_deadline,
+    .ended = mqtt_ended,
+    .turn = mqtt_turn,
+};
+
+/* -- what the core calls -- */
+
+static enum gw_err mqtt_check(const void *ptr, const struct listener_settings *common, struct why *why)
+{
+	const struct mqtt *self = ptr;
+	struct mqtt_topics topics;
+	(void)common;
+	enum gw_err err = mqtt_topics_init(&topics, &self->device, why);
+	mqtt_topics_fini(&topics);
+	return err;
+}
+
+struct restoring {
+	struct mqtt *self;
+	int64_t now_ms;
+};
+
+static void restore(void *ptr, const struct state_change *c)
+{
+	struct restoring *r = ptr;
+	const uint8_t *member = c->member.bytes;
+	if (c->member.len == 2 && c->group.len > 0 && c->group.len <= DEVICE_MAX)
+		(void)mqtt_clients_restore(r->self->clients, (struct mqtt_string){c->group.bytes, c->group.len},
+		                           (uint16_t)(member[0] | member[1] << 8), r->now_ms);
+}
+
+static void wake_stream(void *s)
+{
+	stream_wake(s);
+}
+
+static enum gw_err mqtt_open(void *ptr, struct intake *in, struct why *why)
+{
+	struct mqtt *self = ptr;
+	const struct listener_settings *common = intake_settings(in);
+	self->in = in;
+	self->protocol = stream_callbacks;
+	self->protocol.max_message = (size_t)self->max_packet;
+	enum gw_err err = mqtt_topics_init(&self->topics, &self->device, why);
+	if (err != GW_OK)
+		return err;
+	struct mqtt_clients *clients = intake_shared(in, sizeof *clients);
+	if (clients == NULL || mqtt_clients_open(clients, (unsigned)common->threads, (size_t)self->max_sessions,
+	                                         (int64_t)(self->session_expiry / 1000)) != GW_OK)
+		return why_set(why, GW_NOMEM, "out of memory");
+	self->clients = clients;
+	mqtt_clients_intake(clients, intake_thread(in), in);
+	struct restoring r = {.self = self, .now_ms = clock_mono_us() / 1000};
+	if (intake_thread(in) == 0)
+		intake_recall(in, restore, &r);
+	err = stream_open(&self->s, &self->stream, &self->protocol, self, in, why);
+	if (err == GW_OK)
+		mqtt_clients_listen(clients, intake_thread(in), wake_stream, self->s);
+	return err;
+}
+
+static void mqtt_run(void *ptr)
+{
+	struct mqtt *self = ptr;
+	stream_run(self->s);
+}
+
+static void mqtt_close(void *ptr)
+{
+	struct mqtt *self = ptr;
+	if (self->clients != NULL)
+		mqtt_clients_listen(self->clients, intake_thread(self->in), NULL, NULL);
+	stream_free(self->s);
+	if (self->clients != NULL)
+		mqtt_clients_close(self->clients);
+	mqtt_topics_fini(&self->topics);
+	self->s = NULL;
+	self->clients = NULL;
+}
+
+static void mqtt_hint(const void *ptr, const char *address, char *out, size_t size)
+{
+	(void)ptr;
+	const char *colon = strrchr(address, ':');
+	int host = colon != NULL ? (int)(colon - address) : 0;
+	const char *name = address;
+	if (host > 2 && address[0] == '[') {
+		name++;
+		host -= 2;
+	}
+	if (host == 2 && memcmp(name, "::", 2) == 0)
+		name = "::1", host = 3;
+	else if (host == 7 && memcmp(name, "0.0.0.0", 7) == 0)
+		name = "127.0.0.1", host = 9;
+	(void)snprintf(out, size,
+	               "mosquitto_pub -h %.*s -p %s -q 1 -t devices/sensor-1/telemetry -m '{\"temperature\":21.4}'",
+	               host, name, colon != NULL ? colon + 1 : "1883");
+}
+
+const struct protocol protocol_mqtt = {
+    .name = "mqtt",
+    .help = "MQTT 3.1 and 3.1.1: an ingest server for devices; QoS 0, 1 and 2, acknowledged when the message is safe.",
+    .size = sizeof(struct mqtt),
+    .settings = mqtt_settings,
+    .max_threads = 64,
+    .check = mqtt_check,
+    .open = mqtt_open,
+    .run = mqtt_run,
+    .close = mqtt_close,
+    .hint = mqtt_hint,
+};

@@ -1,0 +1,126 @@
+/* What the files of the Elasticsearch sink share: elasticsearch.c (settings, the sink's calls),
+ * elasticsearch_flight.c (the way of a batch) and elasticsearch_doubt.c (what may be there already). */
+#ifndef SLUICE_SINKS_ELASTICSEARCH_ELASTICSEARCH_H
+#define SLUICE_SINKS_ELASTICSEARCH_ELASTICSEARCH_H
+
+#include "gateway/base/log.h"
+#include "gateway/pump/sink.h"
+#include "sinks/elasticsearch/bulk.h"
+#include "sinks/elasticsearch/http_pool.h"
+#include "sinks/elasticsearch/index_name.h"
+#include "sinks/elasticsearch/index_template.h"
+#include "sinks/elasticsearch/nodes.h"
+
+/* What a flight waits for. The first three happen once, before the first record, with install_template. */
+enum flight_step {
+	STEP_SERVER,
+	STEP_LOOK,
+	STEP_INSTALL,
+	STEP_STREAM, /* the indices of a data stream, for a batch in doubt ... */
+	STEP_FIND,   /* ... and which of its records are in them */
+	STEP_BULK
+};
+
+#define BULK_PATH_MAX (TEMPLATE_NAME_MAX + 128u)
+
+struct elasticsearch;
+
+/* A batch with us. */
+struct flight {
+	struct elasticsearch *es;
+	struct http_request *http; /* the pool's; one for each flight */
+	struct batch *batch;       /* NULL: free */
+	enum flight_step step;
+	size_t first, end; /* the request has the pending items of this range */
+	size_t records;    /* of the request */
+	size_t limit;      /* bytes of a body, for this batch */
+	int64_t built_ms;  /* when the names of its indices were made; with fields only */
+	bool again;        /* second look at records whose fields were mapped otherwise at the same moment */
+	struct bulk_body body, packed; /* owned */
+	char path[BULK_PATH_MAX];      /* of the bulk request, without the node */
+	char *url;                     /* owned, es->url_room */
+	char *json;                    /* owned: the index template on its way */
+	struct node *node;
+	unsigned tries;       /* nodes that failed for this request */
+	size_t at, conflicts; /* while an answer is read: the item it has come to; records for a second look */
+};
+
+/* Why nothing goes on, or not all of it; a change is news. */
+enum ailment {
+	WELL,
+	UNREACHABLE,
+	UNTRUSTED,
+	SILENT,
+	BROKEN,
+	REFUSED,
+	NO_LOGIN,
+	NO_BULK,
+	REDIRECTED,
+	FAILING,
+	BLOCKED,
+	NO_INDEX
+};
+enum setup { SETUP_NONE, SETUP_NEEDED, SETUP_RUNNING };
+enum { COMPRESSION_NONE, COMPRESSION_GZIP };
+
+struct elasticsearch {
+	/* settings */
+	struct string_list node_urls;
+	char *index, *fallback_index;
+	int64_t max_targets;
+	char *data_stream;
+	char *username, *password, *api_key;
+	char *ca_file, *cert_file, *key_file;
+	bool verify;
+	int compression;
+	uint64_t connect_timeout, request_timeout; /* us */
+	bool install_template;
+	char *template_name;
+	/* the rest: set by open, then the pump thread's */
+	struct sink_host *host;
+	struct http_pool pool;
+	struct nodes nodes;
+	struct index_name name;
+	struct bulk_gzip gzip;
+	struct flight *flights; /* owned; as many as batches may be in flight */
+	size_t flight_count, url_room;
+	size_t body_limit;     /* learned from 413; SIZE_MAX: none known */
+	unsigned limit_parts;  /* taken since it was learned */
+	bool named;            /* the batch before had several indices: begin with names in each line */
+	int64_t doubt_records; /* after a start: so many more records, none of them found, and nothing is in doubt */
+	bool doubt_denied;     /* looking up is forbidden */
+	bool works;            /* it has answered a bulk request properly */
+	enum setup setup;
+	struct search_server server;
+	enum ailment ailment;
+	int64_t ailed_ms; /* when something failed last */
+	bool worked_since;
+	struct log_limit limit_log, node_log, away_log;
+};
+
+/* flight_start takes a batch on a free flight; it may be finished before this returns. */
+void flight_start(struct flight *f, struct batch *b, enum flight_step step);
+/* flight_done is the pool's callback; its context is the struct elasticsearch. */
+http_done_fn flight_done;
+/* flight_recover tells the operator when trouble is over; to be called now and then. */
+void flight_recover(struct elasticsearch *es);
+void flight_fini(struct flight *f);
+
+/* -- elasticsearch_doubt.c -- */
+
+/* doubt_begin: a start; the first records may be there already. doubt_applies: look this batch up. */
+void doubt_begin(struct elasticsearch *es);
+bool doubt_applies(const struct elasticsearch *es, const struct batch *b);
+enum doubt_next {
+	DOUBT_NONE,     /* the stream has not rolled over since: send it */
+	DOUBT_FIND,     /* *body (malloc'ed) is to be sent to _mget */
+	DOUBT_NO_ANSWER /* that was none, or there is no memory */
+};
+/* doubt_stream_read reads the creation dates of the stream's indices. doubt_found_read reads _mget's answer and settles
+ * what was found; false: it is none. */
+enum doubt_next doubt_stream_read(const char *answer, const struct batch *b, char **body);
+bool doubt_found_read(const char *answer, struct batch *b, size_t *found);
+/* doubt_over: the batch was looked up. */
+void doubt_over(struct elasticsearch *es, const struct batch *b, size_t found);
+
+#endif

@@ -1,0 +1,617 @@
+/* The way of a batch to a search cluster.
+ *
+ * A batch becomes a flight: its body is written, the request started, and flight_done called when it has ended. Usually
+ * that is one request. It is several when a body is too long for the server: then the batch goes in parts.
+ *
+ * What an answer means, for one record (bulk_judge) or for the whole request (refused):
+ *	2xx, 409           done. 409: an earlier try arrived; the record's id is the document's, so there is one of it
+ *	429, 5xx           again, after a back-off or what Retry-After says; after 429 fewer batches at a time
+ *	index unusable     again, and the operator is told; an index named by a field gives way to fallback_index
+ *	other 4xx          dead, with the server's reason
+ *	413                in halves, and further batches in parts that small; a single record: dead
+ *	nothing sensible   again, at another node if there is one: ids make it harmless
+ *
+ * One 4xx is an accident of timing: two devices disagree about the type of a new field, both records are on their way,
+ * and the mapping of one of them is made first. The other record is sent once more at once; mostly it fits then (or its
+ * field is passed over, with ignore_malformed).
+ *
+ * The name of an index depends on the record alone, so a replay asks where the record already is. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "gateway/journal/record.h"
+#include "sinks/elasticsearch/elasticsearch.h"
+
+#define ANSWER_MAX (1u << 20)   /* bytes of an answer, and ... */
+#define ANSWER_PER_RECORD 2048u /* ... for each record: an error's reason may quote it */
+/* Parts taken until a learned limit of bodies is doubled: perhaps it is another server by now. */
+#define LIMIT_PARTS 1000u
+/* A body that broke the connection that often may be too long for someone who does not say so. */
+#define DOUBT_ATTEMPT 2u
+/* Trouble is over when something worked and nothing failed for that long. */
+#define WELL_AFTER_MS 1000
+
+static int64_t clock_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* -- what the operator sees -- */
+
+static void ail(struct elasticsearch *es, enum ailment ailment, const char *text)
+{
+	es->ailed_ms = clock_ms();
+	es->worked_since = false;
+	if (es->ailment == ailment)
+		return; /* told already; the text may differ in numbers */
+	es->ailment = ailment;
+	sink_state(es->host, text);
+}
+
+/* Requests of one moment may differ (one index is blocked, another is not): hence the delay. */
+void flight_recover(struct elasticsearch *es)
+{
+	if (es->ailment == WELL || !es->worked_since || clock_ms() - es->ailed_ms < WELL_AFTER_MS)
+		return;
+	es->ailment = WELL;
+	sink_state(es->host, NULL);
+}
+
+/* -- the end of a flight -- */
+
+static void flight_finish(struct flight *f)
+{
+	struct batch *b = f->batch;
+	if (f->step < STEP_STREAM)
+		f->es->setup = SETUP_NEEDED; /* ended before its time */
+	free(f->json);
+	f->json = NULL;
+	f->batch = NULL;
+	batch_finish(b);
+}
+
+/* What is not settled of the batch comes again. */
+static void flight_retry(struct flight *f, const char *text)
+{
+	batch_retry_all(f->batch, "%s", text);
+	flight_finish(f);
+}
+
+void flight_fini(struct flight *f)
+{
+	bulk_fini(&f->body);
+	bulk_fini(&f->packed);
+	free(f->json);
+	free(f->url);
+	*f = (struct flight){0};
+}
+
+/* -- the body of a request -- */
+
+enum built { BUILT, BUILT_EMPTY, BUILT_MIXED, BUILT_NOT };
+
+/* Writes the pending items of first..stop, as many as the limit allows.
+ *   named  each with its index; else the URL names it, and BUILT_MIXED tells that they have several */
+static enum built body_build(struct flight *f, size_t stop, bool named)
+{
+	struct elasticsearch *es = f->es;
+	struct batch *b = f->batch;
+	struct index_name *n = &es->name;
+	char first[TEMPLATE_NAME_MAX + 1];
+	size_t first_len = 0;
+	bool mixed = false;
+	f->records = 0;
+	f->built_ms = n->main.has_field ? clock_ms() : 0;
+	if (!bulk_reserve(&f->body, b->bytes + b->count * (BULK_LINE_MAX + (named ? TEMPLATE_NAME_MAX : 0))))
+		return BUILT_NOT;
+	for (f->end = f->first; f->end < stop; f->end++) {
+		const struct batch_item *item = &b->items[f->end];
+		struct record r;
+		if (item->state != ITEM_PENDING)
+			continue;
+		record_read(&r, item->entry);
+		if (f->records > 0 && f->body.len + r.json_len + BULK_LINE_MAX > f->limit)
+			break;
+		if (!index_name_of(n, item->entry, f->built_ms))
+			stat_add(&es->host->stats->limited, 1);
+		if (f->records == 0) {
+			memcpy(first, n->name, n->len);
+			first_len = n->len;
+		} else if (!mixed && (n->len != first_len || memcmp(n->name, first, first_len) != 0)) {
+			mixed = true;
+			if (!named)
+				return BUILT_MIXED;
+		}
+		bulk_add(&f->body, named ? n->name : NULL, named ? n->len : 0, item->entry);
+		f->records++;
+	}
+	if (named)
+		snprintf(f->path, sizeof f->path, "/_bulk?" BULK_FILTER);
+	else
+		snprintf(f->path, sizeof f->path, "/%.*s/_bulk?" BULK_FILTER, (int)first_len, first);
+	es->named = mixed || n->main.has_field;
+	return f->records > 0 ? BUILT : BUILT_EMPTY;
+}
+
+static enum built part_build(struct flight *f, size_t stop)
+{
+	struct elasticsearch *es = f->es;
+	enum built built = body_build(f, stop, es->named);
+	if (built == BUILT_MIXED)
+		built = body_build(f, stop, true);
+	if (built == BUILT && es->compression == COMPRESSION_GZIP && bulk_pack(&es->gzip, &f->body, &f->packed))
+		built = BUILT_NOT;
+	return built;
+}
+
+/* -- requests -- */
+
+static enum gw_err bulk_send(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	bool gzip = es->compression == COMPRESSION_GZIP;
+	const struct bulk_body *body = gzip ? &f->packed : &f->body;
+	snprintf(f->url, es->url_room, "%s%s", f->node->url, f->path);
+	return http_start(&es->pool, f->http, "POST", f->url, gzip ? HTTP_BULK_GZIP : HTTP_BULK, body->data, body->len,
+	                  ANSWER_MAX + f->records * ANSWER_PER_RECORD);
+}
+
+/* Sends what the step asks for to the next node. The flight may be over afterwards. */
+static void step_send(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	enum gw_err err;
+	f->node = nodes_take(&es->nodes, clock_ms());
+	if (f->step == STEP_BULK) {
+		err = bulk_send(f);
+	} else {
+		bool install = f->step == STEP_INSTALL;
+		const char *verb = install ? "PUT" : f->step == STEP_FIND ? "POST" : "GET";
+		if (f->step == STEP_STREAM)
+			snprintf(f->url, es->url_room, "%s/%s/_settings/index.creation_date", f->node->url,
+			         es->data_stream);
+		else if (f->step == STEP_FIND)
+			snprintf(f->url, es->url_room, "%s/_mget?filter_path=docs._id,docs.found", f->node->url);
+		else if (f->step == STEP_SERVER)
+			snprintf(f->url, es->url_room, "%s/", f->node->url);
+		else
+			snprintf(f->url, es->url_room, "%s/_index_template/%s", f->node->url, es->template_name);
+		err = http_start(&es->pool, f->http, verb, f->url, f->json ? HTTP_JSON : HTTP_NONE, f->json,
+		                 f->json ? strlen(f->json) : 0, ANSWER_MAX + f->batch->count * ANSWER_PER_RECORD);
+	}
+	if (err)
+		flight_retry(f, "out of memory");
+}
+
+/* Sends the next part of the batch, of what lies before stop; at the end of the batch the flight is over. */
+static void part_send(struct flight *f, size_t stop)
+{
+	f->tries = 0;
+	switch (part_build(f, stop)) {
+	case BUILT: step_send(f); break;
+	case BUILT_EMPTY: flight_finish(f); break;
+	default: flight_retry(f, "out of memory"); break;
+	}
+}
+
+/* The first request about the batch itself. */
+static void batch_send(struct flight *f)
+{
+	f->tries = 0;
+	if (f->batch->resumes)
+		doubt_begin(f->es);
+	f->step = doubt_applies(f->es, f->batch) ? STEP_STREAM : STEP_BULK;
+	if (f->step == STEP_BULK)
+		part_send(f, f->batch->count);
+	else
+		step_send(f);
+}
+
+void flight_start(struct flight *f, struct batch *b, enum flight_step step)
+{
+	f->batch = b;
+	f->step = step;
+	f->first = 0;
+	f->limit = f->es->body_limit;
+	f->again = false;
+	f->tries = 0;
+	if (step == STEP_BULK) {
+		batch_send(f);
+	} else {
+		f->es->setup = SETUP_RUNNING;
+		step_send(f);
+	}
+}
+
+/* -- too long -- */
+
+/* The part was too long: it goes again in smaller ones. False: it is a single record. */
+static bool part_halve(struct flight *f)
+{
+	if (f->records < 2)
+		return false;
+	f->limit = f->body.len / 2;
+	f->again = false;
+	part_send(f, f->batch->count);
+	return true;
+}
+
+static void too_long(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	uint64_t left_out;
+	char reason[128];
+	stat_add(&es->host->stats->limited, 1);
+	if (f->records < 2) {
+		snprintf(reason, sizeof reason,
+		         "HTTP 413: a body of %zu bytes is longer than the server takes (http.max_content_length)",
+		         f->body.len);
+		for (size_t i = f->first; i < f->end; i++)
+			if (f->batch->items[i].state == ITEM_PENDING)
+				batch_dead(f->batch, i, "%s", reason);
+		f->first = f->end;
+		part_send(f, f->batch->count);
+		return;
+	}
+	if (f->body.len / 2 < es->body_limit)
+		es->body_limit = f->body.len / 2;
+	es->limit_parts = 0;
+	if (log_allow(&es->limit_log, clock_ms(), &left_out))
+		log_event(LOG_INFO, "sink",
+		          "the server takes no body that long (HTTP 413): sending smaller ones; a smaller batch_bytes "
+		          "would spare the attempt",
+		          LOG_S("sink.name", es->host->name), LOG_N("http.request.body.bytes", f->body.len),
+		          LOG_N("sluice.left_out", left_out));
+	part_halve(f);
+}
+
+/* A part was taken: limits that were lowered in doubt are raised again. */
+static void limits_raise(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	if (es->body_limit != SIZE_MAX && ++es->limit_parts >= LIMIT_PARTS) {
+		es->limit_parts = 0;
+		es->body_limit = es->body_limit > SIZE_MAX / 2 ? SIZE_MAX : es->body_limit * 2;
+	}
+	f->limit = f->limit > es->body_limit / 4 ? es->body_limit : f->limit * 4;
+}
+
+/* -- no answer -- */
+
+static void no_answer(struct flight *f, enum http_result result)
+{
+	static const struct {
+		enum ailment ailment;
+		const char *text;
+	} results[] = {
+	    [HTTP_UNREACHABLE] = {UNREACHABLE, "cannot be reached"},
+	    [HTTP_UNTRUSTED] = {UNTRUSTED, "has no TLS connection for us (see ca_file, cert_file, verify)"},
+	    [HTTP_SILENT] = {SILENT, "did not answer within request_timeout"},
+	    [HTTP_BROKEN] = {BROKEN, "broke off the request"},
+	    [HTTP_TOO_LONG] = {BROKEN, "gave an answer that is too long"},
+	};
+	struct elasticsearch *es = f->es;
+	char text[512];
+	uint64_t left_out;
+	int64_t now_ms = clock_ms();
+	node_failed(f->node, now_ms);
+	snprintf(text, sizeof text, "%s %s: %s; trying again", f->node->url, results[result].text, f->http->error);
+	if ((result == HTTP_TOO_LONG || (result == HTTP_BROKEN && f->batch->attempt >= DOUBT_ATTEMPT)) &&
+	    f->step == STEP_BULK && part_halve(f))
+		return;
+	if (++f->tries < es->nodes.count && nodes_other(&es->nodes, f->node, now_ms)) {
+		if (log_allow(&es->node_log, now_ms, &left_out))
+			log_event(LOG_WARN, "sink", "a node failed, another takes its place",
+			          LOG_S("sink.name", es->host->name), LOG_S("error.message", text),
+			          LOG_N("sluice.left_out", left_out));
+		step_send(f);
+		return;
+	}
+	ail(es, results[result].ailment, text);
+	flight_retry(f, text);
+}
+
+/* -- the whole request refused -- */
+
+/* 400 for a whole request is about one of its records, if the server is known to take others. False: it may not be. */
+static bool poison_find(struct flight *f, const struct bulk_fault *fault)
+{
+	if (!f->es->works || !fault->type[0] || f->step != STEP_BULK)
+		return false;
+	if (part_halve(f))
+		return true;
+	for (size_t i = f->first; i < f->end; i++)
+		if (f->batch->items[i].state == ITEM_PENDING)
+			batch_dead(f->batch, i, "HTTP 400: %s: %s", fault->type, fault->reason);
+	f->first = f->end;
+	part_send(f, f->batch->count);
+	return true;
+}
+
+static void refused(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	const struct http_request *http = f->http;
+	struct bulk_fault fault;
+	char text[1024];
+	enum ailment ailment = REFUSED;
+	const char *advice = "";
+	bulk_fault_read(&fault, http->answer ? http->answer : "", http->answer_len);
+	if (http->status == 413 && f->step == STEP_BULK) {
+		too_long(f);
+		return;
+	}
+	if (http->status == 400 && poison_find(f, &fault))
+		return;
+	switch (http->status) {
+	case 401:
+		ailment = NO_LOGIN;
+		advice = " (see username, password, api_key)";
+		break;
+	case 403:
+		ailment = strcmp(fault.type, "cluster_block_exception") ? NO_LOGIN : BLOCKED;
+		if (ailment == NO_LOGIN)
+			advice = f->step == STEP_BULK
+			             ? " (the user or key needs the rights create_doc and auto_configure, or more)"
+			             : " (install_template needs the rights monitor and manage_index_templates)";
+		break;
+	case 404:
+	case 405:
+		ailment = NO_BULK;
+		advice = " (is it a node of Elasticsearch or OpenSearch, and its path complete?)";
+		break;
+	case 429: break; /* overload: nothing to be done by hand */
+	default:
+		if (http->status / 100 == 3) {
+			ailment = REDIRECTED;
+			advice = " (redirects are not followed: set nodes to the address itself)";
+		} else if (http->status >= 500) {
+			ailment = FAILING;
+			node_failed(f->node, clock_ms());
+		}
+		break;
+	}
+	snprintf(text, sizeof text, "%s answers HTTP %d%s%s%s%s%s%s%s; trying again", f->node->url, http->status,
+	         http->location ? " to " : "", http->location ? http->location : "", advice, fault.type[0] ? ": " : "",
+	         fault.type, fault.reason[0] ? ": " : "", fault.reason);
+	if (http->status != 429)
+		ail(es, ailment, text);
+	f->batch->retry_after_ms = http->retry_after_ms;
+	f->batch->overloaded = http->status == 429;
+	flight_retry(f, text);
+}
+
+/* -- the answer, record by record -- */
+
+/* "mapper [payload.x] cannot be changed from type [keyword] to [double]": see the top. */
+static bool is_race(const struct bulk_item *item)
+{
+	return item->status == 400 && item->type && !strcmp(item->type, "illegal_argument_exception") && item->reason &&
+	       strstr(item->reason, "cannot be changed from type");
+}
+
+static void index_fails(struct flight *f, size_t i, const struct bulk_item *item, enum bulk_verdict verdict)
+{
+	struct elasticsearch *es = f->es;
+	const uint8_t *entry = f->batch->items[i].entry;
+	char text[512];
+	uint64_t left_out;
+	int64_t now_ms = clock_ms();
+	index_name_of(&es->name, entry, f->built_ms);
+	snprintf(text, sizeof text, "index %s: HTTP %d: %s: %.300s", es->name.name, item->status,
+	         item->type ? item->type : "", item->reason ? item->reason : "");
+	batch_retry(f->batch, i, "%s", text);
+	if (verdict == BULK_NO_INDEX && index_name_away(&es->name, entry, f->built_ms, now_ms)) {
+		if (log_allow(&es->away_log, now_ms, &left_out))
+			log_event(LOG_WARN, "sink", "an index cannot be used: its records go to fallback_index",
+			          LOG_S("sink.name", es->host->name), LOG_S("error.message", text),
+			          LOG_N("sluice.left_out", left_out));
+		return;
+	}
+	ail(es, verdict == BULK_BLOCKED ? BLOCKED : NO_INDEX, text);
+}
+
+static void item_settle(void *context, size_t n, const struct bulk_item *item)
+{
+	struct flight *f = context;
+	struct batch *b = f->batch;
+	(void)n; /* the n-th pending one: those before are settled, or passed over for a second look */
+	while (b->items[f->at].state != ITEM_PENDING)
+		f->at++;
+	size_t i = f->at++;
+	enum bulk_verdict verdict = bulk_judge(item);
+	switch (verdict) {
+	case BULK_DONE: batch_done(b, i); break;
+	case BULK_RETRY:
+		b->overloaded |= item->status == 429;
+		batch_retry(b, i, "HTTP %d: %s: %s", item->status, item->type ? item->type : "",
+		            item->reason ? item->reason : "");
+		break;
+	case BULK_BLOCKED:
+	case BULK_NO_INDEX: index_fails(f, i, item, verdict); break;
+	case BULK_DEAD:
+		if (!f->again && is_race(item))
+			f->conflicts++;
+		else
+			batch_dead(b, i, "%s: %s", item->type ? item->type : "refused",
+			           item->reason ? item->reason : "no reason given");
+		break;
+	}
+}
+
+static void part_settled(struct flight *f)
+{
+	struct batch *b = f->batch;
+	if (f->conflicts > 0) {
+		f->again = true;
+		part_send(f, f->end);
+		return;
+	}
+	f->again = false;
+	f->first = f->end;
+	limits_raise(f);
+	part_send(f, b->count);
+}
+
+static void bulk_answered(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	struct batch *b = f->batch;
+	bool all;
+	char text[512];
+	f->at = f->first;
+	f->conflicts = 0;
+	if (!f->http->answer || bulk_read(f->http->answer, f->http->answer_len, f->records, item_settle, f, &all)) {
+		snprintf(text, sizeof text,
+		         "%s gives an answer that is not one to a bulk request: is it a node of Elasticsearch or "
+		         "OpenSearch? Trying again",
+		         f->node->url);
+		ail(es, NO_BULK, text);
+		flight_retry(f, text);
+		return;
+	}
+	es->works = true;
+	es->worked_since = true;
+	node_worked(f->node);
+	for (size_t i = f->first; all && i < f->end; i++)
+		if (b->items[i].state == ITEM_PENDING)
+			batch_done(b, i);
+	part_settled(f);
+}
+
+/* -- the index template, before the first record -- */
+
+static void setup_done(struct flight *f, const char *what)
+{
+	struct elasticsearch *es = f->es;
+	log_event(LOG_INFO, "sink", what, LOG_S("sink.name", es->host->name),
+	          LOG_S("elasticsearch.template", es->template_name),
+	          LOG_S("elasticsearch.version", es->server.version));
+	es->setup = SETUP_NONE;
+	free(f->json);
+	f->json = NULL;
+	batch_send(f);
+}
+
+static void template_send(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	char main[TEMPLATE_NAME_MAX + 2], other[TEMPLATE_NAME_MAX + 2];
+	const char *const patterns[] = {main, other};
+	index_template_pattern(main, sizeof main, es->data_stream ? es->data_stream : es->index);
+	index_template_pattern(other, sizeof other, es->fallback_index ? es->fallback_index : "");
+	f->json = index_template_make(&es->server, patterns, es->name.main.has_field ? 2 : 1, es->data_stream != NULL);
+	f->step = STEP_INSTALL;
+	if (f->json)
+		step_send(f);
+	else
+		flight_retry(f, "out of memory");
+}
+
+/* One without a version is someone's own under that name: it stays. */
+static void setup_answered(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	const struct http_request *http = f->http;
+	const char *answer = http->answer ? http->answer : "";
+	int version;
+	f->tries = 0;
+	if (f->step == STEP_LOOK && http->status == 404) {
+		template_send(f);
+	} else if (http->status != 200) {
+		refused(f);
+	} else if (f->step == STEP_SERVER && search_server_read(&es->server, answer, http->answer_len)) {
+		f->step = STEP_LOOK;
+		step_send(f);
+	} else if (f->step == STEP_LOOK && (version = index_template_version(answer, http->answer_len)) >= 0) {
+		if (version > 0 && version < INDEX_TEMPLATE_VERSION)
+			template_send(f);
+		else
+			setup_done(f, "the index template is there already");
+	} else if (f->step == STEP_INSTALL) {
+		setup_done(f, "the index template is installed");
+	} else {
+		char text[512];
+		snprintf(text, sizeof text,
+		         "%s does not answer like a node of Elasticsearch or OpenSearch; trying again", f->node->url);
+		ail(es, NO_BULK, text);
+		flight_retry(f, text);
+	}
+}
+
+/* -- records in doubt: elasticsearch_doubt.c -- */
+
+static void doubt_finish(struct flight *f, size_t found)
+{
+	doubt_over(f->es, f->batch, found);
+	free(f->json);
+	f->json = NULL;
+	f->step = STEP_BULK;
+	part_send(f, f->batch->count);
+}
+
+static void doubt_answered(struct flight *f)
+{
+	struct elasticsearch *es = f->es;
+	const struct http_request *http = f->http;
+	const char *answer = http->answer ? http->answer : "";
+	size_t found = 0;
+	char text[512];
+	f->tries = 0;
+	if (http->status == 404 && f->step == STEP_STREAM) { /* there is no such stream yet */
+		doubt_finish(f, 0);
+		return;
+	}
+	if (http->status == 401 || http->status == 403) {
+		log_event(
+		    LOG_WARN, "sink",
+		    "may not look up which records a data stream has: after a rollover some may be there twice. The "
+		    "user or key needs the rights view_index_metadata and read",
+		    LOG_S("sink.name", es->host->name), LOG_N("http.response.status_code", http->status));
+		es->doubt_denied = true;
+		doubt_finish(f, 0);
+		return;
+	}
+	if (http->status != 200) {
+		refused(f);
+		return;
+	}
+	enum doubt_next next = DOUBT_NO_ANSWER;
+	if (f->step == STEP_FIND)
+		next = doubt_found_read(answer, f->batch, &found) ? DOUBT_NONE : DOUBT_NO_ANSWER;
+	else
+		next = doubt_stream_read(answer, f->batch, &f->json);
+	if (next == DOUBT_FIND) {
+		f->step = STEP_FIND;
+		step_send(f);
+	} else if (next == DOUBT_NONE) {
+		doubt_finish(f, found);
+	} else {
+		snprintf(text, sizeof text,
+		         "%s gives an answer that is not one to a question for indices; trying again", f->node->url);
+		ail(es, NO_BULK, text);
+		flight_retry(f, text);
+	}
+}
+
+/* -- from the pool -- */
+
+void flight_done(void *context, struct http_request *http, enum http_result result)
+{
+	struct flight *f = http->own;
+	(void)context;
+	if (result != HTTP_ANSWERED)
+		no_answer(f, result);
+	else if (f->step < STEP_STREAM)
+		setup_answered(f);
+	else if (f->step != STEP_BULK)
+		doubt_answered(f);
+	else if (http->status == 200)
+		bulk_answered(f);
+	else
+		refused(f);
+}

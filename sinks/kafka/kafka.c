@@ -1,0 +1,614 @@
+/* The Kafka sink: records to topics, by librdkafka's idempotent producer.
+ *
+ * How a batch goes: submit takes it as a flight and hands its records to librdkafka, which keeps pointers into the
+ * batch's blocks and copies nothing but the key. When the library's queue is full the rest of the flight waits for
+ * room; no other batch is taken meanwhile, so order stays. Delivery reports come through rd_kafka_poll on the pump's
+ * thread and settle one record each; a flight whose last report has come is finished. The library writes to the pump's
+ * eventfd when there is something to poll for: nobody sleeps a fixed time.
+ *
+ * What a report means:
+ *   persisted           done: all in-sync replicas have it
+ *   the record refused  Kafka answers for a whole request, and one record can spoil it for its neighbours. So each
+ * record of it is sent once more by a second producer whose requests hold a single record: what is refused there is
+ * dead, with the reason. the topic refused   (missing, forbidden, illegal) from a template: the record goes to the
+ * fallback topic, and the topic is asked again later; else the operator is told and the record retried anything else
+ * retried. The library itself resends what a resend can mend, without limit of time (message.timeout.ms=0). A fatal
+ * error (the idempotent producer cannot go on) ends the producers: a thread of its own destroys them, since that may
+ * wait for a name server, and then all that was in flight is retried, in order, with new producers. Kafka may then hold
+ * a record twice, with the same id in its header. */
+#include <librdkafka/rdkafka.h>
+
+#include <assert.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "gateway/base/json.h"
+#include "gateway/base/log.h"
+#include "gateway/journal/record.h"
+#include "gateway/pump/sink.h"
+#include "sinks/kafka/kafka_conf.h"
+#include "sinks/kafka/kafka_health.h"
+#include "sinks/kafka/kafka_message.h"
+#include "sinks/kafka/kafka_producer.h"
+#include "sinks/targets.h"
+#include "sinks/template.h"
+
+#define MISSING_FIRST_MS                                                                                               \
+	60000 /* a template's topic that could not be used is asked again after this, then twice that ... */
+#define MISSING_MOST_MS 3600000 /* ... up to this: each time records wait for the answer */
+#define DOUBT_TOLD_MS 60000     /* between two warnings that requests are refused */
+#define STALL_MS 10000          /* without an acknowledgement, while records wait for one, before it is told */
+#define CLOSE_MS 3000           /* for the producers to end when the gateway stops */
+
+/* A batch with us. */
+struct flight {
+	struct batch *batch;
+	size_t next; /* first item not handed to the library */
+	size_t out;  /* items with the library */
+	int64_t since_ms;
+};
+
+struct kafka {
+	struct kafka_settings s;
+	/* the rest: set by open, then the pump thread's */
+	struct sink_host *host;
+	char brokers[4096];
+	struct template topic;
+	struct kafka_producer many, lone;
+	struct kafka_place home; /* the topic of a constant template, else the fallback */
+	struct targets targets;  /* places of a template */
+	struct target *last;     /* where the record before went */
+	struct flight *flights;  /* in order of submission; only the last may be partly handed over */
+	size_t flight_count, flight_max;
+	struct kafka_grave *grave; /* producers on their way out: nothing goes on before they are gone */
+	struct kafka_health health;
+	bool heard; /* something was acknowledged in this turn */
+	bool fatal; /* a fatal error was met; dealt with at the end of the turn */
+	bool full_told;
+	struct json_pointer time_at; /* "/@timestamp" */
+	struct log_limit log_limit, topic_limit;
+	int64_t doubt_told_ms;
+};
+
+static int64_t clock_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* A record arrived: whatever was wrong no longer is, but for a topic that is not this one. */
+static void recover(struct kafka *k, const rd_kafka_message_t *m)
+{
+	struct kafka_place *place = rd_kafka_topic_opaque(m->rkt);
+	place->missing_ms = 0;
+	k->health.all_down = false;
+	if (k->health.is != KAFKA_NO_TOPIC || !k->home.missing_ms)
+		kafka_health_well(&k->health);
+}
+
+/* -- callbacks of the library; all inside rd_kafka_poll -- */
+
+static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+	const struct kafka_producer *p = rd_kafka_opaque(rk);
+	struct kafka *k = p->owner;
+	uint64_t suppressed;
+	/* Failed connections come as errors, too, and are told as the sink's state. */
+	enum log_level to = level <= 2 ? LOG_ERROR : level <= 4 ? LOG_WARN : level <= 6 ? LOG_INFO : LOG_DEBUG;
+	if (!strcmp(facility, "FAIL"))
+		to = LOG_DEBUG;
+	if (log_enabled(to) && (to == LOG_DEBUG || log_allow(&k->log_limit, clock_ms(), &suppressed)))
+		log_event(to, "sink", "librdkafka says", LOG_S("sink.name", k->host->name),
+		          LOG_S("event.code", facility), LOG_S("error.message", text));
+}
+
+static void error_cb(rd_kafka_t *rk, int code, const char *text, void *opaque)
+{
+	struct kafka *k = ((struct kafka_producer *)opaque)->owner;
+	(void)rk;
+	if (code == RD_KAFKA_RESP_ERR__FATAL)
+		k->fatal = true;
+	else
+		kafka_health_error(&k->health, code, text, k->flight_count > 0);
+}
+
+static struct flight *flight_of(struct kafka *k, const struct batch_item *item)
+{
+	for (size_t i = 0;; i++) {
+		struct flight *f = &k->flights[i];
+		assert(i < k->flight_count);
+		if (item >= f->batch->items && item < f->batch->items + f->batch->count)
+			return f;
+	}
+}
+
+static void report_failed(struct kafka_producer *p, struct flight *f, struct batch_item *item,
+                          struct kafka_place *place, rd_kafka_resp_err_t err);
+
+static void report_cb(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+	struct kafka_producer *p = opaque;
+	struct kafka *k = p->owner;
+	struct batch_item *item = m->_private;
+	struct flight *f = flight_of(k, item);
+	(void)rk;
+	f->out--;
+	if (!m->err && rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_PERSISTED) {
+		item->state = ITEM_DONE;
+		k->heard = true;
+		if (k->health.is != KAFKA_WELL || k->health.all_down || k->targets.count > 0)
+			recover(k, m);
+	} else {
+		report_failed(p, f, item, rd_kafka_topic_opaque(m->rkt), m->err);
+	}
+}
+
+/* -- producers and topics -- */
+
+static const struct kafka_callbacks callbacks = {.report = report_cb, .error = error_cb, .log = log_cb};
+
+static enum gw_err producer_open(struct kafka *k, struct kafka_producer *p, struct why *why)
+{
+	return kafka_producer_open(p, k, p == &k->lone, &k->s, k->brokers, k->host->wake_fd, &callbacks, why);
+}
+
+static void target_release(void *context, struct target *t)
+{
+	struct kafka *k = context;
+	struct kafka_place *place = t->own;
+	if (!place)
+		return;
+	if (k->last == t)
+		k->last = NULL;
+	kafka_place_leave(place);
+	free(place);
+}
+
+/* A target may go when nobody used it for long, and no record for it can still be with the library. */
+static int64_t target_before(const struct kafka *k, int64_t now_ms)
+{
+	int64_t before = now_ms - TARGET_IDLE_MS;
+	if (k->flight_count > 0 && k->flights[0].since_ms < before)
+		before = k->flights[0].since_ms;
+	return before;
+}
+
+static struct kafka_place *place_find(struct kafka *k, const char *name, size_t len, int64_t now_ms)
+{
+	struct target *t = k->last;
+	if (!t || t->len != len || memcmp(t->name, name, len) != 0) {
+		if (!strcmp(name, k->home.name))
+			return &k->home; /* the library knows a topic once, so there is one place for it */
+		t = targets_take(&k->targets, name, len, now_ms, target_before(k, now_ms));
+		if (!t)
+			return NULL;
+	}
+	if (!t->own) {
+		struct kafka_place *place = calloc(1, sizeof *place);
+		if (!place)
+			return NULL;
+		memcpy(place->name, name, len + 1);
+		t->own = place;
+	}
+	t->used_ms = now_ms;
+	k->last = t;
+	return t->own;
+}
+
+/* Where a record goes. */
+static struct kafka_place *route(struct kafka *k, const struct batch_item *item, int64_t now_ms)
+{
+	if (template_constant(&k->topic))
+		return &k->home;
+	char name[TEMPLATE_NAME_MAX + 1];
+	size_t len = template_render(&k->topic, item->entry, name);
+	struct kafka_place *place = len > 0 ? place_find(k, name, len, now_ms) : NULL;
+	if (place && (!place->missing_ms || now_ms >= place->ask_ms))
+		return place;
+	stat_add(&k->host->stats->limited, 1);
+	return &k->home;
+}
+
+/* -- producing -- */
+
+/* Hands a record to a producer; RD_KAFKA_RESP_ERR_NO_ERROR: its report will come. */
+static rd_kafka_resp_err_t produce(struct kafka_producer *p, struct kafka_place *place, struct batch_item *item)
+{
+	const struct kafka *k = p->owner;
+	struct kafka_message m;
+	rd_kafka_topic_t *topic = kafka_place_handle(place, p);
+	if (!topic)
+		return RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+	kafka_message_pack(&m, &k->s, &k->time_at, item->entry, topic, item);
+	rd_kafka_error_t *error = rd_kafka_produceva(p->rk, m.values, m.count);
+	if (!error)
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	kafka_message_drop(&m);
+	rd_kafka_resp_err_t err = rd_kafka_error_code(error);
+	rd_kafka_error_destroy(error);
+	return err;
+}
+
+/* -- refusals -- */
+
+static bool is_about_topic(rd_kafka_resp_err_t err)
+{
+	return err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+	       err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || err == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+}
+
+/* About one record, or several, of a request. */
+static bool is_about_record(rd_kafka_resp_err_t err)
+{
+	return err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE ||
+	       err == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE || err == RD_KAFKA_RESP_ERR_INVALID_RECORD ||
+	       err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
+}
+
+static void item_retry(struct flight *f, struct batch_item *item, const struct kafka_place *place,
+                       rd_kafka_resp_err_t err)
+{
+	batch_retry(f->batch, (size_t)(item - f->batch->items), "topic %s: %s", place->name, rd_kafka_err2str(err));
+}
+
+static void item_dead(struct flight *f, struct batch_item *item, const struct kafka_place *place,
+                      rd_kafka_resp_err_t err)
+{
+	struct record r;
+	record_read(&r, item->entry);
+	batch_dead(f->batch, (size_t)(item - f->batch->items), "Kafka refuses it: topic %s: %s (%s), %u bytes",
+	           place->name, rd_kafka_err2str(err), rd_kafka_err2name(err), (unsigned)r.json_len);
+}
+
+/* A topic made by a template is set aside; the next record for it goes elsewhere at once. */
+static void place_missing(struct kafka *k, struct kafka_place *place, rd_kafka_resp_err_t err)
+{
+	uint64_t suppressed = 0;
+	int64_t now_ms = clock_ms();
+	if (place->missing_ms && now_ms < place->ask_ms)
+		return;
+	place->missing_ms = place->missing_ms ? place->missing_ms * 2 : MISSING_FIRST_MS;
+	if (place->missing_ms > MISSING_MOST_MS)
+		place->missing_ms = MISSING_MOST_MS;
+	place->ask_ms = now_ms + place->missing_ms;
+	if (log_allow(&k->topic_limit, now_ms, &suppressed))
+		log_event(LOG_WARN, "sink", "a topic cannot be used: its records go to the fallback topic",
+		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", place->name),
+		          LOG_S("error.message", rd_kafka_err2str(err)), LOG_N("suppressed", suppressed));
+}
+
+/* A record that a request was refused for, maybe: once more, alone. A request holds thousands, so that is told once per
+ * spell. */
+static rd_kafka_resp_err_t produce_lone(struct kafka *k, struct kafka_place *place, struct batch_item *item,
+                                        rd_kafka_resp_err_t err)
+{
+	int64_t now_ms = clock_ms();
+	if (!k->doubt_told_ms || now_ms - k->doubt_told_ms > DOUBT_TOLD_MS) {
+		k->doubt_told_ms = now_ms;
+		log_event(LOG_WARN, "sink",
+		          "Kafka refused a request: its records are sent one by one, to find which are meant; if this "
+		          "goes on and none are dead "
+		          "letters, set properties: batch.size below the topic's max.message.bytes",
+		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", place->name),
+		          LOG_S("error.message", rd_kafka_err2str(err)));
+	}
+	if (!k->lone.rk && producer_open(k, &k->lone, NULL))
+		return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+	return produce(&k->lone, place, item);
+}
+
+/* A record was not taken, by the library or by Kafka: what becomes of it. */
+static void report_failed(struct kafka_producer *p, struct flight *f, struct batch_item *item,
+                          struct kafka_place *place, rd_kafka_resp_err_t err)
+{
+	struct kafka *k = p->owner;
+	rd_kafka_resp_err_t again = err;
+	if (err == RD_KAFKA_RESP_ERR__FATAL) {
+		k->fatal = true;
+	} else if (is_about_topic(err) && place != &k->home) {
+		place_missing(k, place, err);
+		stat_add(&k->host->stats->limited, 1);
+		again = produce(p, &k->home, item);
+	} else if (is_about_topic(err)) {
+		place->missing_ms = MISSING_FIRST_MS;
+		kafka_health_topic(&k->health, place->name, err);
+	} else if (is_about_record(err) && !p->lone) {
+		again = produce_lone(k, place, item, err);
+	} else if (is_about_record(err)) {
+		item_dead(f, item, place, err);
+		return;
+	}
+	if (again == RD_KAFKA_RESP_ERR_NO_ERROR)
+		f->out++;
+	else
+		item_retry(f, item, place, again);
+}
+
+/* -- flights -- */
+
+/* Hands over what the library has room for. */
+static void flight_produce(struct kafka *k, struct flight *f)
+{
+	struct batch *b = f->batch;
+	int64_t now_ms = clock_ms();
+	for (; f->next < b->count && !k->fatal; f->next++) {
+		struct batch_item *item = &b->items[f->next];
+		if (item->state == ITEM_DONE || item->state == ITEM_DEAD)
+			continue;
+		item->state = ITEM_PENDING;
+		struct kafka_place *place = route(k, item, now_ms);
+		rd_kafka_resp_err_t err = produce(&k->many, place, item);
+		if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+			if (!k->full_told)
+				stat_add(&k->host->stats->limited, 1);
+			k->full_told = true;
+			return;
+		}
+		if (!err)
+			f->out++;
+		else if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+			item_dead(f, item, place,
+			          err); /* the library's own word about this record: message.max.bytes */
+		else
+			report_failed(&k->many, f, item, place, err);
+	}
+	k->full_told = false;
+}
+
+static bool flight_landed(const struct flight *f)
+{
+	return f->out == 0 && f->next == f->batch->count;
+}
+
+static void flight_finish(struct kafka *k, size_t i)
+{
+	struct batch *b = k->flights[i].batch;
+	k->flight_count--;
+	memmove(&k->flights[i], &k->flights[i + 1], (k->flight_count - i) * sizeof *k->flights);
+	batch_finish(b);
+}
+
+static bool flights_finish(struct kafka *k)
+{
+	bool any = false;
+	for (size_t i = 0; i < k->flight_count;) {
+		if (flight_landed(&k->flights[i])) {
+			flight_finish(k, i);
+			any = true;
+		} else {
+			i++;
+		}
+	}
+	return any;
+}
+
+/* -- the end of producers -- */
+
+/* Takes the producers away. The batches stay until the grave is done, since the library still points into their blocks.
+ */
+static void producers_bury(struct kafka *k)
+{
+	kafka_place_leave(&k->home);
+	for (size_t i = 0; i < k->targets.count; i++)
+		if (k->targets.items[i]->own)
+			kafka_place_leave(k->targets.items[i]->own);
+	rd_kafka_t *many = kafka_producer_leave(&k->many), *lone = kafka_producer_leave(&k->lone);
+	k->grave = kafka_grave_open(many, lone, k->host->wake_fd);
+}
+
+static void flights_retry(struct kafka *k)
+{
+	while (k->flight_count > 0) {
+		batch_retry_all(k->flights[0].batch, "the Kafka producer was rebuilt");
+		flight_finish(k, 0);
+	}
+}
+
+/* Returns whether a burial goes on. */
+static bool grave_visit(struct kafka *k)
+{
+	if (!k->grave)
+		return false;
+	if (!kafka_grave_done(k->grave))
+		return true;
+	k->grave = NULL;
+	flights_retry(k);
+	return false;
+}
+
+static void producers_rebuild(struct kafka *k)
+{
+	char text[512] = "unknown";
+	if (!k->many.rk || !rd_kafka_fatal_error(k->many.rk, text, sizeof text))
+		if (k->lone.rk)
+			rd_kafka_fatal_error(k->lone.rk, text, sizeof text);
+	kafka_health_fatal(&k->health, text);
+	k->fatal = false;
+	k->full_told = false;
+	producers_bury(k);
+	if (!k->grave)
+		flights_retry(k);
+}
+
+/* -- struct sink -- */
+
+/* One turn of the sink. Returns whether anything came of it. */
+static bool turn(struct kafka *k)
+{
+	if (grave_visit(k) || !k->many.rk)
+		return false;
+	int events = rd_kafka_poll(k->many.rk, 0);
+	if (k->lone.rk)
+		events += rd_kafka_poll(k->lone.rk, 0);
+	if (k->flight_count > 0 && !k->fatal)
+		flight_produce(k, &k->flights[k->flight_count - 1]);
+	bool finished = flights_finish(k);
+	kafka_health_watch(&k->health, k->heard || k->flight_count == 0, clock_ms(),
+	                   STALL_MS + (int64_t)(k->s.linger / 1000));
+	k->heard = false;
+	if (k->fatal)
+		producers_rebuild(k);
+	return finished || events > 0;
+}
+
+static void kafka_poll(void *self, int timeout_ms)
+{
+	struct kafka *k = self;
+	if (turn(k) || timeout_ms == 0)
+		return;
+	struct pollfd fd = {.fd = k->host->wake_fd, .events = POLLIN};
+	poll(&fd, 1, timeout_ms);
+	turn(k);
+}
+
+static enum gw_err kafka_submit(void *self, struct batch *b)
+{
+	struct kafka *k = self;
+	struct why why;
+	if (k->grave || k->fatal || k->flight_count == k->flight_max ||
+	    (k->flight_count > 0 &&
+	     k->flights[k->flight_count - 1].next < k->flights[k->flight_count - 1].batch->count))
+		return GW_AGAIN;
+	if (!k->many.rk && producer_open(k, &k->many, &why)) {
+		kafka_health_ail(&k->health, KAFKA_NO_PRODUCER, why.text);
+		return GW_AGAIN;
+	}
+	struct flight *f = &k->flights[k->flight_count++];
+	*f = (struct flight){.batch = b, .since_ms = clock_ms()};
+	flight_produce(k, f);
+	if (flight_landed(f))
+		flight_finish(k, k->flight_count - 1);
+	return GW_OK;
+}
+
+/* The library forgets its linger only while a flush lasts, so a flush without waiting would do nothing: a millisecond
+ * is enough to wake its threads. */
+static void kafka_flush(void *self)
+{
+	struct kafka *k = self;
+	if (k->flight_count > 0 && k->many.rk && !k->fatal && k->s.linger > 20000)
+		rd_kafka_flush(k->many.rk, 1);
+}
+
+static enum gw_err kafka_check(const void *self, const struct sink_settings *common, struct why *why)
+{
+	const struct kafka *k = self;
+	struct template t = {0};
+	(void)common;
+	enum gw_err err = template_init(&t, k->s.fallback_topic ? k->s.fallback_topic : "", &kafka_topic_rules, why);
+	if (err || !template_constant(&t)) {
+		template_fini(&t);
+		return err ? why_add(why, err, "fallback_topic")
+		           : why_set(why, GW_CONFIG, "fallback_topic: cannot be a template");
+	}
+	template_fini(&t);
+	err = template_init(&t, k->s.topic ? k->s.topic : "", &kafka_topic_rules, why);
+	if (err)
+		return why_add(why, err, "topic");
+	template_fini(&t);
+	if (k->s.headers == KAFKA_HEADERS_CLOUDEVENTS && (!k->s.cloudevents_source || !*k->s.cloudevents_source ||
+	                                                  !k->s.cloudevents_type || !*k->s.cloudevents_type))
+		return why_set(why, GW_CONFIG,
+		               "cloudevents_source and cloudevents_type must not be empty with headers: cloudevents");
+	return kafka_conf_check(&k->s, why);
+}
+
+/* Faults of the linked library that this configuration may meet. */
+static void warn_library(const struct kafka *k)
+{
+	bool scram = k->s.security >= KAFKA_SECURITY_SASL_PLAINTEXT &&
+	             (k->s.mechanism == KAFKA_SCRAM_SHA_256 || k->s.mechanism == KAFKA_SCRAM_SHA_512);
+	if (rd_kafka_version() < 0x020300ff)
+		log_event(LOG_WARN, "sink",
+		          "the linked librdkafka may end the idempotent producer by a fatal error after a lost "
+		          "connection; it is rebuilt then, and "
+		          "records in flight may be in Kafka twice, with the same id. Mended in librdkafka 2.3.0 (its "
+		          "pull request 4438)",
+		          LOG_S("sink.name", k->host->name), LOG_S("library.version", rd_kafka_version_str()));
+	if (scram && rd_kafka_version() < 0x020601ff)
+		log_event(LOG_WARN, "sink",
+		          "the linked librdkafka cannot log in by SCRAM to Kafka 4 and later; use mechanism: plain, or "
+		          "librdkafka 2.6.1 or later (its "
+		          "pull request 4895)",
+		          LOG_S("sink.name", k->host->name), LOG_S("library.version", rd_kafka_version_str()));
+}
+
+/* Kafka's names of metrics know no difference between '.' and '_', and escapes bring '_' into names. */
+static void warn_names(const struct kafka *k)
+{
+	if (k->topic.has_field && strchr(k->s.topic, '_') && strchr(k->s.topic, '.'))
+		log_event(LOG_WARN, "sink",
+		          "the topic template has both '.' and '_': Kafka refuses to make a topic whose name differs "
+		          "from another's in these alone",
+		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", k->s.topic));
+}
+
+static enum gw_err kafka_open(void *self, struct sink_host *host, struct why *why)
+{
+	struct kafka *k = self;
+	k->host = host;
+	enum gw_err err = template_init(&k->topic, k->s.topic, &kafka_topic_rules, why);
+	if (err)
+		return why_add(why, err, "topic");
+	snprintf(k->home.name, sizeof k->home.name, "%s",
+	         template_constant(&k->topic) ? k->s.topic : k->s.fallback_topic);
+	k->targets = (struct targets){.max = (size_t)k->s.max_targets, .release = target_release, .context = k};
+	k->flight_max = host->settings->in_flight > 0 ? (size_t)host->settings->in_flight : 1;
+	k->flights = calloc(k->flight_max, sizeof *k->flights);
+	if (!k->flights || !json_pointer_init(&k->time_at, "/@timestamp"))
+		return why_set(why, GW_NOMEM, "out of memory");
+	if (!kafka_conf_brokers(&k->s, k->brokers, sizeof k->brokers))
+		return why_set(why, GW_CONFIG, "brokers: none, or more than fit 4 KiB");
+	k->health = (struct kafka_health){.host = host, .brokers = k->brokers, .heard_ms = clock_ms()};
+	err = producer_open(k, &k->many, why);
+	if (err)
+		return err;
+	kafka_place_handle(
+	    &k->home, &k->many); /* now, so that what is wrong with the topic is known when the first record comes */
+	warn_library(k);
+	warn_names(k);
+	return GW_OK;
+}
+
+static void kafka_close(void *self)
+{
+	struct kafka *k = self;
+	if (!k->grave && (k->many.rk || k->lone.rk))
+		producers_bury(k);
+	if (k->grave && !kafka_grave_close(k->grave, CLOSE_MS))
+		log_event(LOG_WARN, "sink", "the Kafka library did not end in time", LOG_S("sink.name", k->host->name));
+	k->grave = NULL;
+	targets_fini(&k->targets);
+	template_fini(&k->topic);
+	json_pointer_fini(&k->time_at);
+	free(k->flights);
+	k->flights = NULL;
+	k->flight_count = 0;
+}
+
+static void kafka_describe(const void *self, char *out, size_t size)
+{
+	const struct kafka *k = self;
+	char list[512];
+	if (!kafka_conf_brokers(&k->s, list, sizeof list))
+		snprintf(list, sizeof list, "%zu brokers", k->s.brokers.count);
+	snprintf(out, size, "%s topic %s", list, k->s.topic);
+}
+
+const struct sink sink_kafka = {
+    .name = "kafka",
+    .help = "Apache Kafka: an idempotent producer, acknowledged by all in-sync replicas",
+    .size = sizeof(struct kafka),
+    .settings = kafka_settings,
+    .check = kafka_check,
+    .open = kafka_open,
+    .submit = kafka_submit,
+    .poll = kafka_poll,
+    .flush = kafka_flush,
+    .close = kafka_close,
+    .describe = kafka_describe,
+};

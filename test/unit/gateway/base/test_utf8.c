@@ -1,0 +1,66 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gateway/base/json.h"
+#include "test/unit/guard.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Text with its length, as some of it holds NUL bytes. */
+struct text {
+	const char *bytes;
+	size_t len;
+};
+#define TEXT(literal)                                                                                                  \
+	{                                                                                                              \
+		literal, sizeof(literal) - 1                                                                           \
+	}
+
+static void utf8_is_judged_by_its_first_bad_sequence(void **unused)
+{
+	(void)unused;
+	static const struct {
+		struct text text;
+		size_t good;
+	} cases[] = {
+	    {TEXT(""), 0},
+	    {TEXT("plain\0\x01\x7f"), 8},
+	    {TEXT("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"), 9},
+	    {TEXT("\xef\xbf\xbf\xed\x9f\xbf"), 6},
+	    {TEXT("ab\x80"), 2},
+	    {TEXT("\xc3"), 0},
+	    {TEXT("ok\xc3\xa9\xe2\x82"), 4},
+	    {TEXT("\xc0\xaf"), 0},
+	    {TEXT("\xe0\x80\xaf"), 0},
+	    {TEXT("x\xed\xa0\x80"), 1},
+	    {TEXT("\xf4\x90\x80\x80"), 0},
+	    {TEXT("0123456789abcdef0123456789abcdef\xff"), 32},
+	    {TEXT("0123456789abcdef\xc3\xa9"
+	          "0123456789abcdef\xf0\x9f\x98"),
+	     34},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++)
+		assert_int_equal(utf8_check(guard_copy(cases[i].text.bytes, cases[i].text.len), cases[i].text.len),
+		                 cases[i].good);
+}
+
+/* An empty payload may come without an address. */
+static void nothing_at_no_address_is_harmless(void **unused)
+{
+	(void)unused;
+	assert_int_equal(utf8_check(NULL, 0), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(utf8_is_judged_by_its_first_bad_sequence),
+	    cmocka_unit_test(nothing_at_no_address_is_harmless),
+	};
+	return cmocka_run_group_tests_name("utf8", tests, NULL, NULL);
+}
