@@ -14,10 +14,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/record_id.h"
 #include "gateway/base/stats.h"
 #include "gateway/listener.h"
+#include "gateway/protocol.h"
+#include "gateway/pump/dead_letter_file.h"
 #include "gateway/pump/pump.h"
 
 #define STALLED_MS 10000 /* a pulse that does not beat for so long has stopped */
@@ -117,7 +120,7 @@ static enum gw_err open_dead_pump(struct gateway *g, struct why *why)
 	                                        .in_flight = 1,
 	                                        .backoff_min = 200000,
 	                                        .backoff_max = 30000000};
-	struct pump_plan p = {.name = GATEWAY_DEAD_NAME,
+	struct pump_plan p = {.name = DEAD_LETTER_INTAKE,
 	                      .sink = g->plan->dead_sink,
 	                      .settings = g->plan->dead_settings,
 	                      .common = &g->dead_common,

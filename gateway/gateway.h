@@ -54,9 +54,6 @@ struct gateway_plan {
 	const void *dead_settings; /* ... with these settings */
 };
 
-/* The name of the pump and file of invalid messages that were taken as dead letters; no sink may have it. */
-#define GATEWAY_DEAD_NAME "intake"
-
 /* gateway_check_listener and _sink look at what tables cannot judge: one entry by itself and against the rest of the
  * plan. GW_OK | GW_CONFIG with why. */
 enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct listener_plan *l, struct why *why);

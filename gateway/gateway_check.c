@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "gateway/base/log.h"
+#include "gateway/pump/dead_letter_file.h"
 
 static const struct sink_plan *find_sink(const struct gateway_plan *plan, const char *name)
 {
@@ -101,10 +102,10 @@ enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct
 enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sink_plan *s, struct why *why)
 {
 	(void)plan;
-	if (strcmp(s->name, GATEWAY_DEAD_NAME) == 0)
+	if (strcmp(s->name, DEAD_LETTER_INTAKE) == 0)
 		return why_set(why, GW_CONFIG,
 		               "the name \"%s\" is taken by the file of invalid messages; choose another",
-		               GATEWAY_DEAD_NAME);
+		               DEAD_LETTER_INTAKE);
 	if (s->common->backoff_max < s->common->backoff_min)
 		return why_set(why, GW_CONFIG, "backoff_max: is less than backoff_min");
 	return s->sink->check ? s->sink->check(s->settings, s->common, why) : GW_OK;

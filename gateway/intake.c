@@ -8,9 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
-#include "gateway/gateway.h"
 #include "gateway/listener.h"
+#include "gateway/protocol.h"
+#include "gateway/pump/dead_letter_file.h"
 
 #define DEAD_LOOK_US 1000000
 
@@ -203,7 +205,7 @@ static bool dead_room(struct intake *in)
 	if (most == 0)
 		return true;
 	if (in->dead_us == 0 || in->now_us - in->dead_us >= DEAD_LOOK_US) {
-		snprintf(path, sizeof(path), "%s/dead/" GATEWAY_DEAD_NAME ".ndjson", in->listener->data);
+		snprintf(path, sizeof(path), "%s/dead/" DEAD_LETTER_INTAKE ".ndjson", in->listener->data);
 		in->dead_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 		in->dead_us = in->now_us;
 	}

@@ -9,9 +9,10 @@
 #include "gateway/journal/journal.h"
 #include "gateway/journal/lane.h"
 #include "gateway/normalise.h"
-#include "gateway/protocol.h"
 
 #define LISTENER_THREADS_MAX 256 /* of all listeners together */
+
+struct protocol;
 
 /* What the threads of one listener share. */
 struct listener {

@@ -9,10 +9,8 @@
 #include <stdint.h>
 
 #include "gateway/base/json.h"
-
-#define DEVICE_MAX 256   /* bytes of a device identifier */
-#define CHANNEL_MAX 1024 /* bytes of a channel (an MQTT topic, a path) */
-#define RECORD_ID_LEN 26 /* characters of a record's id, ULID layout */
+#include "gateway/base/stats.h"
+#include "gateway/journal/record.h"
 
 enum payload_kind {
 	PAYLOAD_AUTO,   /* undeclared: JSON if valid, else text if UTF-8, else base64 */
@@ -40,24 +38,6 @@ struct message {
 	const struct sockaddr *peer;      /* recorded on request (include: source); NULL: unknown */
 	const struct state_change *state; /* kept with it, in the same journal entry (state_store.h); NULL: nothing */
 };
-
-/* Why a message was refused. One word per reaction; the words are the metric's label `reason` and become permanent. */
-enum refusal_reason {
-	REFUSED_PAYLOAD,     /* "invalid_payload": declared JSON that is not */
-	REFUSED_NO_DEVICE,   /* "no_device": no device where the listener was told to look */
-	REFUSED_DEVICE,      /* "invalid_device": empty, too long, not UTF-8, control characters */
-	REFUSED_CHANNEL,     /* "invalid_channel" */
-	REFUSED_TOO_LARGE,   /* "too_large": a payload, line, body or packet over its limit */
-	REFUSED_FULL,        /* "full": lane or journal had no room */
-	REFUSED_PROTOCOL,    /* "protocol_error": malformed bytes of the protocol itself */
-	REFUSED_CONNECTIONS, /* "connection_limit" */
-	REFUSED_TIMEOUT,     /* "timeout": the peer was too slow or idle, or keep-alive ran out */
-	REFUSED_MEMORY,      /* "memory_limit": a bounded table (blocks, exchanges, sessions) was full */
-	REFUSED_UNSUPPORTED, /* "unsupported": method, media type, option, coding or feature that is not served */
-	REFUSED_DEAD,        /* "dead_letters_full": invalid, and max_dead_letters allows no more to be kept */
-	REFUSED_REASONS
-};
-extern const char *const refusal_reason_names[REFUSED_REASONS];
 
 struct refusal {
 	enum refusal_reason reason;

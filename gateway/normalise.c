@@ -5,6 +5,9 @@
  *	 "sluice":{"v":1,"listener":"L","channel":"C","qos":1,"retain":true,...},"source":{"ip":"A","port":N},"payload":{...}}
  * What is constant for a listener (from behind the device to the listener's name) is made once, in normaliser_init. */
 #include "gateway/normalise.h"
+#include "gateway/base/base64.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/utf8.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -26,63 +29,6 @@ _Static_assert(sizeof(front_text) == sizeof(((struct normaliser *)0)->front), "o
 enum { KEEP_VERSION, KEEP_ID, KEEP_TIME, KEEP_DEVICE, KEEP_PAYLOAD, KEEPS };
 static const char *const keep_pointers[KEEPS] = {"/sluice/v", "/event/id", "/@timestamp", "/device/id", "/payload"};
 
-/* -- time -- */
-
-static void two_digits(char *out, unsigned n)
-{
-	out[0] = (char)('0' + n / 10);
-	out[1] = (char)('0' + n % 10);
-}
-
-static void micros_write(char *out, unsigned us)
-{
-	for (int i = 5; i >= 0; i--, us /= 10)
-		out[i] = (char)('0' + us % 10);
-}
-
-/* Days to a civil date in the proleptic Gregorian calendar, by counting eras of 400 years that begin in March, so that
- * the leap day is the last of its year. */
-static void date_write(char *out, int64_t days)
-{
-	days += 719468; /* from 0000-03-01 */
-	int64_t era = days / 146097;
-	unsigned day = (unsigned)(days - era * 146097);
-	unsigned year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-	unsigned of_year = day - (365 * year + year / 4 - year / 100);
-	unsigned month = (5 * of_year + 2) / 153;
-	two_digits(out + 8, of_year - (153 * month + 2) / 5 + 1);
-	month = month < 10 ? month + 3 : month - 9;
-	year += (unsigned)era * 400 + (month <= 2);
-	two_digits(out, year / 100);
-	two_digits(out + 2, year % 100);
-	out[4] = out[7] = '-';
-	two_digits(out + 5, month);
-}
-
-void time_write(char out[TIME_LEN], int64_t us)
-{
-	int64_t seconds = us / 1000000, rest = us % 1000000;
-	if (rest < 0) {
-		rest += 1000000;
-		seconds--;
-	}
-	int64_t days = seconds / 86400, of_day = seconds % 86400;
-	if (of_day < 0) {
-		of_day += 86400;
-		days--;
-	}
-	date_write(out, days);
-	out[10] = 'T';
-	two_digits(out + 11, (unsigned)(of_day / 3600));
-	out[13] = ':';
-	two_digits(out + 14, (unsigned)(of_day / 60 % 60));
-	out[16] = ':';
-	two_digits(out + 17, (unsigned)(of_day % 60));
-	out[19] = '.';
-	micros_write(out + 20, (unsigned)rest);
-	out[26] = 'Z';
-}
-
 /* A record's beginning up to its device, with the time of receipt: the same for all that is read in one turn, and within
  * one second only the fraction changes. */
 static const char *front(struct normaliser *n, int64_t now_us)
@@ -91,10 +37,10 @@ static const char *front(struct normaliser *n, int64_t now_us)
 		return n->front;
 	int64_t second = now_us / 1000000;
 	if (second != n->second) {
-		time_write(n->front + TIME_AT, now_us);
+		clock_format(n->front + TIME_AT, now_us);
 		n->second = second;
 	}
-	micros_write(n->front + TIME_AT + 20, (unsigned)(now_us % 1000000));
+	clock_format_micros(n->front + TIME_AT + 20, (unsigned)(now_us % 1000000));
 	n->wrote = now_us;
 	return n->front;
 }
@@ -534,9 +480,9 @@ size_t normalise_write(struct normaliser *n, const struct normalise_plan *p, int
 	identity_next(&n->identity, (uint64_t)now_us / 1000, json + ID_AT);
 	at += DEVICE_AT;
 	if (p->has_time) {
-		time_write(json + TIME_AT, p->time_us);
+		clock_format(json + TIME_AT, p->time_us);
 		at = PUT(json + BEHIND_ID, ",\"created\":\"");
-		at = put(at, begin + TIME_AT, TIME_LEN);
+		at = put(at, begin + TIME_AT, CLOCK_FORMAT_LEN);
 		at = PUT(at, "\"");
 		at = put(at, begin + BEHIND_ID, DEVICE_AT - BEHIND_ID);
 	}

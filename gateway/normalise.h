@@ -11,8 +11,8 @@
 #include "gateway/base/error.h"
 #include "gateway/base/json.h"
 #include "gateway/base/record_id.h"
-#include "gateway/intake.h"
 #include "gateway/journal/record.h"
+#include "gateway/listener_settings.h"
 #include "gateway/message.h"
 
 struct normaliser {
@@ -76,10 +76,5 @@ enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_
                            struct refusal *refusal);
 /* normalise_write writes the entry (plan->room bytes are there) and returns its size. */
 size_t normalise_write(struct normaliser *n, const struct normalise_plan *plan, int64_t now_us, uint8_t *entry);
-
-/* time_write writes microseconds since the epoch as "2026-11-22T08:37:00.123456Z": 27 characters, not terminated; years
- * 0001 to 9999. */
-#define TIME_LEN 27
-void time_write(char out[TIME_LEN], int64_t us);
 
 #endif

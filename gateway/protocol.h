@@ -9,7 +9,9 @@
 
 #include "gateway/base/error.h"
 #include "gateway/base/settings.h"
-#include "gateway/intake.h"
+#include "gateway/listener_settings.h"
+
+struct intake;
 
 struct protocol {
 	const char *name; /* "tcp": selector in the configuration, network.protocol in the record, metric label */

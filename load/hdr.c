@@ -10,6 +10,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "gateway/base/base64.h"
 #include "gateway/base/json.h"
 
 #define HALF 1024u /* slots of a bucket */

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "gateway/base/base64.h"
 #include "gateway/base/json.h"
 #include "load/secure.h"
 

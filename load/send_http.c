@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/base64.h"
 #include "gateway/base/json.h"
 #include "load/connection.h"
 #include "load/job.h"

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/journal/record.h"
-#include "gateway/normalise.h"
 
 enum part_kind { PART_LITERAL, PART_TIME, PART_DEVICE, PART_FIELD };
 
@@ -16,7 +16,7 @@ struct template_part {
 	enum part_kind kind;
 	char *text; /* owned; LITERAL: the text; FIELD, DEVICE: what stands in for a missing one, NULL: nothing does */
 	size_t len; /* of text; TIME: of the digits */
-	size_t at;  /* TIME: where they stand in what time_write makes */
+	size_t at;  /* TIME: where they stand in what clock_format makes */
 	struct json_pointer pointer; /* FIELD */
 };
 
@@ -317,10 +317,10 @@ size_t template_render(const struct template *t, const uint8_t *entry, char out[
 {
 	struct name n = {.out = out, .room = t->rules->max_len};
 	struct record r;
-	char time[TIME_LEN];
+	char time[CLOCK_FORMAT_LEN];
 	record_read(&r, entry);
 	if (t->has_time)
-		time_write(time, r.time_us);
+		clock_format(time, r.time_us);
 	for (size_t i = 0; i < t->count; i++) {
 		const struct template_part *part = &t->parts[i];
 		if (part->kind == PART_LITERAL)

@@ -1,5 +1,5 @@
 /* Base64 (RFC 4648 section 4) for payloads that are neither JSON nor text. */
-#include "gateway/base/json.h"
+#include "gateway/base/base64.h"
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -27,8 +27,4 @@ static inline void pulse_end(struct pulse *p)
 	atomic_store_explicit(&p->beat_ms, 0, memory_order_relaxed);
 }
 
-/* Clocks: monotonic and wall, in microseconds. */
-int64_t clock_mono_us(void);
-int64_t clock_wall_us(void);
-
 #endif

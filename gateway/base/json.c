@@ -314,7 +314,7 @@ struct json_result json_check_scalar(const char *text, size_t len, unsigned max_
 	}
 	if (!stop)
 		return (struct json_result){.offset = (size_t)(c.at - bytes), .reason = c.reason};
-	return (struct json_result){.type = scan_type(*start),
+	return (struct json_result){.type = json_type_of(*start),
 	                            .start = (size_t)(start - bytes),
 	                            .end = (size_t)(stop - bytes),
 	                            .newline = json_has_newline((const char *)start, (size_t)(stop - start))};

@@ -81,13 +81,6 @@ size_t json_unescape(char *out, const char *text, size_t len);
 size_t json_escape(char *out, const char *text, size_t len);
 size_t json_escaped_size(const char *text, size_t len);
 
-/* utf8_check returns len when all bytes are valid UTF-8 (RFC 3629: no surrogates, no overlong forms), else the offset
- * of the first byte of the first bad sequence. */
-size_t utf8_check(const char *text, size_t len);
-
-/* base64_encode (RFC 4648 section 4, padded); writes 4 * ((len + 2) / 3) bytes to out; returns that number. */
-size_t base64_encode(char *out, const void *data, size_t len);
-
 /* json_time reads an event time out of a value: a string in RFC 3339 (any offset, fraction of any length) or a number
  * (integer or with fraction) of seconds, milliseconds or microseconds since the epoch, also as a string of digits. On
  * success sets *us to microseconds since 1970-01-01T00:00:00Z and returns true. Values outside years 0001..9999 are

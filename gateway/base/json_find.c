@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "gateway/base/json_parts.h"
 #include "gateway/base/scan.h"
 
 /* Copies the reference token at *from to out, up to '/' or the end; *from is left there. RFC 6901 section 4: "~1" is
@@ -325,7 +326,7 @@ struct json_value json_find(const char *text, size_t len, const struct json_poin
 	if (!p || p == end)
 		return (struct json_value){.type = JSON_INVALID};
 	const uint8_t *stop = skip_value(p, end);
-	return (struct json_value){.type = scan_type(*p), .text = (const char *)p, .len = (size_t)(stop - p)};
+	return (struct json_value){.type = json_type_of(*p), .text = (const char *)p, .len = (size_t)(stop - p)};
 }
 
 size_t json_unescape(char *out, const char *text, size_t len)

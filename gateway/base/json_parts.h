@@ -17,4 +17,18 @@ struct json_result json_check_neon(const char *text, size_t len, unsigned max_de
 /* p: at a backslash in a string. Returns the end of the escape (both escapes of a surrogate pair), NULL: not valid. */
 const uint8_t *json_escape_end(const uint8_t *p, const uint8_t *end);
 
+/* json_type_of tells the type of a valid JSON value by its first byte. */
+static inline enum json_type json_type_of(uint8_t first)
+{
+	switch (first) {
+	case '{': return JSON_OBJECT;
+	case '[': return JSON_ARRAY;
+	case '"': return JSON_STRING;
+	case 't': return JSON_TRUE;
+	case 'f': return JSON_FALSE;
+	case 'n': return JSON_NULL;
+	default: return JSON_NUMBER;
+	}
+}
+
 #endif

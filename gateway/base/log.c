@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/json.h"
-#include "gateway/normalise.h"
+#include "gateway/base/utf8.h"
 
 #define LINE 16384
 #define VALUE_MAX 256
@@ -135,15 +135,15 @@ void log_write(enum log_level level, const char *area, const char *message, cons
 	if (!log_enabled(level))
 		return;
 	struct line l = {.len = 0};
-	char now[TIME_LEN];
+	char now[CLOCK_FORMAT_LEN];
 	bool json = shape != LOG_TEXT;
-	time_write(now, clock_wall_us());
+	clock_format(now, clock_wall_us());
 	if (atomic_load_explicit(&torn, memory_order_relaxed) &&
 	    atomic_exchange_explicit(&torn, false, memory_order_relaxed))
 		put_string(&l, "\n");
 	if (json) {
 		put_string(&l, "{\"@timestamp\":\"");
-		put(&l, now, TIME_LEN);
+		put(&l, now, CLOCK_FORMAT_LEN);
 		put_string(&l, "\",\"log.level\":\"");
 		put_string(&l, level_names[level]);
 		put_string(&l, "\",\"log.logger\":\"");

@@ -16,8 +16,6 @@
 #include <emmintrin.h>
 #endif
 
-#include "gateway/base/json.h"
-
 enum scan_set {
 	SCAN_HIGH,    /* not ASCII */
 	SCAN_ESCAPE,  /* what cannot stand for itself in a JSON string: quote, backslash, control */
@@ -168,20 +166,6 @@ static inline size_t scan_utf8(const uint8_t *p, const uint8_t *end)
 	if (left < 4 || !scan_continues(p[3]))
 		return 0;
 	return (lead == 0xf0 && p[1] < 0x90) || (lead == 0xf4 && p[1] > 0x8f) ? 0 : 4;
-}
-
-/* scan_type tells the type of a valid JSON value by its first byte. */
-static inline enum json_type scan_type(uint8_t first)
-{
-	switch (first) {
-	case '{': return JSON_OBJECT;
-	case '[': return JSON_ARRAY;
-	case '"': return JSON_STRING;
-	case 't': return JSON_TRUE;
-	case 'f': return JSON_FALSE;
-	case 'n': return JSON_NULL;
-	default: return JSON_NUMBER;
-	}
 }
 
 #endif

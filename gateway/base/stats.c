@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 
 const char *const refusal_reason_names[REFUSED_REASONS] = {

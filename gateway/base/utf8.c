@@ -1,6 +1,6 @@
 /* UTF-8 outside of JSON: topics, identifiers, payloads that are plain text. RFC 3629; the sequences themselves are in
  * scan.h. */
-#include "gateway/base/json.h"
+#include "gateway/base/utf8.h"
 #include "gateway/base/scan.h"
 
 size_t utf8_check(const char *text, size_t len)

@@ -10,13 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/disk.h"
-#include "gateway/base/heartbeat.h"
 #include "gateway/base/json.h"
 #include "gateway/base/lines.h"
+#include "gateway/base/utf8.h"
 #include "gateway/commands/cmd_journal.h"
 #include "gateway/commands/resend.h"
-#include "gateway/normalise.h"
 #include "gateway/pump/dead_letter_line.h"
 
 #define FILES_MAX 128
@@ -220,15 +220,16 @@ static bool add_to_listing(void *context, const char *line, size_t len, const st
 
 static void show_listing(const struct job *j, const struct place *p, const struct listing *s, bool first)
 {
-	char oldest[TIME_LEN], newest[TIME_LEN];
-	time_write(oldest, s->oldest_us);
-	time_write(newest, s->newest_us);
+	char oldest[CLOCK_FORMAT_LEN], newest[CLOCK_FORMAT_LEN];
+	clock_format(oldest, s->oldest_us);
+	clock_format(newest, s->newest_us);
 	if (j->options->json) {
 		fprintf(j->out, "%s{\"sink\":\"%s\",\"letters\":%llu,\"damaged_lines\":%llu,\"bytes\":%llu",
 		        first ? "" : ",", p->name, (unsigned long long)s->letters, (unsigned long long)s->halves,
 		        (unsigned long long)s->bytes);
 		if (s->letters)
-			fprintf(j->out, ",\"oldest\":\"%.*s\",\"newest\":\"%.*s\"", TIME_LEN, oldest, TIME_LEN, newest);
+			fprintf(j->out, ",\"oldest\":\"%.*s\",\"newest\":\"%.*s\"", CLOCK_FORMAT_LEN, oldest,
+			        CLOCK_FORMAT_LEN, newest);
 		fputs(",\"reasons\":[", j->out);
 		for (size_t i = 0; i < s->reason_count; i++)
 			fprintf(j->out, "%s{\"reason\":\"%.*s\",\"letters\":%llu}", i ? "," : "",

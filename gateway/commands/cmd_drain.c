@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 
 static void tell(const struct gateway *g, FILE *progress, uint64_t before, uint64_t left, double seconds)

@@ -7,9 +7,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
+#include "gateway/base/utf8.h"
 
 struct command {
 	const char *name;

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/commands/cmd_journal.h"
-#include "gateway/journal/journal_parts.h"
 #include "gateway/journal/record.h"
+#include "gateway/journal/segment_files.h"
 #include "gateway/journal/state_store.h"
 
 /* What was found in one segment. */

@@ -17,11 +17,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/commands/cmd_journal.h"
 #include "gateway/journal/block.h"
-#include "gateway/journal/journal_parts.h"
+#include "gateway/journal/journal.h"
 #include "gateway/journal/record.h"
+#include "gateway/journal/segment_files.h"
 #include "gateway/journal/state_store.h"
 
 struct repair {

@@ -5,9 +5,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/commands/cmd_journal.h"
-#include "gateway/normalise.h"
 
 #define LANE (16u << 20) /* a record may have a quarter of it, a payload an eighth */
 #define WAITING (96u << 20)

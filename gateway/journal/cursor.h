@@ -23,6 +23,7 @@
 #include "gateway/base/disk.h"
 #include "gateway/base/error.h"
 
+#define CURSORS_MAX 64u /* of one journal */
 #define CURSOR_NAME_MAX 63u
 #define CURSOR_AHEAD_MAX 16u
 

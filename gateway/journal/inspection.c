@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/journal/journal_parts.h"
+#include "gateway/journal/segment_files.h"
 
 /* -- what is there -- */
 

@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "gateway/journal/journal_parts.h"
+#include "gateway/journal/segment_files.h"
 
 struct walk {
 	struct look *look;

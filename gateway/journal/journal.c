@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 #include "gateway/journal/record.h"

@@ -9,6 +9,7 @@
  * memory, a block. What is behind them stays, so a segment with a single record that somebody was promised ends it.
  * journal_first says how far it went; cursors are not touched: a pump that comes to the gap passes over it, as over a
  * damaged one, and counts what it lacks. */
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 

@@ -9,25 +9,11 @@
 #include <pthread.h>
 
 #include "gateway/journal/journal.h"
-#include "gateway/journal/segment.h"
+#include "gateway/journal/segment_files.h"
+#include "gateway/journal/segment_reader.h"
 
 #define LANES_MAX 256u
-#define SEGMENT_NUMBER_MAX 99999999u  /* what fits into NNNNNNNN.segment ... */
-#define SEGMENT_NUMBER_LAST 99989999u /* ... of which a repair, whose copies must have the highest, keeps the rest */
-#define CURSORS_MAX 64u
 #define DELIVERIES 1024u /* commits whose delivery one lane can wait for; more share an entry */
-
-/* Whether somebody was promised a record in it. UNKNOWN: it is from before the start. */
-enum segment_promise { SEGMENT_UNKNOWN, SEGMENT_MAY_DROP, SEGMENT_PROMISED };
-
-struct segment {
-	uint32_t number; /* of its file */
-	uint64_t generation, first, size;
-	uint64_t kept_from; /* what its header says; at the start alone */
-	enum segment_promise promised;
-	bool
-	    bad; /* a write or sync failed: not used again, removed when it is free. At start: superseded by later ones */
-};
 
 /* What a lane waits for: when all its cursors have passed sequence, everything before position is delivered. */
 struct delivery {
@@ -152,11 +138,6 @@ void journal_note_memory(struct journal *j);
 /* journal_room makes j->block an empty one with room for body bytes of entries; false: no memory. */
 bool journal_room(struct journal *j, size_t body);
 
-/* journal_open.c: main */
-/* journal_lock takes DIR/lock for this process. *fd: close it to let go. GW_OK | GW_IO (another process has it, or the
- * disk), with why. */
-enum gw_err journal_lock(const char *dir, int *fd, struct why *why);
-
 /* journal_settle.c: the journal's thread */
 /* settle_note: once sequence `last` is passed, everything of the lane that was gathered until now is. */
 void settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last);
@@ -184,8 +165,6 @@ void spill_budget(struct journal *j);
 /* journal_state.c: the journal's thread (main before the start) */
 /* state_take applies the changes in the entries of a block to the table; a checkpoint begins it anew. */
 void state_take(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint);
-/* state_entries writes the table as entries of a checkpoint into b, at most room bytes; false: it does not fit. */
-bool state_entries(struct state_table *t, struct block *b, size_t room);
 /* state_begin decides what is kept and how large a checkpoint may be, before the start. */
 void state_begin(struct journal *j);
 /* state_checkpoint writes the table at the head of the new current segment and syncs it. 0 or negative errno. */
@@ -198,6 +177,12 @@ enum gw_err state_give_up(struct journal *j, struct why *why);
 void space_path(const struct journal *j, uint32_t number, char *out, size_t size);
 /* space_open opens a segment's file, direct where that works; file descriptor or negative errno. Any thread. */
 int space_open(const struct journal *j, uint32_t number, unsigned flags);
+/* scan_open opens a segment for reading. GW_OK | GW_IO. */
+enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags);
+/* scan_segment gives each block that counts in a segment behind which another begins at `end`, checkpoints too, until each
+ * returns false. False: the disk failed; what was given until then is good. */
+bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
+                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context);
 /* space_prepare limits the journal to the file system it is on; promised is known. GW_OK | GW_CONFIG (too small) |
  * GW_IO. */
 enum gw_err space_prepare(struct journal *j, struct why *why);
@@ -231,65 +216,7 @@ bool full_drop_block(struct journal *j);
 /* journal_recover.c: main, before the start */
 enum gw_err journal_recover(struct journal *j, struct why *why);
 
-/* journal_read.c */
-/* A window over a segment's file, for reading it from front to back. */
-struct scan {
-	const struct disk *disk;
-	int fd;
-	uint64_t size;   /* of the segment */
-	uint8_t *buffer; /* owned, aligned */
-	size_t room;
-	uint64_t at; /* what the window holds */
-	size_t len;
-	bool failed; /* the disk failed: not the same as an invalid block */
-};
-/* scan_init takes over fd, which may be a negative errno. */
-void scan_init(struct scan *s, const struct disk *disk, int fd, uint64_t size);
-enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags);
-void scan_close(struct scan *s);
-/* scan_bytes returns at least len bytes at offset, or NULL (behind the end, or s->failed). Valid until the next call.
- */
-const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len);
-/* scan_block returns the valid block of this generation at offset, checksum verified; NULL: none there. */
-const uint8_t *scan_block(struct scan *s, uint64_t offset, uint64_t generation, struct block_header *h);
-/* scan_next looks for the next valid block of this generation from offset on whose first is at least `least`;
- * UINT64_MAX: none. */
-uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_t least, struct block_header *h);
-/* scan_step goes to the next block that counts, at *at or, where that is damaged, behind it: then *at is moved. Returns
- * its bytes; NULL at the end (*at stays) or when the disk failed. */
-const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint64_t expected, struct block_header *h);
-/* scan_segment gives each block that counts in a segment behind which another begins at `end`, checkpoints too, until each
- * returns false. False: the disk failed; what was given until then is good. */
-bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
-                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context);
-/* scan_torn tells whether something of this generation stands at offset: the start of a block that was not finished. */
-bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation);
-
-/* segment_files.c: what the files are; the same for a start and for whoever only looks (inspection.h). Pure or any thread. */
-enum segment_kind {
-	SEGMENT_GOOD,   /* its header is valid */
-	SEGMENT_SPOILT, /* its header is damaged; named by the first valid block in it */
-	SEGMENT_EMPTY,  /* neither header nor block: a spare */
-	SEGMENT_NEWER,  /* written by a newer version, h->version */
-	SEGMENT_UNREAD, /* the disk failed, which is not the same as damage */
-};
-/* segment_number reads the number out of NNNNNNNN.segment; false: it is another file. */
-bool segment_number(const char *name, uint32_t *number);
-/* The numbers of a directory's segment files. */
-struct segment_numbers {
-	uint32_t *items; /* owned: free() */
-	size_t count, room;
-	bool nomem;
-};
-/* segments_list finds them, in no order. 0 or a negative errno, also -ENOMEM: then there are none. */
-int segments_list(const struct disk *disk, const char *dir, struct segment_numbers *out);
-/* segment_look looks at an open file of which s knows no size yet, and sets out but for its number. h: its header, of GOOD
- * and NEWER. */
-enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h);
-/* segments_sort puts them in the order of their generations and marks as bad those that later ones supersede wholly, and
- * those that had been given up: they hold nothing that counts. */
-void segments_sort(struct segment *items, size_t count);
-
+/* journal_tail.c: the newest blocks, in memory; the journal's thread (tail_find: any, under lock) */
 /* tail_room makes sure that tail_add has a place; false: no memory. */
 bool tail_room(struct journal *j);
 /* tail_add hands a durable block to the readers; takes over the caller's hold. There is room. */
@@ -299,5 +226,7 @@ void tail_drop(struct journal *j);
 /* tail_oldest: the oldest block in memory, or NULL; lent to the journal's thread. tail_give_up frees it. */
 const struct block *tail_oldest(const struct journal *j);
 void tail_give_up(struct journal *j);
+/* tail_find: the first block in memory that holds sequence or something above it; NULL when older ones are on disk alone. */
+struct block *tail_find(const struct journal *j, uint64_t sequence);
 
 #endif

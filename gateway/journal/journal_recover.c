@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 

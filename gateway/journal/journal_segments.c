@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 
@@ -336,4 +337,30 @@ void space_abandon(struct journal *j, uint64_t failed)
 	pthread_mutex_unlock(&j->lock);
 	if (!acknowledged) /* nothing in it was ever acknowledged: it can go at once */
 		space_remove(j, number);
+}
+
+enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags)
+{
+	scan_init(s, j->disk, space_open(j, number, flags), size);
+	return s->fd < 0 ? GW_IO : GW_OK;
+}
+
+bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
+                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context)
+{
+	struct scan scan;
+	struct block_header h;
+	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) != GW_OK)
+		return false;
+	uint64_t at = SEGMENT_HEADER, expected = segment->first;
+	const uint8_t *bytes;
+	while ((bytes = scan_step(&scan, &at, segment->generation, expected, &h)) && h.first < end &&
+	       each(context, bytes, &h)) {
+		if (!h.checkpoint)
+			expected = h.first + h.count;
+		at += block_size(h.body);
+	}
+	bool read = !scan.failed;
+	scan_close(&scan);
+	return read;
 }

@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 
 #define RETRY_US 100000

@@ -12,11 +12,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 #include "gateway/journal/record.h"
-
-#define ENTRY_CHANGES (64u << 10) /* most bytes of changes in one entry of a checkpoint, but for a single larger one */
 
 bool journal_keeps_state(const struct journal *j)
 {
@@ -78,7 +77,7 @@ void state_begin(struct journal *j)
 			j->checkpoint_room = BLOCK_ALIGN;
 		/* Every entry of a checkpoint has a header, and the last change of it may leave room unused. */
 		size_t room = (size_t)j->checkpoint_room - BLOCK_HEADER;
-		size_t entries = room / (ENTRY_CHANGES / 2) + 1;
+		size_t entries = room / (STATE_STORE_ENTRY / 2) + 1;
 		size_t max = room - entries * RECORD_HEADER;
 		dropped = state_table_limit(&j->state, max);
 		if (dropped > 0)
@@ -88,30 +87,6 @@ void state_begin(struct journal *j)
 }
 
 /* -- checkpoints -- */
-
-/* Writes the table as entries; there is always one, so that a segment with a checkpoint can be told from one that lost
- * it. False: it does not fit, which cannot be. */
-bool state_entries(struct state_table *t, struct block *b, size_t room)
-{
-	struct state_change c;
-	bool more = state_table_first(t, &c);
-	b->body = b->count = 0;
-	do {
-		uint8_t *entry = b->bytes + BLOCK_HEADER + b->body;
-		struct record r = {.kind = RECORD_STATE};
-		while (more && (r.json_len == 0 || r.json_len + state_size(&c) <= ENTRY_CHANGES)) {
-			if (b->body + RECORD_HEADER + r.json_len + state_size(&c) > room)
-				return false;
-			state_write(&c, entry + RECORD_HEADER + r.json_len);
-			r.json_len += (uint32_t)state_size(&c);
-			more = state_table_next(t, &c);
-		}
-		record_write(&r, entry);
-		b->body += r.size;
-		b->count++;
-	} while (more);
-	return true;
-}
 
 int state_checkpoint(struct journal *j, uint64_t first)
 {

@@ -3,8 +3,8 @@
 
 #include <assert.h>
 
+#include "gateway/base/bytes.h"
 #include "gateway/base/json.h"
-#include "gateway/journal/state_store.h"
 
 static void put16(uint8_t *p, uint16_t v)
 {
@@ -71,6 +71,84 @@ void record_write(struct record *r, uint8_t *entry)
 	uint64_t last = get64(entry + size - 8);
 	unsigned bits = 8 * (unsigned)(size - end);
 	put64(entry + size - 8, bits ? last << bits >> bits : last);
+}
+
+size_t state_size(const struct state_change *c)
+{
+	return (STATE_HEADER + c->scope.len + c->group.len + c->member.len + c->value.len + 7) & ~(size_t)7;
+}
+
+uint8_t *state_text_put(uint8_t *at, const struct state_text *t)
+{
+	if (t->len > 0)
+		memcpy(at, t->bytes, t->len);
+	return at + t->len;
+}
+
+void state_write(const struct state_change *c, uint8_t *out)
+{
+	size_t size = state_size(c);
+	assert(c->scope.len <= UINT8_MAX && c->group.len <= UINT16_MAX && c->member.len <= UINT16_MAX &&
+	       c->value.len <= STATE_VALUE_MAX);
+	bytes_put(out, size, 4);
+	out[4] = (uint8_t)c->op;
+	out[5] = (uint8_t)c->scope.len;
+	bytes_put(out + 6, c->group.len, 2);
+	bytes_put(out + 8, c->member.len, 2);
+	bytes_put(out + 10, c->value.len, 2);
+	bytes_put(out + 12, 0, 4);
+	bytes_put(out + 16, (uint64_t)c->expires_us, 8);
+	uint8_t *at = state_text_put(out + STATE_HEADER, &c->scope);
+	at = state_text_put(at, &c->group);
+	at = state_text_put(at, &c->member);
+	at = state_text_put(at, &c->value);
+	memset(at, 0, (size_t)(out + size - at));
+}
+
+size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len)
+{
+	if (len < STATE_HEADER)
+		return 0;
+	size_t size = (size_t)bytes_get(bytes, 4);
+	c->op = (enum state_op)bytes[4];
+	c->scope.len = bytes[5];
+	c->group.len = (size_t)bytes_get(bytes + 6, 2);
+	c->member.len = (size_t)bytes_get(bytes + 8, 2);
+	c->value.len = (size_t)bytes_get(bytes + 10, 2);
+	c->expires_us = (int64_t)bytes_get(bytes + 16, 8);
+	c->scope.bytes = bytes + STATE_HEADER;
+	c->group.bytes = bytes + STATE_HEADER + c->scope.len;
+	c->member.bytes = (const uint8_t *)c->group.bytes + c->group.len;
+	c->value.bytes = (const uint8_t *)c->member.bytes + c->member.len;
+	return size == state_size(c) && size <= len ? size : 0;
+}
+
+bool state_check(const uint8_t *bytes, size_t len)
+{
+	struct state_change c;
+	while (len > 0) {
+		size_t size = state_read(&c, bytes, len);
+		if (size == 0)
+			return false;
+		bytes += size;
+		len -= size;
+	}
+	return true;
+}
+
+size_t state_of_entry(const uint8_t *entry, const uint8_t **changes)
+{
+	struct record r;
+	record_read(&r, entry);
+	if (r.kind == RECORD_STATE) {
+		*changes = entry + RECORD_HEADER;
+		return r.json_len & ~7u;
+	}
+	if ((r.flags & RECORD_HAS_STATE) == 0)
+		return 0;
+	size_t at = (RECORD_HEADER + (size_t)r.json_len + 7) & ~(size_t)7;
+	*changes = entry + at;
+	return r.size - at;
 }
 
 size_t record_attach(uint8_t *entry, const struct state_change *c)

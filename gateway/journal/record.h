@@ -12,15 +12,29 @@
  *	24  u64  received_us time of receipt, microseconds since the epoch
  *	32  json_len bytes of JSON, one line without its newline, then zeros up to size
  * With RECORD_HAS_STATE changes of state follow behind those zeros, which then end at a multiple of 8; an entry of
- * RECORD_STATE has changes instead of JSON. Readers skip entries of a kind that they do not know. Any thread; entries are constant once published. */
+ * RECORD_STATE has changes instead of JSON. Readers skip entries of a kind that they do not know. Any thread; entries are constant once published.
+ *
+ * A change, little-endian, one behind the other in an entry:
+ *	 0  u32  size        of the change, a multiple of 8
+ *	 4  u8   op          enum state_op
+ *	 5  u8   scope_len
+ *	 6  u16  group_len
+ *	 8  u16  member_len
+ *	10  u16  value_len
+ *	12  u32  zero
+ *	16  i64  expires_us  microseconds since 1970; 0: never
+ *	24  scope, group, member, value, then zeros up to size */
 #ifndef SLUICE_GATEWAY_JOURNAL_RECORD_H
 #define SLUICE_GATEWAY_JOURNAL_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "gateway/message.h"
+#define DEVICE_MAX 256   /* bytes of a device identifier */
+#define CHANNEL_MAX 1024 /* bytes of a channel (an MQTT topic, a path) */
+#define RECORD_ID_LEN 26 /* characters of a record's id, ULID layout */
 
 enum record_kind {
 	RECORD_PAD = 0,       /* lanes only: skip to the end of the ring */
@@ -72,9 +86,45 @@ void record_write(struct record *r, uint8_t *entry);
 /* record_write_head does the same but for the padding, for who has written eight zeros behind the JSON already: reading back
  * what was just written in other pieces waits until it has left the store buffer. */
 void record_write_head(struct record *r, uint8_t *entry);
+/* -- changes of state (state_store.h) -- */
+
+#define STATE_HEADER 24u
+#define STATE_VALUE_MAX 8192u /* bytes of a value */
+
+enum state_op {
+	STATE_SET = 1,
+	STATE_DELETE = 2,       /* the item */
+	STATE_DELETE_GROUP = 3, /* all items of the group */
+};
+
+struct state_text {
+	const void *bytes;
+	size_t len;
+};
+
+struct state_change {
+	enum state_op op;
+	struct state_text scope; /* at most 255 bytes; the intake sets it */
+	struct state_text group, member, value;
+	int64_t expires_us; /* wall clock; 0: never */
+	size_t id_at;       /* attached to a message: where in value the intake writes its record's id; 0: nowhere */
+};
+
+/* state_text_put copies a text and returns where it ends. */
+uint8_t *state_text_put(uint8_t *at, const struct state_text *t);
+/* state_size is the number of bytes state_write writes: a multiple of 8. */
+size_t state_size(const struct state_change *c);
+void state_write(const struct state_change *c, uint8_t *out);
+/* state_read reads the change at bytes, of which len are there; its texts point into them. Returns its size; 0: it is
+ * none. */
+size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len);
+/* state_check: len bytes are whole changes. */
+bool state_check(const uint8_t *bytes, size_t len);
+/* state_of_entry finds the changes in an entry (record.h), which was checked; returns their bytes, 0: it has none. */
+size_t state_of_entry(const uint8_t *entry, const uint8_t **changes);
+
 /* record_attach adds a change of state behind an entry; the caller has room for state_size more. Returns the size of
  * both. record_write_state makes an entry of that change alone and returns its size. */
-struct state_change;
 size_t record_attach(uint8_t *entry, const struct state_change *c);
 size_t record_write_state(uint8_t *entry, const struct state_change *c);
 /* record_check tells whether the bytes at entry, of which room are there, are a well-formed entry (sizes and offsets

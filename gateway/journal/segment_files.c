@@ -1,11 +1,12 @@
 /* What the files of a journal are: which is a segment, of which generation, and which of them count. Used at start
  * (journal_recover.c) and by whoever looks at a journal from outside (inspection.c). */
+#include "gateway/journal/segment_files.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/base/bytes.h"
-#include "gateway/journal/journal_parts.h"
 
 bool segment_number(const char *name, uint32_t *number)
 {

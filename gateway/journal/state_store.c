@@ -1,92 +1,11 @@
-/* Changes of state as bytes, and the bounded table they are applied to; see state_store.h. */
+/* The bounded table that changes of state are applied to; see state_store.h. */
 #include "gateway/journal/state_store.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/base/bytes.h"
-#include "gateway/journal/record.h"
-
-size_t state_size(const struct state_change *c)
-{
-	return (STATE_HEADER + c->scope.len + c->group.len + c->member.len + c->value.len + 7) & ~(size_t)7;
-}
-
-static uint8_t *put_text(uint8_t *at, const struct state_text *t)
-{
-	if (t->len > 0)
-		memcpy(at, t->bytes, t->len);
-	return at + t->len;
-}
-
-void state_write(const struct state_change *c, uint8_t *out)
-{
-	size_t size = state_size(c);
-	assert(c->scope.len <= UINT8_MAX && c->group.len <= UINT16_MAX && c->member.len <= UINT16_MAX &&
-	       c->value.len <= STATE_VALUE_MAX);
-	bytes_put(out, size, 4);
-	out[4] = (uint8_t)c->op;
-	out[5] = (uint8_t)c->scope.len;
-	bytes_put(out + 6, c->group.len, 2);
-	bytes_put(out + 8, c->member.len, 2);
-	bytes_put(out + 10, c->value.len, 2);
-	bytes_put(out + 12, 0, 4);
-	bytes_put(out + 16, (uint64_t)c->expires_us, 8);
-	uint8_t *at = put_text(out + STATE_HEADER, &c->scope);
-	at = put_text(at, &c->group);
-	at = put_text(at, &c->member);
-	at = put_text(at, &c->value);
-	memset(at, 0, (size_t)(out + size - at));
-}
-
-size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len)
-{
-	if (len < STATE_HEADER)
-		return 0;
-	size_t size = (size_t)bytes_get(bytes, 4);
-	c->op = (enum state_op)bytes[4];
-	c->scope.len = bytes[5];
-	c->group.len = (size_t)bytes_get(bytes + 6, 2);
-	c->member.len = (size_t)bytes_get(bytes + 8, 2);
-	c->value.len = (size_t)bytes_get(bytes + 10, 2);
-	c->expires_us = (int64_t)bytes_get(bytes + 16, 8);
-	c->scope.bytes = bytes + STATE_HEADER;
-	c->group.bytes = bytes + STATE_HEADER + c->scope.len;
-	c->member.bytes = (const uint8_t *)c->group.bytes + c->group.len;
-	c->value.bytes = (const uint8_t *)c->member.bytes + c->member.len;
-	return size == state_size(c) && size <= len ? size : 0;
-}
-
-bool state_check(const uint8_t *bytes, size_t len)
-{
-	struct state_change c;
-	while (len > 0) {
-		size_t size = state_read(&c, bytes, len);
-		if (size == 0)
-			return false;
-		bytes += size;
-		len -= size;
-	}
-	return true;
-}
-
-size_t state_of_entry(const uint8_t *entry, const uint8_t **changes)
-{
-	struct record r;
-	record_read(&r, entry);
-	if (r.kind == RECORD_STATE) {
-		*changes = entry + RECORD_HEADER;
-		return r.json_len & ~7u;
-	}
-	if ((r.flags & RECORD_HAS_STATE) == 0)
-		return 0;
-	size_t at = (RECORD_HEADER + (size_t)r.json_len + 7) & ~(size_t)7;
-	*changes = entry + at;
-	return r.size - at;
-}
-
-/* -- the table -- */
+#include "gateway/journal/segment.h"
 
 #define BUCKETS_MIN 64u
 
@@ -211,7 +130,7 @@ static struct state_group *group_make(struct state_table *t, const struct state_
 		return NULL;
 	*g = (struct state_group){.hash = hash, .scope_len = c->scope.len, .group_len = c->group.len};
 	TAILQ_INIT(&g->items);
-	put_text(put_text(g->bytes, &c->scope), &c->group);
+	state_text_put(state_text_put(g->bytes, &c->scope), &c->group);
 	struct state_group **at = &t->buckets[hash & (t->bucket_count - 1)];
 	g->chain = *at;
 	*at = g;
@@ -239,7 +158,7 @@ static bool item_make(struct state_table *t, struct state_group *g, const struct
 	i->expires_us = c->expires_us;
 	i->member_len = c->member.len;
 	i->value_len = c->value.len;
-	put_text(put_text(i->bytes, &c->member), &c->value);
+	state_text_put(state_text_put(i->bytes, &c->member), &c->value);
 	TAILQ_INSERT_TAIL(&t->items, i, by_age);
 	TAILQ_INSERT_TAIL(&g->items, i, in_group);
 	t->count++;
@@ -341,4 +260,27 @@ bool state_table_first(struct state_table *t, struct state_change *c)
 {
 	t->next = t->count > 0 ? TAILQ_FIRST(&t->items) : NULL;
 	return state_table_next(t, c);
+}
+
+/* There is always one entry, so that a segment with a checkpoint can be told from one that lost it. */
+bool state_entries(struct state_table *t, struct block *b, size_t room)
+{
+	struct state_change c;
+	bool more = state_table_first(t, &c);
+	b->body = b->count = 0;
+	do {
+		uint8_t *entry = b->bytes + BLOCK_HEADER + b->body;
+		struct record r = {.kind = RECORD_STATE};
+		while (more && (r.json_len == 0 || r.json_len + state_size(&c) <= STATE_STORE_ENTRY)) {
+			if (b->body + RECORD_HEADER + r.json_len + state_size(&c) > room)
+				return false;
+			state_write(&c, entry + RECORD_HEADER + r.json_len);
+			r.json_len += (uint32_t)state_size(&c);
+			more = state_table_next(t, &c);
+		}
+		record_write(&r, entry);
+		b->body += r.size;
+		b->count++;
+	} while (more);
+	return true;
 }

@@ -8,17 +8,7 @@
  * An item is named by scope (the listener's name), group (a client identifier, an idempotency key) and member (a packet
  * identifier); it has a value and a time after which it no longer counts.
  *
- * A change, little-endian, one behind the other in an entry (docs/journal-format.md):
- *	 0  u32  size        of the change, a multiple of 8
- *	 4  u8   op          enum state_op
- *	 5  u8   scope_len
- *	 6  u16  group_len
- *	 8  u16  member_len
- *	10  u16  value_len
- *	12  u32  zero
- *	16  i64  expires_us  microseconds since 1970; 0: never
- *	24  scope, group, member, value, then zeros up to size
- * Changes are pure bytes; a table belongs to one thread. */
+ * How a change looks as bytes is in record.h. A table belongs to one thread. */
 #ifndef SLUICE_GATEWAY_JOURNAL_STATE_STORE_H
 #define SLUICE_GATEWAY_JOURNAL_STATE_STORE_H
 
@@ -27,41 +17,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "gateway/base/error.h"
 #include "gateway/base/siphash.h"
+#include "gateway/journal/block.h"
+#include "gateway/journal/record.h"
 
-#define STATE_HEADER 24u
-#define STATE_VALUE_MAX 8192u /* bytes of a value */
-
-enum state_op {
-	STATE_SET = 1,
-	STATE_DELETE = 2,       /* the item */
-	STATE_DELETE_GROUP = 3, /* all items of the group */
-};
-
-struct state_text {
-	const void *bytes;
-	size_t len;
-};
-
-struct state_change {
-	enum state_op op;
-	struct state_text scope; /* at most 255 bytes; the intake sets it */
-	struct state_text group, member, value;
-	int64_t expires_us; /* wall clock; 0: never */
-	size_t id_at;       /* attached to a message: where in value the intake writes its record's id; 0: nowhere */
-};
-
-/* state_size is the number of bytes state_write writes: a multiple of 8. */
-size_t state_size(const struct state_change *c);
-void state_write(const struct state_change *c, uint8_t *out);
-/* state_read reads the change at bytes, of which len are there; its texts point into them. Returns its size; 0: it is
- * none. */
-size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len);
-/* state_check: len bytes are whole changes. */
-bool state_check(const uint8_t *bytes, size_t len);
-/* state_of_entry finds the changes in an entry (record.h), which was checked; returns their bytes, 0: it has none. */
-size_t state_of_entry(const uint8_t *entry, const uint8_t **changes);
+/* Most bytes of changes in one entry of a checkpoint, but for a single larger change. */
+#define STATE_STORE_ENTRY (64u << 10)
 
 struct state_group;
 struct state_item;
@@ -95,5 +56,8 @@ size_t state_table_keep(struct state_table *t, bool (*keep)(void *context, struc
  * may be applied meanwhile. */
 bool state_table_first(struct state_table *t, struct state_change *c);
 bool state_table_next(struct state_table *t, struct state_change *c);
+
+/* state_entries writes the table as entries of a checkpoint into b, at most room bytes; false: it does not fit. */
+bool state_entries(struct state_table *t, struct block *b, size_t room);
 
 #endif

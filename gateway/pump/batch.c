@@ -1,4 +1,5 @@
-/* What a sink says about a batch's items; batch_finish, which acts on it, is the pump's (pump_settle.c). */
+/* Batches: made and freed, and what a sink says about their items; batch_finish, which acts on it, is the pump's
+ * (pump_settle.c). */
 #include "gateway/pump/batch.h"
 
 #include <stdarg.h>
@@ -57,4 +58,53 @@ void batch_retry_all(struct batch *b, const char *format, ...)
 		va_end(args);
 		b->items[i].state = ITEM_RETRY;
 	}
+}
+
+static void free_all(struct batch *b)
+{
+	struct batch_blocks *blocks = b->blocks;
+	if (blocks)
+		free(blocks->items);
+	free(blocks);
+	free(b->items);
+	free(b);
+}
+
+struct batch *batch_new(size_t records)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	struct batch_blocks *blocks = calloc(1, sizeof(*blocks));
+	b->blocks = blocks;
+	b->items = calloc(records, sizeof(*b->items));
+	if (blocks)
+		blocks->items = calloc(records, sizeof(struct block *));
+	if (b->items && blocks && blocks->items)
+		return b;
+	free_all(b);
+	return NULL;
+}
+
+void batch_item_clear(struct batch_item *item)
+{
+	free(item->reason);
+	item->reason = NULL;
+}
+
+void batch_clear(struct batch *b)
+{
+	struct batch_blocks *blocks = b->blocks;
+	for (size_t i = 0; i < b->count; i++)
+		batch_item_clear(&b->items[i]);
+	for (size_t i = 0; i < blocks->count; i++)
+		block_release(blocks->items[i]);
+	blocks->count = 0;
+	b->count = 0;
+}
+
+void batch_free(struct batch *b)
+{
+	batch_clear(b);
+	free_all(b);
 }

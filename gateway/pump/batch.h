@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gateway/journal/block.h"
 #include "gateway/journal/record.h"
 
 struct pump;
@@ -26,6 +27,12 @@ struct batch_item {
 	char *reason; /* owned by the batch; why it is DEAD or RETRY; NULL: none given */
 };
 
+/* The blocks that a batch references: as many as it has records, where each was committed alone. */
+struct batch_blocks {
+	struct block **items; /* owned; room for batch_records */
+	size_t count;
+};
+
 struct batch {
 	struct batch_item *items;
 	size_t count;
@@ -42,8 +49,8 @@ struct batch {
 	struct pump *pump;
 	struct track *track;
 	struct batch *next;
-	void *blocks;
-	size_t entry_bytes; /* of the items' entries */
+	struct batch_blocks *blocks; /* owned */
+	size_t entry_bytes;          /* of the items' entries */
 	int64_t submitted_us;
 	uint64_t last_sequence;
 	bool waiting, finished; /* for another try; settled wholly */
@@ -64,5 +71,14 @@ void batch_retry_all(struct batch *b, const char *format, ...) __attribute__((fo
  * others are offered again after a back-off. The sink must not touch the batch afterwards. May be called inside submit
  * and inside poll. */
 void batch_finish(struct batch *b);
+
+/* -- the pump's -- */
+
+/* batch_new makes an empty batch with room for so many records; NULL: out of memory. batch_clear empties it: reasons are freed,
+ * blocks released. batch_free does that and frees it. batch_item_clear frees the reason of one item. */
+struct batch *batch_new(size_t records);
+void batch_clear(struct batch *b);
+void batch_free(struct batch *b);
+void batch_item_clear(struct batch_item *item);
 
 #endif

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
+#include "gateway/base/utf8.h"
 #include "gateway/journal/record.h"
-#include "gateway/normalise.h"
 
 enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink,
                       uint64_t max_bytes)
@@ -87,7 +87,7 @@ static void close_spoilt(struct dead_file *d)
 enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry)
 {
 	struct record r;
-	char now[TIME_LEN];
+	char now[CLOCK_FORMAT_LEN];
 	if (d->full && d->fd >= 0) {
 		d->disk->close(d->disk, d->fd);
 		d->fd = -1;
@@ -100,9 +100,9 @@ enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason,
 	char *line = malloc(512 + strlen(d->sink) + 6 * reason_len + r.json_len);
 	if (!line)
 		return GW_NOMEM;
-	time_write(now, clock_wall_us());
-	int n = sprintf(line, "{\"@timestamp\":\"%.*s\",\"sink\":\"%s\",\"sequence\":%llu,\"reason\":\"", TIME_LEN, now,
-	                d->sink, (unsigned long long)sequence);
+	clock_format(now, clock_wall_us());
+	int n = sprintf(line, "{\"@timestamp\":\"%.*s\",\"sink\":\"%s\",\"sequence\":%llu,\"reason\":\"",
+	                CLOCK_FORMAT_LEN, now, d->sink, (unsigned long long)sequence);
 	size_t len = (size_t)n;
 	len += json_escape(line + len, reason, reason_len);
 	len += (size_t)sprintf(line + len, "\",\"record\":");

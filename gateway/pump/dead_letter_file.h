@@ -10,6 +10,10 @@
 #include "gateway/base/disk.h"
 #include "gateway/base/error.h"
 
+/* The name of the pump and the file of invalid messages that a listener took as dead letters (on_invalid: dead_letter); no sink
+ * may have it. */
+#define DEAD_LETTER_INTAKE "intake"
+
 struct dead_file {
 	const struct disk *disk;
 	char *path; /* owned */

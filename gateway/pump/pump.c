@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/pump/pump_parts.h"
 
 static const char *const froms[] = {"oldest", "now", NULL};
@@ -123,7 +124,7 @@ static void track_close(struct track *t)
 	while (t->first) {
 		struct batch *b = t->first;
 		t->first = b->next;
-		settle_free(b);
+		batch_free(b);
 	}
 	block_release(t->block);
 	journal_reader_close(t->reader);
@@ -140,7 +141,7 @@ void pump_close(struct pump *p)
 	while (p->spare) {
 		struct batch *b = p->spare;
 		p->spare = b->next;
-		settle_free(b);
+		batch_free(b);
 	}
 	dead_fini(&p->dead);
 	if (p->host.wake_fd >= 0)

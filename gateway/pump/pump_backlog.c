@@ -15,6 +15,7 @@
  * (a tenth of a second's records at most) so that the sink sees the rate and not bursts.
  *
  * The stretches between the gaps are stored with the cursor, so that a restart does not send them again. */
+#include "gateway/base/clock.h"
 #include "gateway/pump/pump_parts.h"
 
 #define TELL_US 10000000

@@ -17,12 +17,6 @@
 #include "gateway/journal/record.h"
 #include "gateway/pump/pump.h"
 
-/* The blocks that a batch leans on: as many as it has records, where each was committed alone. */
-struct block_list {
-	struct block **items; /* owned; room for batch_records */
-	size_t count;
-};
-
 /* One place of reading. */
 struct track {
 	struct batch *first, *last; /* all batches, in order */
@@ -101,12 +95,11 @@ bool read_fill(struct pump *p, struct track *t);
 /* read_from makes the track read on at sequence. */
 void read_from(struct track *t, uint64_t sequence);
 
-/* pump_settle.c: the pump's thread (settle_free: main, after it) */
+/* pump_settle.c: the pump's thread */
 /* settle_batch gives an empty batch at the end of the track's list, or NULL: out of memory. */
 struct batch *settle_batch(struct pump *p, struct track *t);
 /* settle_keep takes back a batch that is in no list, to be used again. */
 void settle_keep(struct pump *p, struct batch *b);
-void settle_free(struct batch *b);
 /* settle_finished passes the finished batches at the front of the track, and the cursor with them. */
 void settle_finished(struct pump *p, struct track *t);
 /* settle_safe: all that is finished is safe. settle_cursor moves the cursor to what is safe. */

@@ -1,4 +1,5 @@
 /* From the journal into batches. */
+#include "gateway/base/clock.h"
 #include "gateway/pump/pump_parts.h"
 
 static void pass_over(struct pump *p, struct track *t, uint64_t to)
@@ -51,7 +52,7 @@ void read_from(struct track *t, uint64_t sequence)
 
 static void lean_on(struct batch *b, struct block *block)
 {
-	struct block_list *blocks = b->blocks;
+	struct batch_blocks *blocks = b->blocks;
 	if (blocks->count > 0 && blocks->items[blocks->count - 1] == block)
 		return;
 	block_hold(block);

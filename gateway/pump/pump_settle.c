@@ -3,37 +3,12 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/pump/pump_parts.h"
 
 #define CALM 8u /* note_overload */
 
-/* -- batches -- */
-
-static void batch_free(struct batch *b)
-{
-	struct block_list *blocks = b->blocks;
-	if (blocks)
-		free(blocks->items);
-	free(blocks);
-	free(b->items);
-	free(b);
-}
-
-static struct batch *batch_new(size_t records)
-{
-	struct batch *b = calloc(1, sizeof(*b));
-	if (!b)
-		return NULL;
-	struct block_list *blocks = calloc(1, sizeof(*blocks));
-	b->blocks = blocks;
-	b->items = calloc(records, sizeof(*b->items));
-	if (blocks)
-		blocks->items = calloc(records, sizeof(struct block *));
-	if (b->items && blocks && blocks->items)
-		return b;
-	batch_free(b);
-	return NULL;
-}
+/* -- batches of a track -- */
 
 struct batch *settle_batch(struct pump *p, struct track *t)
 {
@@ -63,29 +38,6 @@ struct batch *settle_batch(struct pump *p, struct track *t)
 	}
 	t->last = b;
 	return b;
-}
-
-static void item_forget(struct batch_item *item)
-{
-	free(item->reason);
-	item->reason = NULL;
-}
-
-static void batch_clear(struct batch *b)
-{
-	struct block_list *blocks = b->blocks;
-	for (size_t i = 0; i < b->count; i++)
-		item_forget(&b->items[i]);
-	for (size_t i = 0; i < blocks->count; i++)
-		block_release(blocks->items[i]);
-	blocks->count = 0;
-	b->count = 0;
-}
-
-void settle_free(struct batch *b)
-{
-	batch_clear(b);
-	batch_free(b);
 }
 
 void settle_keep(struct pump *p, struct batch *b)
@@ -299,7 +251,7 @@ static void sift(struct pump *p, struct batch *b)
 				delivered++;
 				bytes += record_size(item->entry);
 			}
-			item_forget(item);
+			batch_item_clear(item);
 			continue;
 		}
 		struct batch_item keep = *item;
@@ -311,7 +263,7 @@ static void sift(struct pump *p, struct batch *b)
 			log_event(LOG_WARN, "sink", "could not take records now, will try again",
 			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.attempt", b->attempt + 1),
 			          LOG_S("error.message", keep.reason), LOG_N("sluice.left_out", left_out));
-		item_forget(&keep);
+		batch_item_clear(&keep);
 		b->items[kept++] = keep;
 	}
 	b->count = kept;

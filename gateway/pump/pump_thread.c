@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/pump/pump_parts.h"
 
 #define SAVE_US 250000 /* how often the cursor is stored: so long, what is delivered is kept in the journal */
@@ -201,7 +202,7 @@ static void wait_for_work(struct pump *p, int timeout_ms)
 /* When the oldest record of the track that the sink does not have was committed; 0: unknown. */
 static uint64_t oldest_us(const struct track *t)
 {
-	const struct block_list *blocks = t->first ? t->first->blocks : NULL;
+	const struct batch_blocks *blocks = t->first ? t->first->blocks : NULL;
 	return blocks && blocks->count > 0                       ? blocks->items[0]->time_us
 	       : t->block && t->sequence <= block_last(t->block) ? t->block->time_us
 	                                                         : 0;

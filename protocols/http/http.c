@@ -28,7 +28,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/protocol.h"
 #include "protocols/http/http_seams.h"
 #include "protocols/http/http_server.h"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "protocols/http/http_server.h"
 
 #define REJECTION_MAX 1024u       /* bytes of one entry in a batch's list */

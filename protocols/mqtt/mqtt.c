@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "protocols/mqtt/mqtt_conn.h"
 
 static const char *const subscribe_choices[] = {"refuse", "grant_silently", NULL};

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gateway/base/scan.h"
+#include "gateway/base/utf8.h"
 
 #define REMAINING_LENGTH_BYTES 4 /* section 2.2.3 */
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/utf8.h"
 #include "gateway/protocol.h"
 #include "protocols/net/stream.h"
 

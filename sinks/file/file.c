@@ -21,8 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/disk.h"
-#include "gateway/base/heartbeat.h"
 #include "gateway/base/log.h"
 #include "gateway/pump/sink.h"
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "gateway/base/json.h"
-#include "gateway/message.h"
+#include "gateway/journal/record.h"
 #include "sinks/kafka/kafka_conf.h"
 #include "sinks/template.h"
 

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/utf8.h"
 #include "test/bench/bench_documents.h"
 #include "test/bench/bench_micro.h"
 

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/base64.h"
 #include "gateway/base/crc32c.h"
 #include "gateway/base/json.h"
+#include "gateway/base/utf8.h"
 #include "test/fuzz/must.h"
 
 #define DEPTH 24

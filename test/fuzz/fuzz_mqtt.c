@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/utf8.h"
 #include "protocols/mqtt/mqtt_conn.h"
 #include "test/unit/fake_intake.c"
 

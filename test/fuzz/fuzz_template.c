@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/utf8.h"
 #include "sinks/kafka/kafka_message.h"
 #include "sinks/template.h"
 #include "test/fuzz/must.h"

@@ -7,21 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/journal/record.h"
-#include "gateway/normalise.h"
 
 /* entry_make makes a record of the shape that normalise writes; free it. device and payload are JSON: "\"d1\"" without
  * its quotes, "{...}". The id ends with the number. */
 static inline uint8_t *entry_make(int64_t time_us, const char *device, const char *payload, unsigned number)
 {
-	char time[TIME_LEN];
+	char time[CLOCK_FORMAT_LEN];
 	size_t room = strlen(device) + strlen(payload) + 512;
 	uint8_t *entry = aligned_alloc(8, (RECORD_HEADER + room + 7) & ~(size_t)7);
 	if (!entry)
 		abort();
 	char *json = (char *)entry + RECORD_HEADER;
-	time_write(time, time_us);
-	int id_at = snprintf(json, room, "{\"@timestamp\":\"%.*s\",\"event\":{\"id\":\"", TIME_LEN, time);
+	clock_format(time, time_us);
+	int id_at = snprintf(json, room, "{\"@timestamp\":\"%.*s\",\"event\":{\"id\":\"", CLOCK_FORMAT_LEN, time);
 	int device_at =
 	    id_at + snprintf(json + id_at, room - (size_t)id_at, "01KC%022u\"},\"device\":{\"id\":\"", number);
 	int len = device_at + snprintf(json + device_at, room - (size_t)device_at,

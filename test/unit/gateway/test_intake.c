@@ -16,6 +16,7 @@
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 #include "gateway/listener.h"
+#include "gateway/protocol.h"
 
 struct fixture {
 	struct journal_settings journal_settings;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/normalise.h"
 #include "test/unit/guard.h"
 
@@ -515,7 +516,7 @@ static void the_time_of_receipt_is_right_over_seconds(void **unused)
 	struct refusal refusal;
 	struct why why;
 	_Alignas(8) uint8_t entry[4096];
-	char expected[TIME_LEN];
+	char expected[CLOCK_FORMAT_LEN];
 	assert_int_equal(normaliser_init(&n, "tcp", "line", &s, 1, 1, &why), GW_OK);
 	struct message m = text_message("1");
 	static const int64_t steps[] = {0, 1, 999999, 1, 876543, 1000000, 60000000, -5000000, 86400000000, 123456};
@@ -524,8 +525,8 @@ static void the_time_of_receipt_is_right_over_seconds(void **unused)
 		now += steps[i % 10];
 		assert_int_equal(normalise_plan(&n, &m, now, &plan, &refusal), GW_OK);
 		normalise_write(&n, &plan, now, entry);
-		time_write(expected, now);
-		assert_memory_equal(record_json(entry) + 15, expected, TIME_LEN);
+		clock_format(expected, now);
+		assert_memory_equal(record_json(entry) + 15, expected, CLOCK_FORMAT_LEN);
 	}
 	normaliser_fini(&n);
 }
@@ -533,7 +534,7 @@ static void the_time_of_receipt_is_right_over_seconds(void **unused)
 static void dates_are_those_of_the_calendar(void **unused)
 {
 	(void)unused;
-	char text[TIME_LEN + 1] = "", expected[64];
+	char text[CLOCK_FORMAT_LEN + 1] = "", expected[64];
 	unsigned random = 1;
 	for (int i = 0; i < 300000; i++) {
 		int64_t second =
@@ -544,7 +545,7 @@ static void dates_are_those_of_the_calendar(void **unused)
 		struct tm tm;
 		time_t t = (time_t)second;
 		assert_non_null(gmtime_r(&t, &tm));
-		time_write(text, second * 1000000 + micro);
+		clock_format(text, second * 1000000 + micro);
 		snprintf(expected, sizeof(expected), "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", tm.tm_year + 1900,
 		         tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, micro);
 		assert_string_equal(text, expected);
@@ -561,7 +562,7 @@ static void dates_are_those_of_the_calendar(void **unused)
 	             {INT64_C(-62135596800000000), "0001-01-01T00:00:00.000000Z"},
 	             {INT64_C(253402300799999999), "9999-12-31T23:59:59.999999Z"}};
 	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
-		time_write(text, edges[i].us);
+		clock_format(text, edges[i].us);
 		assert_string_equal(text, edges[i].text);
 	}
 }

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/base/base64.h"
 #include "gateway/base/json.h"
 #include "test/unit/guard.h"
 

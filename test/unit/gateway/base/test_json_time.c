@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "gateway/base/json.h"
-#include "gateway/base/scan.h"
+#include "gateway/base/json_parts.h"
 #include "test/unit/guard.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -25,7 +25,7 @@ static void check_times(const struct time_case *cases, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		size_t len = strlen(cases[i].value);
-		enum json_type type = scan_type((uint8_t)cases[i].value[0]);
+		enum json_type type = json_type_of((uint8_t)cases[i].value[0]);
 		struct json_value v = {.type = type, .text = guard_copy(cases[i].value, len), .len = len};
 		int64_t us = NO_TIME;
 		bool ok = json_time(&v, cases[i].format, &us);

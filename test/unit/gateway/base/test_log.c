@@ -16,6 +16,7 @@
 
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
+#include "gateway/base/utf8.h"
 
 static char captured[1 << 20];
 static size_t captured_len;

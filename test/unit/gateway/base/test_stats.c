@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/base/heartbeat.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/stats.h"
 
 static struct listener_stats threads[2];

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/utf8.h"
 #include "test/unit/guard.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -20,12 +20,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gateway/base/heartbeat.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal.h"
 #include "gateway/journal/record.h"
 #include "gateway/journal/segment.h"
 
+#include "gateway/base/clock.h"
 #include "test/unit/sim_disk.c"
 #include "test/unit/temporary.h" /* the journal's lock is a real file; the rest of it exists in the simulation only */
 

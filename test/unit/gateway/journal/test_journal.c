@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 
+#include "gateway/base/clock.h"
 #include "test/unit/gateway/journal/journal_world.h"
 
 static uint64_t states_wanted(uint64_t otherwise)

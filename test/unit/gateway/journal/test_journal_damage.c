@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/base/clock.h"
 #include "test/unit/gateway/journal/journal_world.h"
 
 /* Opens a damaged journal and tells which of the known records are there; wrong ones are an error. Returns the last

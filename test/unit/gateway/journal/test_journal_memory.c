@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/journal/journal_parts.h"
 #include "test/unit/gateway/journal/journal_world.h"
 

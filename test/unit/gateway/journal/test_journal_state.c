@@ -10,6 +10,7 @@
 
 #include "test/unit/gateway/journal/journal_world.h"
 
+#include "gateway/base/clock.h"
 #include "gateway/journal/state_store.h"
 
 #define GROUPS 6

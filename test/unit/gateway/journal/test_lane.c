@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gateway/base/heartbeat.h"
 #include "gateway/journal/lane.h"
 #include "gateway/journal/record.h"
 

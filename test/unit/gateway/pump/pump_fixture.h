@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/record.h"
 #include "gateway/pump/pump.h"

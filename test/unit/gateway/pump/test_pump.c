@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/base/clock.h"
 #include "test/unit/gateway/pump/pump_fixture.h"
 
 /* -- the plain way -- */
