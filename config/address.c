@@ -25,7 +25,7 @@ static const char *check_ipv6(const char *host)
 	const char *zone = strchr(host, '%');
 	size_t len = zone ? (size_t)(zone - host) : strlen(host);
 
-	if (len >= sizeof bare)
+	if (len >= sizeof(bare))
 		return "has something else than an IPv6 address in its brackets";
 	memcpy(bare, host, len);
 	bare[len] = '\0';
@@ -58,7 +58,7 @@ static const char *check_name(const char *host)
 static const char *fill(struct address *out, const char *host, size_t host_len, const char *port)
 {
 	const char *problem = check_port(port);
-	if (!problem && host_len >= sizeof out->host)
+	if (!problem && host_len >= sizeof(out->host))
 		problem = "has a host name that is too long";
 	if (problem)
 		return problem;

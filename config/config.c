@@ -57,7 +57,7 @@ static enum gw_err add_place(struct reader *rd, int line, int column)
 	struct config_private *p = rd->private;
 	if (p->place_count == p->place_capacity) {
 		size_t capacity = p->place_capacity ? 2 * p->place_capacity : 64;
-		struct place *places = realloc(p->places, capacity * sizeof *places);
+		struct place *places = realloc(p->places, capacity * sizeof(*places));
 		if (!places)
 			return GW_NOMEM;
 		p->places = places;
@@ -353,7 +353,7 @@ static enum gw_err read_section(struct reader *rd, const struct config_section *
 	tree_find_repeated(n, rd->report);
 	for (const struct node *entry = n->first; entry; entry = entry->next)
 		count++;
-	entries->items = calloc(count ? count : 1, sizeof *entries->items);
+	entries->items = calloc(count ? count : 1, sizeof(*entries->items));
 	if (!entries->items)
 		return GW_NOMEM;
 	enum gw_err err = GW_OK;
@@ -399,12 +399,12 @@ static enum gw_err read_tree(struct reader *rd, struct node *root)
 
 static enum gw_err alloc_config(const struct config_schema *schema, const char *path, struct config_private **out)
 {
-	struct config_private *p = calloc(1, sizeof *p);
+	struct config_private *p = calloc(1, sizeof(*p));
 	*out = p;
 	if (!p)
 		return GW_NOMEM;
 	p->config.path = strdup(path);
-	p->config.sections = calloc(schema->section_count + 1, sizeof *p->config.sections);
+	p->config.sections = calloc(schema->section_count + 1, sizeof(*p->config.sections));
 	if (!p->config.path || !p->config.sections)
 		return GW_NOMEM;
 	return alloc_settings(schema->settings, schema->size, &p->config.settings);

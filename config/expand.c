@@ -219,7 +219,7 @@ enum gw_err expand_secret_file(const struct node *n, const char *config_path, st
 	ssize_t len = read_start(path, buffer, EXPAND_SECRET_MAX);
 	if (len < 0) {
 		char problem[160];
-		snprintf(problem, sizeof problem, "cannot be read: %s",
+		snprintf(problem, sizeof(problem), "cannot be read: %s",
 		         errno == EINVAL ? "not a regular file" : strerror(errno));
 		err = refuse_file(n, r, path, problem);
 	} else {

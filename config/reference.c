@@ -196,7 +196,7 @@ static void print_rows(FILE *out, const struct setting *table, const char *ancho
 		if (s->type != SETTING_GROUP)
 			continue;
 		char inner[256];
-		snprintf(inner, sizeof inner, "%s%s.", prefix, value_key(s));
+		snprintf(inner, sizeof(inner), "%s%s.", prefix, value_key(s));
 		print_rows(out, s->group, anchor, inner);
 	}
 }
@@ -278,13 +278,13 @@ static void print_section(FILE *out, const struct config_section *section)
 	if (section->common && section->common->type != SETTING_END) {
 		fprintf(out, "### <a id=\"%s-all\"></a>%s: every kind\n\n", section->name, section->name);
 		char anchor[128];
-		snprintf(anchor, sizeof anchor, "%s-all", section->name);
+		snprintf(anchor, sizeof(anchor), "%s-all", section->name);
 		print_table(out, section->common, anchor);
 	}
 	for (size_t i = 0; i < section->kind_count; i++) {
 		const struct config_kind *kind = &section->kinds[i];
 		char anchor[128];
-		snprintf(anchor, sizeof anchor, "%s-%s", section->name, kind->name);
+		snprintf(anchor, sizeof(anchor), "%s-%s", section->name, kind->name);
 		fprintf(out, "### <a id=\"%s\"></a>%s: %s\n\n%s\n\n", anchor, section->name, kind->name,
 		        kind->help ? kind->help : "");
 		print_table(out, kind->settings, anchor);

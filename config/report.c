@@ -20,7 +20,7 @@ enum gw_err report_init(struct report *r, const char *path)
 
 static void append_byte(struct report *r, char byte)
 {
-	if (r->key_len + 1 < sizeof r->key)
+	if (r->key_len + 1 < sizeof(r->key))
 		r->key[r->key_len++] = byte;
 }
 
@@ -39,7 +39,7 @@ size_t report_item(struct report *r, size_t n)
 {
 	size_t mark = r->key_len;
 	char text[32];
-	snprintf(text, sizeof text, "[%zu]", n);
+	snprintf(text, sizeof(text), "[%zu]", n);
 	for (size_t i = 0; text[i]; i++)
 		append_byte(r, text[i]);
 	r->key[r->key_len] = '\0';
@@ -60,7 +60,7 @@ static struct report_error *add_error(struct report *r)
 		return NULL;
 	if (r->count == r->capacity) {
 		size_t capacity = r->capacity ? 2 * r->capacity : 16;
-		struct report_error *errors = realloc(r->errors, capacity * sizeof *errors);
+		struct report_error *errors = realloc(r->errors, capacity * sizeof(*errors));
 		if (!errors) {
 			r->nomem = true;
 			return NULL;
@@ -123,7 +123,7 @@ enum gw_err report_fini(struct report *r, FILE *errors)
 	if (fclose(r->out))
 		r->nomem = true;
 	if (r->count)
-		qsort(r->errors, r->count, sizeof *r->errors, compare_places);
+		qsort(r->errors, r->count, sizeof(*r->errors), compare_places);
 	for (size_t i = 0; r->text && i < r->count; i++) {
 		const struct report_error *e = &r->errors[i];
 		fprintf(errors, "%.*s\n", (int)(e->end - e->start), r->text + e->start);

@@ -69,7 +69,7 @@ static enum gw_err take_key(struct builder *b, const yaml_event_t *e)
 /* Hangs a new node under the open container; *out is borrowed. */
 static enum gw_err add_node(struct builder *b, enum node_type type, const yaml_mark_t *mark, struct node **out)
 {
-	struct node *n = calloc(1, sizeof *n);
+	struct node *n = calloc(1, sizeof(*n));
 	if (!n)
 		return GW_NOMEM;
 	*n = (struct node){.type = type, .line = mark_line(mark), .column = mark_column(mark), .parent = b->current};

@@ -210,9 +210,9 @@ static enum gw_err report_node_type(const struct setting *s, const struct node *
 {
 	char problem[80];
 	if (n->null)
-		snprintf(problem, sizeof problem, "has no value (leave the key out for the default)");
+		snprintf(problem, sizeof(problem), "has no value (leave the key out for the default)");
 	else
-		snprintf(problem, sizeof problem, "is %s", node_type_name(n->type));
+		snprintf(problem, sizeof(problem), "is %s", node_type_name(n->type));
 	return report_value(s, n, NULL, problem, r);
 }
 

@@ -11,7 +11,7 @@ static void empty_file_means_all_defaults(void **state)
 	(void)state;
 	const char *const texts[] = {
 	    "", "\n", "# only a comment\n", "---\n", "{}", "~\n", "\xef\xbb\xbf# with a byte order mark\n"};
-	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct outcome o = read_good(texts[i]);
 		const struct gateway *g = o.config->settings;
 		assert_string_equal(g->name, "sluice");
@@ -29,7 +29,7 @@ static void entry_with_nothing_in_it_has_all_defaults(void **state)
 	(void)state;
 	const char *const texts[] = {"listeners:\n  mqtt:\n", "listeners: {mqtt: {}}", "listeners:\n  mqtt: null\n",
 	                             "listeners:\n  mqtt:\n    # ack: durable\n"};
-	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct outcome o = read_good(texts[i]);
 		const struct mqtt *m = only_mqtt(&o);
 		const struct listener *l = entry_at(&o, 0, 0)->common;
@@ -273,7 +273,7 @@ static void required_setting_of_an_absent_group_is_missing(void **state)
 	const char *const texts[] = {"", "inner:", "inner: {}"};
 	for (size_t i = 0; i < 3; i++) {
 		char errors[200] = "";
-		FILE *out = fmemopen(errors, sizeof errors, "w");
+		FILE *out = fmemopen(errors, sizeof(errors), "w");
 		struct config *config = NULL;
 		assert_int_equal(config_read(&strict, "s.yaml", texts[i], out, &config), GW_CONFIG);
 		fclose(out);
@@ -313,9 +313,9 @@ static void entry_names_are_checked(void **state)
 	const char *const bad[] = {
 	    "Upper", "_x", "-x",        "a.b",      "a b",
 	    "a/b",   "''", "\"a\\tb\"", "\xc3\xa4", "a123456789012345678901234567890123456789012345678901234567890123"};
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char text[200];
-		snprintf(text, sizeof text, "listeners:\n  %s: {protocol: mqtt}\n", bad[i]);
+		snprintf(text, sizeof(text), "listeners:\n  %s: {protocol: mqtt}\n", bad[i]);
 		expect_words(text,
 		             "not a name; allowed: 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit");
 	}

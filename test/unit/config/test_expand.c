@@ -21,7 +21,7 @@ static int set_environment(void **state)
 static void expect_name(const char *value, const char *name)
 {
 	char text[300];
-	snprintf(text, sizeof text, "name: %s\n", value);
+	snprintf(text, sizeof(text), "name: %s\n", value);
 	struct outcome o = read_good(text);
 	assert_string_equal(((struct gateway *)o.config->settings)->name, name);
 	outcome_free(&o);
@@ -124,9 +124,9 @@ static void malformed_variables_are_errors(void **state)
 	    "digits and _ in NAME; $$ for a dollar sign\n");
 	const char *const bad[] = {"${}",   "${1A}", "${A-B}", "${A:B}", "${A:=B}",
 	                           "${A:}", "${ A}", "${A }",  "${:-x}", "${A.B}"};
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char text[100];
-		snprintf(text, sizeof text, "name: '%s'\n", bad[i]);
+		snprintf(text, sizeof(text), "name: '%s'\n", bad[i]);
 		expect_words(text, "has a malformed ${...}");
 	}
 	expect_words("name: ${A:-${B}}\n", "has a ${...} inside another");
@@ -170,7 +170,7 @@ struct place {
 static void write_secret(const struct place *p, const char *name, const char *bytes, size_t len)
 {
 	char path[200];
-	snprintf(path, sizeof path, "%s/%s", p->directory, name);
+	snprintf(path, sizeof(path), "%s/%s", p->directory, name);
 	FILE *file = fopen(path, "w");
 	assert_non_null(file);
 	assert_int_equal(fwrite(bytes, 1, len, file), len);
@@ -183,7 +183,7 @@ static int make_place(void **state)
 	strcpy(p.directory, "/tmp/test_expand.XXXXXX");
 	if (!mkdtemp(p.directory))
 		return -1;
-	snprintf(p.config, sizeof p.config, "%s/s.yaml", p.directory);
+	snprintf(p.config, sizeof(p.config), "%s/s.yaml", p.directory);
 	*state = &p;
 	return 0;
 }
@@ -192,9 +192,9 @@ static int remove_place(void **state)
 {
 	const struct place *p = *state;
 	static const char *const names[] = {"pw", "crlf", "bare", "empty", "nul", "long", "fifo"};
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		char path[200];
-		snprintf(path, sizeof path, "%s/%s", p->directory, names[i]);
+		snprintf(path, sizeof(path), "%s/%s", p->directory, names[i]);
 		unlink(path);
 	}
 	return rmdir(p->directory);
@@ -203,7 +203,7 @@ static int remove_place(void **state)
 static void expect_secret(const struct place *p, const char *value, const char *secret)
 {
 	char text[400];
-	snprintf(text, sizeof text, "listeners: {mqtt: {password: %s}}\n", value);
+	snprintf(text, sizeof(text), "listeners: {mqtt: {password: %s}}\n", value);
 	struct outcome o = read_at(p->config, text);
 	if (o.err)
 		fail_msg("%s", o.errors);
@@ -223,7 +223,7 @@ static void secret_comes_from_the_first_line_of_a_file(void **state)
 	expect_secret(p, "{file: bare}", "s3cret");
 	setenv("T_FILE", "bare", 1);
 	expect_secret(p, "{file: '${T_FILE}'}", "s3cret");
-	snprintf(absolute, sizeof absolute, "{file: '%s/bare'}", p->directory);
+	snprintf(absolute, sizeof(absolute), "{file: '%s/bare'}", p->directory);
 	expect_secret(p, absolute, "s3cret");
 	expect_secret(p, "'${T_SECRET}'", "hunter2");
 	expect_secret(p, "plain", "plain");
@@ -232,7 +232,7 @@ static void secret_comes_from_the_first_line_of_a_file(void **state)
 static void expect_secret_error(const struct place *p, const char *value, const char *words)
 {
 	char text[400];
-	snprintf(text, sizeof text, "listeners: {mqtt: {password: %s}}\n", value);
+	snprintf(text, sizeof(text), "listeners: {mqtt: {password: %s}}\n", value);
 	struct outcome o = read_at(p->config, text);
 	assert_int_equal(o.err, GW_CONFIG);
 	if (!strstr(o.errors, words))
@@ -251,7 +251,7 @@ static void bad_secret_files_are_named(void **state)
 	write_secret(p, "nul", "hunter\0x", 8);
 	write_secret(p, "long", big, 70000);
 	free(big);
-	snprintf(fifo, sizeof fifo, "%s/fifo", p->directory);
+	snprintf(fifo, sizeof(fifo), "%s/fifo", p->directory);
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 
 	expect_secret_error(p, "{file: gone}", "password.file: secret file \"/tmp/test_expand.");

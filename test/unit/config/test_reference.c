@@ -90,7 +90,7 @@ static void links_have_their_anchors(void **state)
 	for (const char *link = text; (link = strstr(link, "](#")); link++) {
 		char anchor[200];
 		int len = (int)strcspn(link + 3, ")");
-		snprintf(anchor, sizeof anchor, "id=\"%.*s\"", len, link + 3);
+		snprintf(anchor, sizeof(anchor), "id=\"%.*s\"", len, link + 3);
 		bool heading =
 		    !strncmp(link + 3, "types-and-units)", 16) || !strncmp(link + 3, "environment-variables)", 22);
 		if (!heading)

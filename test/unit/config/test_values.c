@@ -19,7 +19,7 @@ static void whole_numbers_are_strict(void **state)
 	assert_string_equal(units_parse_int("99999999999999999999999", &v), "is too large");
 	assert_string_equal(units_parse_int("-99999999999999999999999", &v), "is too small");
 	const char *const bad[] = {"", "-", "+1", "01", "0x10", "1_000", "1.0", "1e3", " 1", "1 ", "--1", "one", "1k"};
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_string_equal(units_parse_int(bad[i], &v), "is not a whole number");
 }
 
@@ -45,7 +45,7 @@ static void sizes_have_units(void **state)
 	            {"0.50KiB", 512},
 	            {"2.0", 2},
 	            {"18446744073709551615", UINT64_MAX}};
-	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		uint64_t v = 1;
 		assert_null(units_parse_bytes(good[i].text, &v));
 		assert_true(v == good[i].bytes);
@@ -64,7 +64,7 @@ static void sizes_have_units(void **state)
 	                                     {"99999999999999999999999GiB", "is too large"},
 	                                     {"1.00000000000000000000000000001GiB", "is not a whole number of bytes"},
 	                                     {"064", "is not a size"}};
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint64_t v;
 		assert_string_equal(units_parse_bytes(bad[i][0], &v), bad[i][1]);
 	}
@@ -85,7 +85,7 @@ static void durations_need_units(void **state)
 	            {"2m", 120000000},
 	            {"1h", UINT64_C(3600000000)},
 	            {"7d", UINT64_C(604800000000)}};
-	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		uint64_t v = 1;
 		assert_null(units_parse_duration(good[i].text, &v));
 		assert_true(v == good[i].us);
@@ -109,7 +109,7 @@ static void percentages_may_have_their_sign(void **state)
 	assert_null(units_parse_percent("12.5%", &v));
 	assert_true(v == 12.5);
 	const char *const bad[] = {"", "%", "-1%", "5 %", "5%%", "1e1", "nan", "0x1"};
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_string_equal(units_parse_percent(bad[i], &v), "is not a percentage");
 }
 
@@ -117,14 +117,14 @@ static void quantities_print_in_their_shortest_exact_form(void **state)
 {
 	(void)state;
 	char text[200] = "";
-	FILE *out = fmemopen(text, sizeof text, "w");
+	FILE *out = fmemopen(text, sizeof(text), "w");
 	const uint64_t sizes[] = {0, 16, 65536, 65537, 1000, 10000000, 256 << 20, UINT64_C(3) << 29, UINT64_MAX};
-	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		units_print_bytes(out, sizes[i]);
 		fputc(' ', out);
 	}
 	const uint64_t times[] = {0, 1, 1500, 5000000, 90000000, 3600000000, 86400000000};
-	for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
 		units_print_duration(out, times[i]);
 		fputc(' ', out);
 	}
@@ -143,7 +143,7 @@ static void addresses_are_host_and_port(void **state)
 	    {"localhost:80", "localhost", "80"},
 	    {"my_kafka-0.svc.cluster.local.:9092", "my_kafka-0.svc.cluster.local.", "9092"},
 	    {"[fe80::1%eth0]:1", "fe80::1%eth0", "1"}};
-	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		struct address a;
 		assert_null(address_parse(good[i][0], &a));
 		assert_string_equal(a.host, good[i][1]);
@@ -174,14 +174,14 @@ static void addresses_are_host_and_port(void **state)
 	    {".a:80", "has a malformed host name"},
 	    {"a b:80", "has a malformed host name"},
 	    {"http://a:80", "is a URL, not an address"}};
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct address a;
 		assert_string_equal(address_parse(bad[i][0], &a), bad[i][1]);
 	}
 	char longest[300];
 	struct address a;
-	memset(longest, 'a', sizeof longest);
-	strcpy(longest + sizeof longest - 4, ":80");
+	memset(longest, 'a', sizeof(longest));
+	strcpy(longest + sizeof(longest) - 4, ":80");
 	assert_string_equal(address_parse(longest, &a), "has a host name that is too long");
 }
 
@@ -333,7 +333,7 @@ static void nearest_word_is_close_or_nothing(void **state)
 	                                       {"listen", "threads", NULL},
 	                                       {"", "size", NULL},
 	                                       {"a", "b", NULL}};
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct nearest_word w = {.wanted = cases[i][0]};
 		nearest_offer(&w, cases[i][1]);
 		if (cases[i][2])
