@@ -20,18 +20,18 @@
 #define ENTRY_NAME_MAX 63
 
 /* Where a key stands in the file, for errors found after reading. */
-struct place {
+struct config_place {
 	char *key; /* owned: "listeners.mqtt.max_packet" */
 	int line, column;
 };
 
 struct config_private {
-	struct config config; /* first: what callers see */
-	struct place *places; /* owned, in file order */
+	struct config config;        /* first: what callers see */
+	struct config_place *places; /* owned, in file order */
 	size_t place_count, place_capacity;
 };
 
-struct reader {
+struct config_reader {
 	const struct config_schema *schema;
 	struct report *report;
 	struct config_private *private;
@@ -39,25 +39,25 @@ struct reader {
 };
 
 /* A table and the struct that it fills. */
-struct target {
+struct config_target {
 	const struct setting *settings; /* may be NULL */
 	void *base;
 };
 
 /* What one mapping may hold. */
-struct scope {
-	struct target targets[2];
+struct config_scope {
+	struct config_target targets[2];
 	const char *selector;               /* a key that was read already; NULL for none */
 	const struct config_schema *schema; /* whose sections are allowed here, too; NULL but at the top */
 	bool lenient;                       /* the kind is unknown: say nothing about unknown keys */
 };
 
-static enum gw_err add_place(struct reader *rd, int line, int column)
+static enum gw_err add_place(struct config_reader *rd, int line, int column)
 {
 	struct config_private *p = rd->private;
 	if (p->place_count == p->place_capacity) {
 		size_t capacity = p->place_capacity ? 2 * p->place_capacity : 64;
-		struct place *places = realloc(p->places, capacity * sizeof(*places));
+		struct config_place *places = realloc(p->places, capacity * sizeof(*places));
 		if (!places)
 			return GW_NOMEM;
 		p->places = places;
@@ -66,37 +66,38 @@ static enum gw_err add_place(struct reader *rd, int line, int column)
 	char *key = strdup(rd->report->key);
 	if (!key)
 		return GW_NOMEM;
-	p->places[p->place_count++] = (struct place){.key = key, .line = line, .column = column};
+	p->places[p->place_count++] = (struct config_place){.key = key, .line = line, .column = column};
 	return GW_OK;
 }
 
-static enum gw_err read_mapping(struct reader *rd, struct node *map, int line, int column, const struct scope *scope);
+static enum gw_err read_mapping(struct config_reader *rd, struct tree_node *map, int line, int column,
+                                const struct config_scope *scope);
 
 /* A group that is not there at all is read, too: it may have required settings. A group with a `type` can be given by
  * that alone: `journal: spill`. */
-static enum gw_err read_group(struct reader *rd, const struct setting *s, struct node *n, int line, int column,
-                              void *base)
+static enum gw_err read_group(struct config_reader *rd, const struct setting *s, struct tree_node *n, int line,
+                              int column, void *base)
 {
-	struct scope scope = {.targets = {{s->group, (char *)base + s->offset}}};
+	struct config_scope scope = {.targets = {{s->group, (char *)base + s->offset}}};
 	bool nothing = !n || n->null;
-	if (n && n->type == NODE_BAD)
+	if (n && n->type == TREE_BAD)
 		return GW_OK;
-	const struct setting *type = value_find(s->group, "type");
-	if (!nothing && n->type == NODE_SCALAR && type) {
-		enum gw_err err = value_read(type, n, rd->path, rd->report, scope.targets[0].base);
+	const struct setting *type = setting_find(s->group, "type");
+	if (!nothing && n->type == TREE_SCALAR && type) {
+		enum gw_err err = values_read(type, n, rd->path, rd->report, scope.targets[0].base);
 		return err == GW_NOMEM ? err : read_mapping(rd, NULL, line, column, &scope);
 	}
-	if (!nothing && n->type != NODE_MAPPING) {
+	if (!nothing && n->type != TREE_MAPPING) {
 		FILE *out = report_begin(rd->report, n->line, n->column);
-		fprintf(out, "is %s; allowed: ", node_type_name(n->type));
-		value_print_allowed(out, s);
+		fprintf(out, "is %s; allowed: ", tree_type_name(n->type));
+		describe_allowed(out, s);
 		report_end(rd->report);
 		return GW_OK;
 	}
 	return read_mapping(rd, nothing ? NULL : n, line, column, &scope);
 }
 
-static void print_known_keys(FILE *out, const struct scope *scope)
+static void print_known_keys(FILE *out, const struct config_scope *scope)
 {
 	const char *before = "; known here: ";
 	if (scope->selector) {
@@ -105,7 +106,7 @@ static void print_known_keys(FILE *out, const struct scope *scope)
 	}
 	for (size_t t = 0; t < 2; t++)
 		for (const struct setting *s = scope->targets[t].settings; s && s->type != SETTING_END; s++) {
-			fprintf(out, "%s%s", before, value_key(s));
+			fprintf(out, "%s%s", before, setting_key(s));
 			before = ", ";
 		}
 	for (size_t i = 0; scope->schema && i < scope->schema->section_count; i++) {
@@ -114,12 +115,12 @@ static void print_known_keys(FILE *out, const struct scope *scope)
 	}
 }
 
-static void report_unknown(struct reader *rd, const struct node *n, const struct scope *scope)
+static void report_unknown(struct config_reader *rd, const struct tree_node *n, const struct config_scope *scope)
 {
 	struct nearest_word nearest = {.wanted = n->key};
 	for (size_t t = 0; t < 2; t++)
 		for (const struct setting *s = scope->targets[t].settings; s && s->type != SETTING_END; s++)
-			nearest_offer(&nearest, value_key(s));
+			nearest_offer(&nearest, setting_key(s));
 	for (size_t i = 0; scope->schema && i < scope->schema->section_count; i++)
 		nearest_offer(&nearest, scope->schema->sections[i].name);
 	if (scope->selector)
@@ -142,7 +143,7 @@ static bool is_section(const struct config_schema *schema, const char *key)
 	return false;
 }
 
-static enum gw_err read_key(struct reader *rd, struct node *n, const struct scope *scope)
+static enum gw_err read_key(struct config_reader *rd, struct tree_node *n, const struct config_scope *scope)
 {
 	const struct setting *s = NULL;
 	void *base = NULL;
@@ -150,7 +151,7 @@ static enum gw_err read_key(struct reader *rd, struct node *n, const struct scop
 	if ((scope->selector && !strcmp(n->key, scope->selector)) || is_section(scope->schema, n->key))
 		return GW_OK;
 	for (size_t t = 0; t < 2 && !s; t++) {
-		s = value_find(scope->targets[t].settings, n->key);
+		s = setting_find(scope->targets[t].settings, n->key);
 		base = scope->targets[t].base;
 	}
 	size_t mark = report_enter(rd->report, n->key);
@@ -160,9 +161,9 @@ static enum gw_err read_key(struct reader *rd, struct node *n, const struct scop
 		if (!err && s->type == SETTING_GROUP) {
 			err = read_group(rd, s, n, n->key_line, n->key_column, base);
 		} else if (!err) {
-			if (s->type == SETTING_MAP && n->type == NODE_MAPPING)
+			if (s->type == SETTING_MAP && n->type == TREE_MAPPING)
 				tree_find_repeated(n, rd->report);
-			err = value_read(s, n, rd->path, rd->report, base);
+			err = values_read(s, n, rd->path, rd->report, base);
 		}
 	} else if (!scope->lenient) {
 		report_unknown(rd, n, scope);
@@ -172,20 +173,20 @@ static enum gw_err read_key(struct reader *rd, struct node *n, const struct scop
 }
 
 /* What a mapping does not say: required settings are missing, groups are read as empty. */
-static enum gw_err read_absent(struct reader *rd, const struct node *map, int line, int column,
-                               const struct target *target)
+static enum gw_err read_absent(struct config_reader *rd, const struct tree_node *map, int line, int column,
+                               const struct config_target *target)
 {
 	for (const struct setting *s = target->settings; s && s->type != SETTING_END; s++) {
-		if (tree_find(map, value_key(s)))
+		if (tree_find(map, setting_key(s)))
 			continue;
 		enum gw_err err = GW_OK;
-		size_t mark = report_enter(rd->report, value_key(s));
+		size_t mark = report_enter(rd->report, setting_key(s));
 		if (s->type == SETTING_GROUP) {
 			err = read_group(rd, s, NULL, line, column, target->base);
 		} else if (s->required) {
 			FILE *out = report_begin(rd->report, line, column);
 			fputs("must be given; allowed: ", out);
-			value_print_allowed(out, s);
+			describe_allowed(out, s);
 			fprintf(out, " (%s)", s->help ? s->help : "");
 			report_end(rd->report);
 		}
@@ -197,12 +198,13 @@ static enum gw_err read_absent(struct reader *rd, const struct node *map, int li
 }
 
 /* map NULL: nothing is said; line and column are those of the key that stands for it. */
-static enum gw_err read_mapping(struct reader *rd, struct node *map, int line, int column, const struct scope *scope)
+static enum gw_err read_mapping(struct config_reader *rd, struct tree_node *map, int line, int column,
+                                const struct config_scope *scope)
 {
 	enum gw_err err = GW_OK;
 	if (map) {
 		tree_find_repeated(map, rd->report);
-		for (struct node *n = map->first; n && !err; n = n->next)
+		for (struct tree_node *n = map->first; n && !err; n = n->next)
 			if (!n->repeated)
 				err = read_key(rd, n, scope);
 	}
@@ -233,10 +235,10 @@ static void print_kinds(FILE *out, const struct config_section *section, const c
 
 /* The kind that an entry's selector names, else the one of the entry's own name. *kind is NULL after a reported error.
  */
-static enum gw_err read_kind(struct reader *rd, const struct config_section *section, struct node *n,
+static enum gw_err read_kind(struct config_reader *rd, const struct config_section *section, struct tree_node *n,
                              const struct config_kind **kind)
 {
-	const struct node *selector = n->type == NODE_MAPPING ? tree_find(n, section->selector) : NULL;
+	const struct tree_node *selector = n->type == TREE_MAPPING ? tree_find(n, section->selector) : NULL;
 	if (!selector) {
 		*kind = find_kind(section, n->key);
 		if (*kind)
@@ -253,9 +255,9 @@ static enum gw_err read_kind(struct reader *rd, const struct config_section *sec
 	char *name = NULL;
 	size_t mark = report_enter(rd->report, section->selector);
 	/* A kind may be called "null": there the word is its name, while it means "no value" everywhere else. */
-	struct node word = *selector;
+	struct tree_node word = *selector;
 	word.null = word.null && !find_kind(section, word.text);
-	enum gw_err err = value_read(&row, &word, rd->path, rd->report, &name);
+	enum gw_err err = values_read(&row, &word, rd->path, rd->report, &name);
 	if (!err) {
 		*kind = find_kind(section, name);
 		if (!*kind) {
@@ -284,17 +286,17 @@ static enum gw_err alloc_settings(const struct setting *table, size_t size, void
 }
 
 /* An entry whose kind is unknown is read by the common table alone and not kept. */
-static enum gw_err read_entry_settings(struct reader *rd, const struct config_section *section, struct node *n,
-                                       struct config_entry *entry)
+static enum gw_err read_entry_settings(struct config_reader *rd, const struct config_section *section,
+                                       struct tree_node *n, struct config_entry *entry)
 {
 	static const struct setting nothing[] = {SETTINGS_END};
-	bool mapping = n->type == NODE_MAPPING;
+	bool mapping = n->type == TREE_MAPPING;
 	enum gw_err err = alloc_settings(entry->kind ? entry->kind->settings : nothing,
 	                                 entry->kind ? entry->kind->size : 0, &entry->settings);
 	if (!err)
 		err = alloc_settings(section->common, section->common_size, &entry->common);
 	if (!err) {
-		struct scope scope = {
+		struct config_scope scope = {
 		    .targets = {{entry->kind ? entry->kind->settings : nothing, entry->settings},
 		                {section->common, entry->common}},
 		    .selector = section->selector,
@@ -315,7 +317,7 @@ static void free_entry(const struct config_section *section, struct config_entry
 	free(entry->name);
 }
 
-static enum gw_err read_entry(struct reader *rd, const struct config_section *section, struct node *n,
+static enum gw_err read_entry(struct config_reader *rd, const struct config_section *section, struct tree_node *n,
                               struct config_entries *entries)
 {
 	struct config_entry *entry = &entries->items[entries->count++];
@@ -323,41 +325,41 @@ static enum gw_err read_entry(struct reader *rd, const struct config_section *se
 	entry->column = n->key_column;
 	entry->name = strdup(n->key);
 	enum gw_err err = entry->name ? add_place(rd, n->key_line, n->key_column) : GW_NOMEM;
-	if (err || n->type == NODE_BAD)
+	if (err || n->type == TREE_BAD)
 		return err;
 	if (!is_entry_name(n->key))
 		report_error(rd->report, n->key_line, n->key_column,
 		             "not a name; allowed: 1 to %d of a-z, 0-9, _ and -, beginning with a letter or digit",
 		             ENTRY_NAME_MAX);
-	if (n->type != NODE_MAPPING && !n->null) {
+	if (n->type != TREE_MAPPING && !n->null) {
 		report_error(rd->report, n->line, n->column,
 		             "is %s; allowed: a mapping of settings, or nothing for all defaults",
-		             node_type_name(n->type));
+		             tree_type_name(n->type));
 		return GW_OK;
 	}
 	err = read_kind(rd, section, n, &entry->kind);
 	return err ? err : read_entry_settings(rd, section, n, entry);
 }
 
-static enum gw_err read_section(struct reader *rd, const struct config_section *section, struct node *n,
+static enum gw_err read_section(struct config_reader *rd, const struct config_section *section, struct tree_node *n,
                                 struct config_entries *entries)
 {
 	size_t count = 0;
-	if (n->null || n->type == NODE_BAD)
+	if (n->null || n->type == TREE_BAD)
 		return GW_OK;
-	if (n->type != NODE_MAPPING) {
+	if (n->type != TREE_MAPPING) {
 		report_error(rd->report, n->line, n->column, "is %s; allowed: a mapping with a name for each of the %s",
-		             node_type_name(n->type), section->name);
+		             tree_type_name(n->type), section->name);
 		return GW_OK;
 	}
 	tree_find_repeated(n, rd->report);
-	for (const struct node *entry = n->first; entry; entry = entry->next)
+	for (const struct tree_node *entry = n->first; entry; entry = entry->next)
 		count++;
 	entries->items = calloc(count ? count : 1, sizeof(*entries->items));
 	if (!entries->items)
 		return GW_NOMEM;
 	enum gw_err err = GW_OK;
-	for (struct node *entry = n->first; entry && !err; entry = entry->next) {
+	for (struct tree_node *entry = n->first; entry && !err; entry = entry->next) {
 		if (entry->repeated)
 			continue;
 		size_t mark = report_enter(rd->report, entry->key);
@@ -367,23 +369,23 @@ static enum gw_err read_section(struct reader *rd, const struct config_section *
 	return err;
 }
 
-static enum gw_err read_tree(struct reader *rd, struct node *root)
+static enum gw_err read_tree(struct config_reader *rd, struct tree_node *root)
 {
 	struct config *config = &rd->private->config;
 	const struct config_schema *schema = rd->schema;
-	struct scope scope = {.targets = {{schema->settings, config->settings}}, .schema = schema};
+	struct config_scope scope = {.targets = {{schema->settings, config->settings}}, .schema = schema};
 
 	if (root && root->null)
 		root = NULL;
-	if (root && root->type != NODE_MAPPING) {
-		if (root->type != NODE_BAD)
+	if (root && root->type != TREE_MAPPING) {
+		if (root->type != TREE_BAD)
 			report_error(rd->report, root->line, root->column,
 			             "the file is %s; it must be a mapping, like `listeners:`",
-			             node_type_name(root->type));
+			             tree_type_name(root->type));
 		return GW_OK;
 	}
 	enum gw_err err = read_mapping(rd, root, 1, 1, &scope);
-	for (struct node *n = root ? root->first : NULL; n && !err; n = n->next) {
+	for (struct tree_node *n = root ? root->first : NULL; n && !err; n = n->next) {
 		for (size_t i = 0; i < schema->section_count && !err; i++) {
 			if (n->repeated || strcmp(n->key, schema->sections[i].name))
 				continue;
@@ -433,9 +435,9 @@ static enum gw_err read_file(const char *path, struct report *r, char **text, si
 	return err;
 }
 
-static enum gw_err read_text(struct reader *rd, const char *text, size_t len)
+static enum gw_err read_text(struct config_reader *rd, const char *text, size_t len)
 {
-	struct node *root;
+	struct tree_node *root;
 	if (len > FILE_MAX) {
 		report_error(rd->report, 0, 0, "the file is larger than 1MiB");
 		return GW_CONFIG;
@@ -451,7 +453,7 @@ enum gw_err config_read(const struct config_schema *schema, const char *path, co
                         struct config **out)
 {
 	struct report report;
-	struct reader rd = {.schema = schema, .report = &report, .path = path};
+	struct config_reader rd = {.schema = schema, .report = &report, .path = path};
 	char *contents = NULL;
 	size_t len = text ? strlen(text) : 0;
 	enum gw_err err = report_init(&report, path);
@@ -498,10 +500,10 @@ void config_free(const struct config_schema *schema, struct config *config)
 }
 
 /* The key itself, or the nearest mapping around it that the file has. */
-static const struct place *find_place(const struct config *config, const char *key)
+static const struct config_place *find_place(const struct config *config, const char *key)
 {
 	const struct config_private *p = (const struct config_private *)config;
-	const struct place *best = NULL;
+	const struct config_place *best = NULL;
 	size_t best_len = 0;
 	for (size_t i = 0; i < p->place_count; i++) {
 		size_t len = strlen(p->places[i].key);
@@ -516,7 +518,7 @@ static const struct place *find_place(const struct config *config, const char *k
 
 void config_error(const struct config *config, const char *key, const char *text, FILE *errors)
 {
-	const struct place *place = find_place(config, key);
+	const struct config_place *place = find_place(config, key);
 	fputs(config->path, errors);
 	if (place)
 		fprintf(errors, ":%d:%d", place->line, place->column);

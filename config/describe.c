@@ -12,7 +12,7 @@ static bool has_min(const struct setting *s)
 	return s->min != 0 || s->max != 0;
 }
 
-const char *value_type_name(enum setting_type type)
+const char *describe_type(enum setting_type type)
 {
 	switch (type) {
 	case SETTING_END: break;
@@ -59,7 +59,7 @@ static void print_choices(FILE *out, const char *const *choices, const char *quo
 	}
 }
 
-bool value_print_range(FILE *out, const struct setting *s, const char *quote)
+bool describe_range(FILE *out, const struct setting *s, const char *quote)
 {
 	static const char *const booleans[] = {"true", "false", NULL};
 	static const struct setting any_percent = {.type = SETTING_PERCENT, .min = 0, .max = 100};
@@ -89,7 +89,7 @@ bool value_print_range(FILE *out, const struct setting *s, const char *quote)
 	return true;
 }
 
-bool value_in_range(const struct setting *s, double value)
+bool setting_in_range(const struct setting *s, double value)
 {
 	return !has_min(s) || (value >= s->min && (!has_max(s) || value <= s->max));
 }
@@ -106,7 +106,7 @@ static void print_example(FILE *out, const struct setting *s)
 			units_parse_bytes(*e, &value);
 		else
 			units_parse_duration(*e, &value);
-		if (value_in_range(s, (double)value)) {
+		if (setting_in_range(s, (double)value)) {
 			fprintf(out, ", like %s", *e);
 			return;
 		}
@@ -116,12 +116,12 @@ static void print_example(FILE *out, const struct setting *s)
 static void print_group_keys(FILE *out, const struct setting *table)
 {
 	for (const struct setting *s = table; s->type != SETTING_END; s++)
-		fprintf(out, "%s%s", s == table ? "" : ", ", value_key(s));
+		fprintf(out, "%s%s", s == table ? "" : ", ", setting_key(s));
 }
 
-void value_print_allowed(FILE *out, const struct setting *s)
+void describe_allowed(FILE *out, const struct setting *s)
 {
-	bool range = value_print_range(out, s, "");
+	bool range = describe_range(out, s, "");
 	switch (s->type) {
 	case SETTING_INT: fputs(range ? "" : "a whole number", out); break;
 	case SETTING_BYTES:

@@ -7,7 +7,7 @@
 #define COLUMNS 110
 
 /* Words behind "# ", in lines of at most COLUMNS. */
-static void comment(FILE *out, int indent, const char *text)
+static void print_comment(FILE *out, int indent, const char *text)
 {
 	int column = 0;
 	while (*(text += strspn(text, " "))) {
@@ -28,7 +28,7 @@ static void comment(FILE *out, int indent, const char *text)
 }
 
 /* Items as defaults have them: separated by commas. Quoted, because device templates hold braces. */
-static void example_list(FILE *out, const char *items)
+static void print_list(FILE *out, const char *items)
 {
 	fputs(" [", out);
 	while (*items) {
@@ -43,10 +43,10 @@ static void example_list(FILE *out, const char *items)
 	fputs("]\n", out);
 }
 
-static void example_value(FILE *out, const struct setting *s)
+static void print_value(FILE *out, const struct setting *s)
 {
 	if (s->type == SETTING_LIST && !s->required) {
-		example_list(out, s->def ? s->def : "");
+		print_list(out, s->def ? s->def : "");
 		return;
 	}
 	if (s->type == SETTING_MAP) {
@@ -60,17 +60,17 @@ static void example_value(FILE *out, const struct setting *s)
 		fprintf(out, quote ? " \"%s\"\n" : " %s\n", s->def);
 }
 
-static void table(FILE *out, const struct setting *rows, int indent)
+static void print_table(FILE *out, const struct setting *rows, int indent)
 {
 	for (const struct setting *s = rows; s && s->type != SETTING_END; s++) {
-		comment(out, indent, s->help ? s->help : "");
-		fprintf(out, "%*s#%s:", indent, "", value_key(s));
+		print_comment(out, indent, s->help ? s->help : "");
+		fprintf(out, "%*s#%s:", indent, "", setting_key(s));
 		if (s->type == SETTING_GROUP) {
 			fputc('\n', out);
-			table(out, s->group, indent + 2);
+			print_table(out, s->group, indent + 2);
 			continue;
 		}
-		example_value(out, s);
+		print_value(out, s);
 	}
 }
 
@@ -82,23 +82,23 @@ void config_example(const struct config_schema *schema, FILE *out)
 	      "with a file.\n"
 	      "## ${NAME} and ${NAME:-default} take environment variables.\n\n",
 	      out);
-	table(out, schema->settings, 0);
+	print_table(out, schema->settings, 0);
 	for (size_t i = 0; i < schema->section_count; i++) {
 		const struct config_section *s = &schema->sections[i];
 		fputc('\n', out);
-		comment(out, 0, s->help ? s->help : "");
+		print_comment(out, 0, s->help ? s->help : "");
 		fprintf(out, "%s:\n", s->name);
 		for (size_t k = 0; k < s->kind_count; k++) {
 			fputc('\n', out);
-			comment(out, 2, s->kinds[k].help ? s->kinds[k].help : "");
+			print_comment(out, 2, s->kinds[k].help ? s->kinds[k].help : "");
 			/* The first kind is there, with its defaults, so that the file can be used as it is. */
 			fprintf(out, "  %s%s:\n    #%s: %s\n", k ? "#" : "", s->kinds[k].name, s->selector,
 			        s->kinds[k].name);
-			table(out, s->kinds[k].settings, 4);
+			print_table(out, s->kinds[k].settings, 4);
 			if (k > 0)
 				continue;
 			fputs("\n    ## The following can be set for every entry of this section.\n", out);
-			table(out, s->common, 4);
+			print_table(out, s->common, 4);
 		}
 	}
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 struct expansion {
-	const struct node *node;
+	const struct tree_node *node;
 	struct report *report;
 	enum expand_mode mode;
 	bool unset_if_empty; /* a variable without default was used: for a secret, empty is a mistake */
@@ -108,7 +108,7 @@ static enum gw_err append_variable(struct expansion *x, const char **at)
 	return err;
 }
 
-enum gw_err expand_scalar(const struct node *n, enum expand_mode mode, struct report *r, char **out)
+enum gw_err expand_scalar(const struct tree_node *n, enum expand_mode mode, struct report *r, char **out)
 {
 	struct expansion x = {.node = n, .report = r, .mode = mode};
 	enum gw_err err = append(&x, "", 0);
@@ -171,7 +171,7 @@ static ssize_t read_start(const char *path, char *buffer, size_t size)
 }
 
 /* A path that came out of a variable is not shown: by mistake, it may be the secret itself. */
-static enum gw_err refuse_file(const struct node *n, struct report *r, const char *path, const char *problem)
+static enum gw_err refuse_file(const struct tree_node *n, struct report *r, const char *path, const char *problem)
 {
 	FILE *out = report_begin(r, n->line, n->column);
 	fputs("secret file ", out);
@@ -181,8 +181,8 @@ static enum gw_err refuse_file(const struct node *n, struct report *r, const cha
 	return GW_CONFIG;
 }
 
-static enum gw_err take_first_line(const struct node *n, struct report *r, const char *path, char *text, size_t len,
-                                   char **out)
+static enum gw_err take_first_line(const struct tree_node *n, struct report *r, const char *path, char *text,
+                                   size_t len, char **out)
 {
 	const char *newline = memchr(text, '\n', len);
 	if (!newline && len == EXPAND_SECRET_MAX)
@@ -198,7 +198,7 @@ static enum gw_err take_first_line(const struct node *n, struct report *r, const
 	return *out ? GW_OK : GW_NOMEM;
 }
 
-enum gw_err expand_secret_file(const struct node *n, const char *config_path, struct report *r, char **out)
+enum gw_err expand_secret_file(const struct tree_node *n, const char *config_path, struct report *r, char **out)
 {
 	char *name = NULL, *path = NULL;
 	char *buffer = NULL;

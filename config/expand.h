@@ -21,11 +21,11 @@ enum expand_mode {
  * anything but { or $ stays.
  *   *out  owned by the caller (expand_free)
  * GW_OK | GW_CONFIG (reported) | GW_NOMEM. */
-enum gw_err expand_scalar(const struct node *n, enum expand_mode mode, struct report *r, char **out);
+enum gw_err expand_scalar(const struct tree_node *n, enum expand_mode mode, struct report *r, char **out);
 
 /* expand_secret_file reads the first line of the file that a scalar names, relative to the directory of config_path. An
  * empty line is an error. GW_OK | GW_CONFIG (reported) | GW_NOMEM. */
-enum gw_err expand_secret_file(const struct node *n, const char *config_path, struct report *r, char **out);
+enum gw_err expand_secret_file(const struct tree_node *n, const char *config_path, struct report *r, char **out);
 
 /* expand_free wipes before it frees. */
 void expand_free(char *text);

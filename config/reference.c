@@ -40,10 +40,10 @@ static void help_default(FILE *out, const struct setting *s)
 static void help_table(FILE *out, const struct setting *table, int indent)
 {
 	for (const struct setting *s = table; s && s->type != SETTING_END; s++) {
-		fprintf(out, "%*s%s:", indent, "", value_key(s));
+		fprintf(out, "%*s%s:", indent, "", setting_key(s));
 		if (s->type != SETTING_GROUP) {
-			fprintf(out, " %s; ", value_type_name(s->type));
-			if (value_print_range(out, s, ""))
+			fprintf(out, " %s; ", describe_type(s->type));
+			if (describe_range(out, s, ""))
 				fputs("; ", out);
 			help_default(out, s);
 		}
@@ -158,9 +158,9 @@ static void print_cell(FILE *out, const char *text)
 
 static void print_name(FILE *out, const struct setting *s, const char *anchor, const char *prefix)
 {
-	const char *key = value_key(s);
+	const char *key = setting_key(s);
 	fprintf(out, "| <a id=\"%s-%s%s\"></a>`%s%s` | %s | ", anchor, prefix, key, prefix, key,
-	        value_type_name(s->type));
+	        describe_type(s->type));
 }
 
 static void print_default(FILE *out, const struct setting *s)
@@ -181,7 +181,7 @@ static void print_row(FILE *out, const struct setting *s, const char *anchor, co
 	print_name(out, s, anchor, prefix);
 	print_default(out, s);
 	fputs(" | ", out);
-	if (!value_print_range(out, s, "`") && s->type != SETTING_GROUP)
+	if (!describe_range(out, s, "`") && s->type != SETTING_GROUP)
 		fputs("any", out);
 	fputs(" | ", out);
 	print_cell(out, s->help ? s->help : "");
@@ -196,7 +196,7 @@ static void print_rows(FILE *out, const struct setting *table, const char *ancho
 		if (s->type != SETTING_GROUP)
 			continue;
 		char inner[256];
-		snprintf(inner, sizeof(inner), "%s%s.", prefix, value_key(s));
+		snprintf(inner, sizeof(inner), "%s%s.", prefix, setting_key(s));
 		print_rows(out, s->group, anchor, inner);
 	}
 }
@@ -229,7 +229,7 @@ static void print_contents(FILE *out, const struct config_schema *schema)
 		fputs("- [The whole gateway](#gateway)\n", out);
 	for (const struct setting *s = schema->settings; s && s->type != SETTING_END; s++)
 		if (s->type == SETTING_GROUP)
-			fprintf(out, "- [`%s`](#%s)\n", value_key(s), value_key(s));
+			fprintf(out, "- [`%s`](#%s)\n", setting_key(s), setting_key(s));
 	for (size_t i = 0; i < schema->section_count; i++) {
 		const struct config_section *section = &schema->sections[i];
 		fprintf(out, "- [`%s`](#%s)", section->name, section->name);
@@ -254,8 +254,9 @@ static void print_top(FILE *out, const struct setting *table)
 	for (const struct setting *s = table; s && s->type != SETTING_END; s++) {
 		if (s->type != SETTING_GROUP)
 			continue;
-		fprintf(out, "## <a id=\"%s\"></a>%s\n\n%s\n\n", value_key(s), value_key(s), s->help ? s->help : "");
-		print_table(out, s->group, value_key(s));
+		fprintf(out, "## <a id=\"%s\"></a>%s\n\n%s\n\n", setting_key(s), setting_key(s),
+		        s->help ? s->help : "");
+		print_table(out, s->group, setting_key(s));
 	}
 }
 

@@ -11,8 +11,8 @@ struct builder {
 	struct report *report;
 	const char *text; /* the whole file, for hints */
 	size_t len;
-	struct node *root;    /* owned until handed out */
-	struct node *current; /* the open mapping or list, NULL outside */
+	struct tree_node *root;    /* owned until handed out */
+	struct tree_node *current; /* the open mapping or list, NULL outside */
 	unsigned depth;
 	unsigned documents;
 	char *key; /* owned: the key that waits for its value */
@@ -26,13 +26,13 @@ static void wipe(char *text)
 	free(text);
 }
 
-void tree_free(struct node *n)
+void tree_free(struct tree_node *n)
 {
 	if (!n)
 		return;
-	struct node *child = n->first;
+	struct tree_node *child = n->first;
 	while (child) {
-		struct node *next = child->next;
+		struct tree_node *next = child->next;
 		tree_free(child); /* at most TREE_DEPTH_MAX deep */
 		child = next;
 	}
@@ -67,12 +67,13 @@ static enum gw_err take_key(struct builder *b, const yaml_event_t *e)
 }
 
 /* Hangs a new node under the open container; *out is borrowed. */
-static enum gw_err add_node(struct builder *b, enum node_type type, const yaml_mark_t *mark, struct node **out)
+static enum gw_err add_node(struct builder *b, enum tree_type type, const yaml_mark_t *mark, struct tree_node **out)
 {
-	struct node *n = calloc(1, sizeof(*n));
+	struct tree_node *n = calloc(1, sizeof(*n));
 	if (!n)
 		return GW_NOMEM;
-	*n = (struct node){.type = type, .line = mark_line(mark), .column = mark_column(mark), .parent = b->current};
+	*n = (struct tree_node){
+	    .type = type, .line = mark_line(mark), .column = mark_column(mark), .parent = b->current};
 	n->key = b->key;
 	n->key_line = b->key_line;
 	n->key_column = b->key_column;
@@ -96,8 +97,8 @@ static bool says_nothing(const char *text)
 
 static enum gw_err take_scalar(struct builder *b, const yaml_event_t *e)
 {
-	struct node *n;
-	enum gw_err err = add_node(b, NODE_SCALAR, &e->start_mark, &n);
+	struct tree_node *n;
+	enum gw_err err = add_node(b, TREE_SCALAR, &e->start_mark, &n);
 	if (err)
 		return err;
 	const char *text = (const char *)e->data.scalar.value;
@@ -107,19 +108,19 @@ static enum gw_err take_scalar(struct builder *b, const yaml_event_t *e)
 	n->null = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && says_nothing(text);
 	if (strlen(text) != e->data.scalar.length) {
 		report_error(b->report, n->line, n->column, "a value holds a NUL character");
-		n->type = NODE_BAD;
+		n->type = TREE_BAD;
 	}
 	return GW_OK;
 }
 
-static enum gw_err open_container(struct builder *b, enum node_type type, const yaml_mark_t *mark)
+static enum gw_err open_container(struct builder *b, enum tree_type type, const yaml_mark_t *mark)
 {
 	if (++b->depth > TREE_DEPTH_MAX) {
 		report_error(b->report, mark_line(mark), mark_column(mark), "nested deeper than %d levels",
 		             TREE_DEPTH_MAX);
 		return GW_CONFIG;
 	}
-	struct node *n;
+	struct tree_node *n;
 	enum gw_err err = add_node(b, type, mark, &n);
 	if (!err)
 		b->current = n;
@@ -140,8 +141,8 @@ static void refuse_anchor_and_tag(struct builder *b, const yaml_event_t *e, cons
 
 static enum gw_err take_value(struct builder *b, const yaml_event_t *e)
 {
-	bool wants_key = b->current && b->current->type == NODE_MAPPING && !b->key;
-	struct node *n;
+	bool wants_key = b->current && b->current->type == TREE_MAPPING && !b->key;
+	struct tree_node *n;
 
 	switch (e->type) {
 	case YAML_SCALAR_EVENT:
@@ -156,7 +157,7 @@ static enum gw_err take_value(struct builder *b, const yaml_event_t *e)
 	default:
 		report_error(b->report, mark_line(&e->start_mark), mark_column(&e->start_mark),
 		             "aliases (*name) are not supported; write the value out here");
-		return wants_key ? GW_CONFIG : add_node(b, NODE_BAD, &e->start_mark, &n);
+		return wants_key ? GW_CONFIG : add_node(b, TREE_BAD, &e->start_mark, &n);
 	}
 	if (wants_key) {
 		report_error(
@@ -164,7 +165,7 @@ static enum gw_err take_value(struct builder *b, const yaml_event_t *e)
 		    "a key must be plain text, not a list or a mapping (quote a value that begins with [ or {)");
 		return GW_CONFIG;
 	}
-	return open_container(b, e->type == YAML_SEQUENCE_START_EVENT ? NODE_SEQUENCE : NODE_MAPPING, &e->start_mark);
+	return open_container(b, e->type == YAML_SEQUENCE_START_EVENT ? TREE_SEQUENCE : TREE_MAPPING, &e->start_mark);
 }
 
 static enum gw_err take_event(struct builder *b, const yaml_event_t *e)
@@ -234,7 +235,7 @@ static enum gw_err report_syntax(struct builder *b, const yaml_parser_t *p)
 	return GW_CONFIG;
 }
 
-enum gw_err tree_read(const char *text, size_t len, struct report *r, struct node **root)
+enum gw_err tree_read(const char *text, size_t len, struct report *r, struct tree_node **root)
 {
 	struct builder b = {.report = r, .text = text, .len = len};
 	enum gw_err err = GW_OK;
@@ -266,7 +267,7 @@ enum gw_err tree_read(const char *text, size_t len, struct report *r, struct nod
 
 static int compare_keys(const void *a, const void *b)
 {
-	const struct node *x = *(const struct node *const *)a, *y = *(const struct node *const *)b;
+	const struct tree_node *x = *(const struct tree_node *const *)a, *y = *(const struct tree_node *const *)b;
 	int order = strcmp(x->key, y->key);
 	if (order)
 		return order;
@@ -276,22 +277,22 @@ static int compare_keys(const void *a, const void *b)
 }
 
 /* By sorting, since a file may be written to have very many. */
-void tree_find_repeated(struct node *mapping, struct report *r)
+void tree_find_repeated(struct tree_node *mapping, struct report *r)
 {
 	size_t count = 0, i = 0;
-	for (const struct node *n = mapping->first; n; n = n->next)
+	for (const struct tree_node *n = mapping->first; n; n = n->next)
 		count++;
 	if (count < 2)
 		return;
-	struct node **sorted = malloc(count * sizeof(struct node *));
+	struct tree_node **sorted = malloc(count * sizeof(struct tree_node *));
 	if (!sorted) {
 		r->nomem = true;
 		return;
 	}
-	for (struct node *n = mapping->first; n; n = n->next)
+	for (struct tree_node *n = mapping->first; n; n = n->next)
 		sorted[i++] = n;
-	qsort(sorted, count, sizeof(struct node *), compare_keys);
-	const struct node *first = sorted[0];
+	qsort(sorted, count, sizeof(struct tree_node *), compare_keys);
+	const struct tree_node *first = sorted[0];
 	for (i = 1; i < count; i++) {
 		if (strcmp(sorted[i]->key, first->key)) {
 			first = sorted[i];
@@ -306,15 +307,15 @@ void tree_find_repeated(struct node *mapping, struct report *r)
 	free(sorted);
 }
 
-const struct node *tree_find(const struct node *mapping, const char *key)
+const struct tree_node *tree_find(const struct tree_node *mapping, const char *key)
 {
-	for (const struct node *n = mapping ? mapping->first : NULL; n; n = n->next)
+	for (const struct tree_node *n = mapping ? mapping->first : NULL; n; n = n->next)
 		if (!strcmp(n->key, key))
 			return n;
 	return NULL;
 }
 
-const char *node_type_name(enum node_type type)
+const char *tree_type_name(enum tree_type type)
 {
-	return type == NODE_SEQUENCE ? "a list" : type == NODE_MAPPING ? "a mapping" : "a single value";
+	return type == TREE_SEQUENCE ? "a list" : type == TREE_MAPPING ? "a mapping" : "a single value";
 }

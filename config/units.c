@@ -36,7 +36,7 @@ static const struct unit time_units[] = {
 };
 
 /* A decimal number: whole + fraction / scale. */
-struct decimal {
+struct units_decimal {
 	uint64_t whole, fraction, scale;
 	bool overflow; /* more digits than fit */
 	bool point;
@@ -48,9 +48,9 @@ static bool is_digit(char c)
 }
 
 /* Reads DIGITS[.DIGITS]; returns what follows, NULL when there is no such number. */
-static const char *parse_decimal(const char *s, struct decimal *d)
+static const char *parse_decimal(const char *s, struct units_decimal *d)
 {
-	*d = (struct decimal){.scale = 1};
+	*d = (struct units_decimal){.scale = 1};
 	if (!is_digit(*s) || (s[0] == '0' && is_digit(s[1])))
 		return NULL;
 	for (; is_digit(*s); s++)
@@ -77,7 +77,7 @@ static const char *parse_decimal(const char *s, struct decimal *d)
 const char *units_parse_int(const char *text, int64_t *out)
 {
 	bool negative = *text == '-';
-	struct decimal d;
+	struct units_decimal d;
 	const char *end = parse_decimal(text + negative, &d);
 	if (!end || *end || d.point)
 		return "is not a whole number";
@@ -95,7 +95,8 @@ static const struct unit *find_unit(const struct unit *units, const char *name)
 }
 
 /* d times a unit, exactly; NULL or why not. */
-static const char *scale_decimal(const struct decimal *d, const struct unit *unit, const char *not_whole, uint64_t *out)
+static const char *scale_decimal(const struct units_decimal *d, const struct unit *unit, const char *not_whole,
+                                 uint64_t *out)
 {
 	uint64_t whole, fraction;
 	if (d->overflow)
@@ -112,7 +113,7 @@ static const char *scale_decimal(const struct decimal *d, const struct unit *uni
 
 const char *units_parse_bytes(const char *text, uint64_t *out)
 {
-	struct decimal d;
+	struct units_decimal d;
 	const char *end = parse_decimal(text, &d);
 	const struct unit *unit = !end ? NULL : *end ? find_unit(size_units, end) : &size_units[0];
 	if (!unit)
@@ -122,7 +123,7 @@ const char *units_parse_bytes(const char *text, uint64_t *out)
 
 const char *units_parse_duration(const char *text, uint64_t *out_us)
 {
-	struct decimal d;
+	struct units_decimal d;
 	const char *end = parse_decimal(text, &d);
 	if (!end)
 		return "is not a duration";
@@ -140,7 +141,7 @@ const char *units_parse_duration(const char *text, uint64_t *out_us)
 
 const char *units_parse_percent(const char *text, double *out)
 {
-	struct decimal d;
+	struct units_decimal d;
 	const char *end = parse_decimal(text, &d);
 	if (!end || (*end && strcmp(end, "%")))
 		return "is not a percentage";

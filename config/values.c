@@ -9,16 +9,16 @@
 #include "config/expand.h"
 #include "config/units.h"
 
-const char *value_key(const struct setting *s)
+const char *setting_key(const struct setting *s)
 {
 	const char *dot = strrchr(s->name, '.');
 	return dot ? dot + 1 : s->name;
 }
 
-const struct setting *value_find(const struct setting *table, const char *key)
+const struct setting *setting_find(const struct setting *table, const char *key)
 {
 	for (const struct setting *s = table; s && s->type != SETTING_END; s++)
-		if (!strcmp(value_key(s), key))
+		if (!strcmp(setting_key(s), key))
 			return s;
 	return NULL;
 }
@@ -38,7 +38,7 @@ static enum gw_err refuse(const char **problem, const char *why)
 
 static enum gw_err check_range(const struct setting *s, double value, const char **problem)
 {
-	if (value_in_range(s, value))
+	if (setting_in_range(s, value))
 		return GW_OK;
 	bool zero = s->type == SETTING_DURATION && value == 0;
 	return refuse(problem, zero ? "is too short" : value < s->min ? "is too small" : "is too large");
@@ -182,8 +182,8 @@ static enum gw_err parse_scalar(const struct setting *s, const char *text, void 
 
 /* ---- Out of nodes ---- */
 
-static enum gw_err report_value(const struct setting *s, const struct node *n, const char *text, const char *problem,
-                                struct report *r)
+static enum gw_err report_value(const struct setting *s, const struct tree_node *n, const char *text,
+                                const char *problem, struct report *r)
 {
 	FILE *out = report_begin(r, n->line, n->column);
 	if (text && s->type != SETTING_SECRET) {
@@ -196,7 +196,7 @@ static enum gw_err report_value(const struct setting *s, const struct node *n, c
 		fputc(' ', out);
 	}
 	fprintf(out, "%s; allowed: ", problem);
-	value_print_allowed(out, s);
+	describe_allowed(out, s);
 	struct nearest_word nearest = {.wanted = text};
 	for (size_t i = 0; text && s->type == SETTING_CHOICE && s->choices[i]; i++)
 		nearest_offer(&nearest, s->choices[i]);
@@ -206,17 +206,17 @@ static enum gw_err report_value(const struct setting *s, const struct node *n, c
 	return GW_CONFIG;
 }
 
-static enum gw_err report_node_type(const struct setting *s, const struct node *n, struct report *r)
+static enum gw_err report_node_type(const struct setting *s, const struct tree_node *n, struct report *r)
 {
 	char problem[80];
 	if (n->null)
 		snprintf(problem, sizeof(problem), "has no value (leave the key out for the default)");
 	else
-		snprintf(problem, sizeof(problem), "is %s", node_type_name(n->type));
+		snprintf(problem, sizeof(problem), "is %s", tree_type_name(n->type));
 	return report_value(s, n, NULL, problem, r);
 }
 
-static enum gw_err read_scalar(const struct setting *s, const struct node *n, struct report *r, void *to)
+static enum gw_err read_scalar(const struct setting *s, const struct tree_node *n, struct report *r, void *to)
 {
 	char *text;
 	const char *problem = NULL;
@@ -230,19 +230,19 @@ static enum gw_err read_scalar(const struct setting *s, const struct node *n, st
 	return err;
 }
 
-static enum gw_err read_secret_file(const struct setting *s, const struct node *n, const char *config_path,
+static enum gw_err read_secret_file(const struct setting *s, const struct tree_node *n, const char *config_path,
                                     struct report *r, char **to)
 {
-	const struct node *file = n->first;
+	const struct tree_node *file = n->first;
 	char *text;
 	enum gw_err err;
 
 	if (!file || file->next || strcmp(file->key, "file"))
 		return report_value(s, n, NULL, "is a mapping, but not {file: PATH}", r);
 	size_t mark = report_enter(r, "file");
-	if (file->type == NODE_BAD)
+	if (file->type == TREE_BAD)
 		err = GW_CONFIG;
-	else if (file->type != NODE_SCALAR || file->null)
+	else if (file->type != TREE_SCALAR || file->null)
 		err = report_value(s, file, NULL, "is not a path", r);
 	else
 		err = expand_secret_file(file, config_path, r, &text);
@@ -254,22 +254,23 @@ static enum gw_err read_secret_file(const struct setting *s, const struct node *
 	return GW_OK;
 }
 
-static enum gw_err read_item(const struct setting *s, const struct node *n, struct report *r, char **out)
+static enum gw_err read_item(const struct setting *s, const struct tree_node *n, struct report *r, char **out)
 {
-	if (n->type == NODE_BAD)
+	if (n->type == TREE_BAD)
 		return GW_CONFIG;
-	if (n->type != NODE_SCALAR || n->null)
+	if (n->type != TREE_SCALAR || n->null)
 		return report_node_type(s, n, r);
 	return expand_scalar(n, s->type == SETTING_MAP ? EXPAND_HIDDEN : EXPAND_SHOWN, r, out);
 }
 
 /* Every item is looked at, also after a bad one. */
-static enum gw_err read_items(const struct setting *s, const struct node *n, struct report *r, struct string_list *list)
+static enum gw_err read_items(const struct setting *s, const struct tree_node *n, struct report *r,
+                              struct string_list *list)
 {
 	enum gw_err result = GW_OK;
 	size_t number = 0;
 
-	for (const struct node *item = n->first; item; item = item->next) {
+	for (const struct tree_node *item = n->first; item; item = item->next) {
 		size_t mark = report_item(r, ++number);
 		char *text = NULL;
 		enum gw_err err = read_item(s, item, r, &text);
@@ -288,20 +289,21 @@ static enum gw_err read_items(const struct setting *s, const struct node *n, str
 	return result;
 }
 
-static enum gw_err read_list(const struct setting *s, const struct node *n, struct report *r, struct string_list *to)
+static enum gw_err read_list(const struct setting *s, const struct tree_node *n, struct report *r,
+                             struct string_list *to)
 {
 	struct string_list list;
 	size_t room = 1;
 	char *text;
 
-	if (n->type == NODE_MAPPING || (n->null && s->def && *s->def))
+	if (n->type == TREE_MAPPING || (n->null && s->def && *s->def))
 		return report_node_type(s, n, r);
-	for (const struct node *item = n->first; item; item = item->next)
+	for (const struct tree_node *item = n->first; item; item = item->next)
 		room++;
 	enum gw_err err = list_alloc(&list, room);
 	if (err)
 		return err;
-	if (n->type == NODE_SEQUENCE) {
+	if (n->type == TREE_SEQUENCE) {
 		err = read_items(s, n, r, &list);
 	} else if (!n->null) {
 		err = expand_scalar(n, EXPAND_SHOWN, r, &text);
@@ -330,11 +332,12 @@ static void map_free(struct string_map *map)
 	*map = (struct string_map){0};
 }
 
-static enum gw_err read_pairs(const struct setting *s, const struct node *n, struct report *r, struct string_map *map)
+static enum gw_err read_pairs(const struct setting *s, const struct tree_node *n, struct report *r,
+                              struct string_map *map)
 {
 	enum gw_err result = GW_OK;
 
-	for (const struct node *item = n->first; item; item = item->next) {
+	for (const struct tree_node *item = n->first; item; item = item->next) {
 		if (item->repeated)
 			continue;
 		size_t mark = report_enter(r, item->key);
@@ -354,12 +357,12 @@ static enum gw_err read_pairs(const struct setting *s, const struct node *n, str
 	return result;
 }
 
-static enum gw_err read_map(const struct setting *s, const struct node *n, struct report *r, struct string_map *to)
+static enum gw_err read_map(const struct setting *s, const struct tree_node *n, struct report *r, struct string_map *to)
 {
 	size_t room = 1;
-	if (n->type != NODE_MAPPING && !n->null)
+	if (n->type != TREE_MAPPING && !n->null)
 		return report_node_type(s, n, r);
-	for (const struct node *item = n->first; item; item = item->next)
+	for (const struct tree_node *item = n->first; item; item = item->next)
 		room++;
 	struct string_map map = {.keys = calloc(room, sizeof(char *)), .values = calloc(room, sizeof(char *))};
 	enum gw_err err = map.keys && map.values ? read_pairs(s, n, r, &map) : GW_NOMEM;
@@ -372,20 +375,20 @@ static enum gw_err read_map(const struct setting *s, const struct node *n, struc
 	return GW_OK;
 }
 
-enum gw_err value_read(const struct setting *s, const struct node *n, const char *config_path, struct report *r,
-                       void *base)
+enum gw_err values_read(const struct setting *s, const struct tree_node *n, const char *config_path, struct report *r,
+                        void *base)
 {
 	void *to = member(s, base);
 	assert(s->type != SETTING_END && s->type != SETTING_GROUP);
-	if (n->type == NODE_BAD)
+	if (n->type == TREE_BAD)
 		return GW_CONFIG;
 	if (s->type == SETTING_LIST)
 		return read_list(s, n, r, to);
 	if (s->type == SETTING_MAP)
 		return read_map(s, n, r, to);
-	if (s->type == SETTING_SECRET && n->type == NODE_MAPPING)
+	if (s->type == SETTING_SECRET && n->type == TREE_MAPPING)
 		return read_secret_file(s, n, config_path, r, to);
-	if (n->type != NODE_SCALAR || n->null)
+	if (n->type != TREE_SCALAR || n->null)
 		return report_node_type(s, n, r);
 	return read_scalar(s, n, r, to);
 }

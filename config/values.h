@@ -13,17 +13,17 @@
 
 /* The key of a setting in the file: its name behind the last dot, so that SETTING(struct tcp, stream.listen, ...) is
  * `listen`. */
-const char *value_key(const struct setting *s);
+const char *setting_key(const struct setting *s);
 
 /* The setting of a table with that key, NULL when there is none (table may be NULL). */
-const struct setting *value_find(const struct setting *table, const char *key);
+const struct setting *setting_find(const struct setting *table, const char *key);
 
-/* value_read takes one setting (no group) from a node and reports what is wrong with it.
+/* values_read takes one setting (no group) from a node and reports what is wrong with it.
  *   base         the settings struct; a value that was there before is freed
  *   config_path  the file's name, for {file: PATH}
  * GW_OK | GW_CONFIG (reported; the member keeps its value) | GW_NOMEM. */
-enum gw_err value_read(const struct setting *s, const struct node *n, const char *config_path, struct report *r,
-                       void *base);
+enum gw_err values_read(const struct setting *s, const struct tree_node *n, const char *config_path, struct report *r,
+                        void *base);
 
 /* values_default fills a zeroed struct with all defaults of a table, groups included. A default that is not valid is a
  * fault of the program: it is named on stderr, and the program aborts. GW_OK | GW_NOMEM. values_free wipes and frees
@@ -31,14 +31,14 @@ enum gw_err value_read(const struct setting *s, const struct node *n, const char
 enum gw_err values_default(const struct setting *table, void *base);
 void values_free(const struct setting *table, void *base);
 
-/* value_in_range holds a number against a row's min and max: both 0 is no range, max 0 above a min is no upper end.
- * value_type_name: "size", "duration" ... for documents. value_print_range prints a range or the choices and returns
- * whether there is any (quote goes around each value: "" or "`"). value_print_allowed says in words all that a file may
+/* setting_in_range holds a number against a row's min and max: both 0 is no range, max 0 above a min is no upper end.
+ * describe_type: "size", "duration" ... for documents. describe_range prints a range or the choices and returns
+ * whether there is any (quote goes around each value: "" or "`"). describe_allowed says in words all that a file may
  * say. */
-const char *value_type_name(enum setting_type type);
-bool value_in_range(const struct setting *s, double value);
-bool value_print_range(FILE *out, const struct setting *s, const char *quote);
-void value_print_allowed(FILE *out, const struct setting *s);
+const char *describe_type(enum setting_type type);
+bool setting_in_range(const struct setting *s, double value);
+bool describe_range(FILE *out, const struct setting *s, const char *quote);
+void describe_allowed(FILE *out, const struct setting *s);
 
 /* nearest_word keeps the known word that is closest to a misspelt one, by Damerau-Levenshtein distance (optimal
  * alignment, case and - or _ free), if it is close at all. */
