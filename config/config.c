@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/describe.h"
+#include "config/nearest.h"
 #include "config/report.h"
+#include "config/setting.h"
 #include "config/tree.h"
 #include "config/values.h"
 

@@ -1,16 +1,8 @@
-/* What a setting may be, in words: for errors, for the terminal and for the reference page. */
+/* Settings in words: see describe.h. */
+#include "config/describe.h"
+
+#include "config/setting.h"
 #include "config/units.h"
-#include "config/values.h"
-
-static bool has_max(const struct setting *s)
-{
-	return s->max > 0 || s->min < 0;
-}
-
-static bool has_min(const struct setting *s)
-{
-	return s->min != 0 || s->max != 0;
-}
 
 const char *describe_type(enum setting_type type)
 {
@@ -68,7 +60,7 @@ bool describe_range(FILE *out, const struct setting *s, const char *quote)
 	case SETTING_BOOL: print_choices(out, booleans, quote); return true;
 	case SETTING_CHOICE: print_choices(out, s->choices, quote); return true;
 	case SETTING_PERCENT:
-		if (!has_min(s) || !has_max(s))
+		if (!setting_has_min(s) || !setting_has_max(s))
 			s = &any_percent;
 		break;
 	case SETTING_INT:
@@ -76,9 +68,9 @@ bool describe_range(FILE *out, const struct setting *s, const char *quote)
 	case SETTING_DURATION: break;
 	default: return false;
 	}
-	if (!has_min(s))
+	if (!setting_has_min(s))
 		return false;
-	if (!has_max(s)) {
+	if (!setting_has_max(s)) {
 		fputs("at least ", out);
 		print_number(out, s, s->min, quote);
 		return true;
@@ -87,11 +79,6 @@ bool describe_range(FILE *out, const struct setting *s, const char *quote)
 	fputs(" to ", out);
 	print_number(out, s, s->max, quote);
 	return true;
-}
-
-bool setting_in_range(const struct setting *s, double value)
-{
-	return !has_min(s) || (value >= s->min && (!has_max(s) || value <= s->max));
 }
 
 /* ", like 64KiB": the first example that the range allows. */

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "config/values.h"
+#include "config/setting.h"
 
 #define COLUMNS 110
 

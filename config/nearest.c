@@ -1,8 +1,9 @@
-/* The known word nearest to a misspelt one. */
-#include <ctype.h>
-#include <string.h>
+/* Misspelt words: see nearest.h. */
+#include "config/nearest.h"
 
-#include "config/values.h"
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
 
 #define WORD_MAX 64 /* longer words have no neighbours */
 

@@ -2,7 +2,8 @@
 #include <string.h>
 
 #include "config/config.h"
-#include "config/values.h"
+#include "config/describe.h"
+#include "config/setting.h"
 
 #define HELP_COLUMNS 100
 

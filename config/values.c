@@ -6,22 +6,11 @@
 #include <string.h>
 
 #include "config/address.h"
+#include "config/describe.h"
 #include "config/expand.h"
+#include "config/nearest.h"
+#include "config/setting.h"
 #include "config/units.h"
-
-const char *setting_key(const struct setting *s)
-{
-	const char *dot = strrchr(s->name, '.');
-	return dot ? dot + 1 : s->name;
-}
-
-const struct setting *setting_find(const struct setting *table, const char *key)
-{
-	for (const struct setting *s = table; s && s->type != SETTING_END; s++)
-		if (!strcmp(setting_key(s), key))
-			return s;
-	return NULL;
-}
 
 static void *member(const struct setting *s, void *base)
 {

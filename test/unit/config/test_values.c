@@ -2,8 +2,8 @@
 #include "test/unit/config/config_fixture.h"
 
 #include "config/address.h"
+#include "config/nearest.h"
 #include "config/units.h"
-#include "config/values.h"
 
 static void whole_numbers_are_strict(void **state)
 {
