@@ -1,8 +1,9 @@
 /* The configuration file: YAML, read by the modules' setting tables.
  *
- * config_read never stops at the first error: everything wrong with a file is told in one go, each as
- *   sluice.yaml:12:7: listeners.mqtt.max_packet: "64KB " is not a size; allowed: 16B to 256MiB, like 64KiB (default
- * 256KiB) sluice.yaml:14:3: listeners.mqtt.keepalive_max: unknown key; did you mean keep_alive_max?
+ * config_read never stops at the first error: everything wrong with a file is reported at once, one line each:
+ *
+ *	s.yaml:12:7: listeners.mqtt.max_packet: "64KB " is not a size; allowed: 16B to 256MiB, like 64KiB (default 256KiB)
+ *	s.yaml:14:3: listeners.mqtt.keepalive_max: unknown key; did you mean keep_alive_max?
  *
  * ${NAME} and ${NAME:-default} in scalar values take environment variables; $$ is a dollar sign; unset without default
  * is an error. */
@@ -74,18 +75,21 @@ void config_free(const struct config_schema *schema, struct config *config);
 
 /* config_error and config_entry_error report a semantic error found after reading (a module's own check) in the same
  * shape.
- *   key  its path, "listeners.mqtt.ack" or "journal.size"; the error is placed there, or at the nearest mapping
- * around it that the file has entry  the error is placed where the entry begins Secrets must not be in text. */
+ *   key    its path, "listeners.mqtt.ack" or "journal.size"; the error's place is where the key is, or the nearest
+ *          mapping around it that the file has
+ *   entry  the error's place is where the entry begins
+ *   text   without secrets */
 void config_error(const struct config *config, const char *key, const char *text, FILE *errors);
 void config_entry_error(const struct config *config, const struct config_section *section,
                         const struct config_entry *entry, const char *text, FILE *errors);
 
-/* config_help prints all settings of all modules as text for a terminal; config_reference as Markdown
- * (docs/configuration.md). */
+/* All settings of all modules:
+ *   config_help       text for a terminal (reference.c)
+ *   config_reference  Markdown: docs/configuration.md (reference.c)
+ *   config_example    a configuration file with every setting, commented out, at its default, with its help above it:
+ *                     config/sluice.yaml (example.c) */
 void config_help(const struct config_schema *schema, FILE *out);
 void config_reference(const struct config_schema *schema, FILE *out);
-/* config_example prints a configuration file with every setting, commented out, at its default, with its help above it
- * (config/sluice.yaml). */
 void config_example(const struct config_schema *schema, FILE *out);
 
 #endif

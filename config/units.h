@@ -7,9 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-const char *units_parse_int(const char *text, int64_t *out);
-const char *units_parse_bytes(const char *text,
-                              uint64_t *out); /* 65536, 64KiB, 1.5GiB, 10kB: a whole number of bytes */
+const char *units_parse_int(const char *text, int64_t *out);          /* 0, 17, -3 */
+const char *units_parse_bytes(const char *text, uint64_t *out);       /* 65536, 64KiB, 1.5GiB, 10kB: whole bytes */
 const char *units_parse_duration(const char *text, uint64_t *out_us); /* 500us, 20ms, 1.5s, 2m, 1h, 7d, 0 */
 const char *units_parse_percent(const char *text, double *out);       /* 5, 5%, 0.5% */
 

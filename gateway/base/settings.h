@@ -18,20 +18,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum setting_type {                   /* member's type                what a file may say */
-	            SETTING_END = 0,  /* -                            end of a table */
-	            SETTING_BOOL,     /* bool                         true | false */
-	            SETTING_INT,      /* int64_t                      decimal integer within min..max */
-	            SETTING_BYTES,    /* uint64_t, bytes              65536, 64KiB, 16MiB, 1GiB, 10kB */
-	            SETTING_DURATION, /* uint64_t, microseconds       500us, 20ms, 5s, 2m, 1h, 7d; 0 */
-	            SETTING_PERCENT,  /* double, 0..100               5% */
-	            SETTING_STRING,   /* char *, NULL when empty and the default is NULL */
-	            SETTING_SECRET,   /* char *; text, or {file: PATH} whose first line is taken; never printed */
-	            SETTING_ADDRESS,  /* struct address               127.0.0.1:1883, [::]:1883, localhost:80 */
-	            SETTING_CHOICE,   /* int, index into choices      one of choices */
-	            SETTING_LIST,     /* struct string_list           a scalar or a sequence of scalars */
-	            SETTING_MAP,      /* struct string_map            a mapping of scalars to scalars */
-	            SETTING_GROUP,    /* a nested struct              a mapping, read by the table in `group` */
+/* Type      member                  what a file may say
+ * BOOL      bool                    true | false
+ * INT       int64_t                 decimal integer within min..max
+ * BYTES     uint64_t, bytes         65536, 64KiB, 16MiB, 1GiB, 10kB
+ * DURATION  uint64_t, microseconds  500us, 20ms, 5s, 2m, 1h, 7d; 0
+ * PERCENT   double, 0..100          5%
+ * STRING    char *                  text; NULL when it is empty and the default is NULL
+ * SECRET    char *                  text, or {file: PATH} whose first line is taken; never printed
+ * ADDRESS   struct address          127.0.0.1:1883, [::]:1883, localhost:80
+ * CHOICE    int                     one of choices; the member is its index
+ * LIST      struct string_list      a scalar or a sequence of scalars
+ * MAP       struct string_map       a mapping of scalars to scalars
+ * GROUP     a nested struct         a mapping, read by the table in `group` */
+enum setting_type {
+	SETTING_END = 0, /* the end of a table */
+	SETTING_BOOL,
+	SETTING_INT,
+	SETTING_BYTES,
+	SETTING_DURATION,
+	SETTING_PERCENT,
+	SETTING_STRING,
+	SETTING_SECRET,
+	SETTING_ADDRESS,
+	SETTING_CHOICE,
+	SETTING_LIST,
+	SETTING_MAP,
+	SETTING_GROUP,
 };
 
 struct address {
@@ -51,8 +64,7 @@ struct string_map {
 };
 
 struct setting {
-	const char
-	    *name; /* the key in the file; of a dotted one, what is behind the last dot (stream.listen: listen) */
+	const char *name; /* its key in the file, behind the last dot: `stream.listen` is `listen` */
 	enum setting_type type;
 	size_t offset;               /* of the member in the module's struct */
 	const char *def;             /* default as a file would say it (lists: comma-separated); NULL: see `required` */
