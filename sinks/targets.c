@@ -35,7 +35,7 @@ static void target_remove(struct targets *t, size_t at)
 		t->release(t->context, t->items[at]);
 	free(t->items[at]);
 	t->count--;
-	memmove(&t->items[at], &t->items[at + 1], (t->count - at) * sizeof *t->items);
+	memmove(&t->items[at], &t->items[at + 1], (t->count - at) * sizeof(*t->items));
 }
 
 static bool make_room(struct targets *t, int64_t before_ms)
@@ -72,13 +72,13 @@ struct target *targets_take(struct targets *t, const char *name, size_t len, int
 	if (!items)
 		return NULL;
 	t->items = items;
-	struct target *new = malloc(sizeof *new + len + 1);
+	struct target *new = malloc(sizeof(*new) + len + 1);
 	if (!new)
 		return NULL;
 	*new = (struct target){.len = len, .used_ms = now_ms};
 	memcpy(new->name, name, len);
 	new->name[len] = '\0';
-	memmove(&items[at + 1], &items[at], (t->count - at) * sizeof *items);
+	memmove(&items[at + 1], &items[at], (t->count - at) * sizeof(*items));
 	items[at] = new;
 	t->count++;
 	return new;

@@ -32,7 +32,7 @@ static const char *const roots[] = {"@timestamp", "event", "device", "network", 
 
 static struct template_part *part_add(struct template *t, enum part_kind kind)
 {
-	struct template_part *parts = realloc(t->parts, (t->count + 1) * sizeof *parts);
+	struct template_part *parts = realloc(t->parts, (t->count + 1) * sizeof(*parts));
 	if (!parts)
 		return NULL;
 	t->parts = parts;
@@ -58,7 +58,7 @@ static enum gw_err literal_add(struct template *t, const char *text, size_t len,
 /* Index of the time that text begins with; -1: none. */
 static int time_at(const char *text, size_t len)
 {
-	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+	for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++)
 		if (len >= strlen(times[i].name) && !memcmp(text, times[i].name, strlen(times[i].name)))
 			return (int)i;
 	return -1;
@@ -127,7 +127,7 @@ static char *pointer_text(const char *path)
 
 static bool root_known(const struct json_pointer *p)
 {
-	for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
+	for (size_t i = 0; i < sizeof(roots) / sizeof(*roots); i++)
 		if (p->count > 0 && p->lengths[0] == strlen(roots[i]) && !memcmp(p->text, roots[i], p->lengths[0]))
 			return true;
 	return false;
@@ -266,7 +266,7 @@ static void name_escape(struct name *n, const struct template_rules *rules, cons
 		if (rules->plain(c))
 			name_copy(n, &text[i], 1);
 		else
-			name_copy(n, escape, sizeof escape);
+			name_copy(n, escape, sizeof(escape));
 	}
 }
 

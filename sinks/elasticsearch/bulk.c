@@ -69,7 +69,7 @@ enum gw_err bulk_pack(struct bulk_gzip *z, const struct bulk_body *b, struct bul
 {
 	z_stream *s = z->stream;
 	if (!s) {
-		s = calloc(1, sizeof *s);
+		s = calloc(1, sizeof(*s));
 		if (!s || deflateInit2(s, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
 			free(s);
 			return GW_NOMEM;
@@ -109,12 +109,12 @@ static bool all_created(const char *text, size_t len, size_t count)
 {
 	size_t head = len < 64 ? len : 64; /* at the front, at most behind "took" */
 	if (len < 2 || text[0] != '{' || memcmp(text + len - 2, "]}", 2) != 0 ||
-	    !memmem(text, head, NO_ERRORS, sizeof NO_ERRORS - 1))
+	    !memmem(text, head, NO_ERRORS, sizeof(NO_ERRORS) - 1))
 		return false;
 	const char *at = text, *end = text + len;
 	size_t created = 0;
-	while ((at = memmem(at, (size_t)(end - at), CREATED, sizeof CREATED - 1))) {
-		at += sizeof CREATED - 1;
+	while ((at = memmem(at, (size_t)(end - at), CREATED, sizeof(CREATED) - 1))) {
+		at += sizeof(CREATED) - 1;
 		if (*at >= '0' && *at <= '9')
 			return false;
 		created++;
@@ -206,7 +206,7 @@ enum bulk_verdict bulk_judge(const struct bulk_item *item)
 		return BULK_DONE;
 	if (item->status == 409) /* a document with that id is there: an earlier try of ours */
 		return !item->type || !strcmp(item->type, "version_conflict_engine_exception") ? BULK_DONE : BULK_RETRY;
-	for (size_t i = 0; item->type && i < sizeof about_index / sizeof *about_index; i++)
+	for (size_t i = 0; item->type && i < sizeof(about_index) / sizeof(*about_index); i++)
 		if (!strcmp(item->type, about_index[i].type))
 			return about_index[i].verdict;
 	return item->status / 100 == 4 && item->status != 429 ? BULK_DEAD : BULK_RETRY;
@@ -228,10 +228,10 @@ void bulk_fault_read(struct bulk_fault *f, const char *text, size_t len)
 	cJSON *tree = len > 0 ? parse(text, len) : NULL;
 	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
 	if (cJSON_IsObject(error)) {
-		fault_copy(f->type, sizeof f->type, string_of(error, "type"));
-		fault_copy(f->reason, sizeof f->reason, string_of(error, "reason"));
+		fault_copy(f->type, sizeof(f->type), string_of(error, "type"));
+		fault_copy(f->reason, sizeof(f->reason), string_of(error, "reason"));
 	} else if (cJSON_IsString(error)) {
-		fault_copy(f->reason, sizeof f->reason, error->valuestring);
+		fault_copy(f->reason, sizeof(f->reason), error->valuestring);
 	}
 	cJSON_Delete(tree);
 }

@@ -95,7 +95,7 @@ static enum gw_err login_check(const struct elasticsearch *es, struct why *why)
 	const struct {
 		const char *name, *path;
 	} files[] = {{"ca_file", es->ca_file}, {"cert_file", es->cert_file}, {"key_file", es->key_file}};
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		if (files[i].path && !any_https(es))
 			return why_set(why, GW_CONFIG, "%s needs an https URL in nodes", files[i].name);
 		if (files[i].path && access(files[i].path, R_OK) != 0)
@@ -173,7 +173,7 @@ static enum gw_err flights_open(struct elasticsearch *es, size_t count)
 	for (size_t i = 0; i < es->nodes.count; i++)
 		if (es->url_room < strlen(es->nodes.items[i].url) + BULK_PATH_MAX)
 			es->url_room = strlen(es->nodes.items[i].url) + BULK_PATH_MAX;
-	es->flights = calloc(count, sizeof *es->flights);
+	es->flights = calloc(count, sizeof(*es->flights));
 	if (!es->flights)
 		return GW_NOMEM;
 	for (; es->flight_count < count; es->flight_count++) {
@@ -263,7 +263,7 @@ static void elasticsearch_describe(const void *self, char *out, size_t size)
 	const char *first = es->node_urls.count > 0 ? es->node_urls.items[0] : "";
 	char more[32] = "";
 	if (es->node_urls.count > 1)
-		snprintf(more, sizeof more, " and %zu more", es->node_urls.count - 1);
+		snprintf(more, sizeof(more), " and %zu more", es->node_urls.count - 1);
 	snprintf(out, size, "%s%s %s %s", first, more, es->data_stream ? "data stream" : "index", name_text(es));
 }
 

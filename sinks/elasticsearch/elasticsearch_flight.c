@@ -130,9 +130,9 @@ static enum built body_build(struct flight *f, size_t stop, bool named)
 		f->records++;
 	}
 	if (named)
-		snprintf(f->path, sizeof f->path, "/_bulk?" BULK_FILTER);
+		snprintf(f->path, sizeof(f->path), "/_bulk?" BULK_FILTER);
 	else
-		snprintf(f->path, sizeof f->path, "/%.*s/_bulk?" BULK_FILTER, (int)first_len, first);
+		snprintf(f->path, sizeof(f->path), "/%.*s/_bulk?" BULK_FILTER, (int)first_len, first);
 	es->named = mixed || n->main.has_field;
 	return f->records > 0 ? BUILT : BUILT_EMPTY;
 }
@@ -247,7 +247,7 @@ static void too_long(struct flight *f)
 	char reason[128];
 	stat_add(&es->host->stats->limited, 1);
 	if (f->records < 2) {
-		snprintf(reason, sizeof reason,
+		snprintf(reason, sizeof(reason),
 		         "HTTP 413: a body of %zu bytes is longer than the server takes (http.max_content_length)",
 		         f->body.len);
 		for (size_t i = f->first; i < f->end; i++)
@@ -299,7 +299,7 @@ static void no_answer(struct flight *f, enum http_result result)
 	uint64_t left_out;
 	int64_t now_ms = clock_ms();
 	node_failed(f->node, now_ms);
-	snprintf(text, sizeof text, "%s %s: %s; trying again", f->node->url, results[result].text, f->http->error);
+	snprintf(text, sizeof(text), "%s %s: %s; trying again", f->node->url, results[result].text, f->http->error);
 	if ((result == HTTP_TOO_LONG || (result == HTTP_BROKEN && f->batch->attempt >= DOUBT_ATTEMPT)) &&
 	    f->step == STEP_BULK && part_halve(f))
 		return;
@@ -375,7 +375,7 @@ static void refused(struct flight *f)
 		}
 		break;
 	}
-	snprintf(text, sizeof text, "%s answers HTTP %d%s%s%s%s%s%s%s; trying again", f->node->url, http->status,
+	snprintf(text, sizeof(text), "%s answers HTTP %d%s%s%s%s%s%s%s; trying again", f->node->url, http->status,
 	         http->location ? " to " : "", http->location ? http->location : "", advice, fault.type[0] ? ": " : "",
 	         fault.type, fault.reason[0] ? ": " : "", fault.reason);
 	if (http->status != 429)
@@ -402,7 +402,7 @@ static void index_fails(struct flight *f, size_t i, const struct bulk_item *item
 	uint64_t left_out;
 	int64_t now_ms = clock_ms();
 	index_name_of(&es->name, entry, f->built_ms);
-	snprintf(text, sizeof text, "index %s: HTTP %d: %s: %.300s", es->name.name, item->status,
+	snprintf(text, sizeof(text), "index %s: HTTP %d: %s: %.300s", es->name.name, item->status,
 	         item->type ? item->type : "", item->reason ? item->reason : "");
 	batch_retry(f->batch, i, "%s", text);
 	if (verdict == BULK_NO_INDEX && index_name_away(&es->name, entry, f->built_ms, now_ms)) {
@@ -466,7 +466,7 @@ static void bulk_answered(struct flight *f)
 	f->at = f->first;
 	f->conflicts = 0;
 	if (!f->http->answer || bulk_read(f->http->answer, f->http->answer_len, f->records, item_settle, f, &all)) {
-		snprintf(text, sizeof text,
+		snprintf(text, sizeof(text),
 		         "%s gives an answer that is not one to a bulk request: is it a node of Elasticsearch or "
 		         "OpenSearch? Trying again",
 		         f->node->url);
@@ -502,8 +502,8 @@ static void template_send(struct flight *f)
 	struct elasticsearch *es = f->es;
 	char main[TEMPLATE_NAME_MAX + 2], other[TEMPLATE_NAME_MAX + 2];
 	const char *const patterns[] = {main, other};
-	index_template_pattern(main, sizeof main, es->data_stream ? es->data_stream : es->index);
-	index_template_pattern(other, sizeof other, es->fallback_index ? es->fallback_index : "");
+	index_template_pattern(main, sizeof(main), es->data_stream ? es->data_stream : es->index);
+	index_template_pattern(other, sizeof(other), es->fallback_index ? es->fallback_index : "");
 	f->json = index_template_make(&es->server, patterns, es->name.main.has_field ? 2 : 1, es->data_stream != NULL);
 	f->step = STEP_INSTALL;
 	if (f->json)
@@ -536,7 +536,7 @@ static void setup_answered(struct flight *f)
 		setup_done(f, "the index template is installed");
 	} else {
 		char text[512];
-		snprintf(text, sizeof text,
+		snprintf(text, sizeof(text),
 		         "%s does not answer like a node of Elasticsearch or OpenSearch; trying again", f->node->url);
 		ail(es, NO_BULK, text);
 		flight_retry(f, text);
@@ -591,7 +591,7 @@ static void doubt_answered(struct flight *f)
 	} else if (next == DOUBT_NONE) {
 		doubt_finish(f, found);
 	} else {
-		snprintf(text, sizeof text,
+		snprintf(text, sizeof(text),
 		         "%s gives an answer that is not one to a question for indices; trying again", f->node->url);
 		ail(es, NO_BULK, text);
 		flight_retry(f, text);

@@ -104,9 +104,9 @@ static CURLcode set_up(struct http_request *r, const struct http_plan *plan)
 	    {CURLOPT_USERAGENT, (void *)"sluice/" SLUICE_VERSION},
 	};
 	CURLcode e = curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, write_answer);
-	for (size_t i = 0; i < sizeof longs / sizeof *longs && !e; i++)
+	for (size_t i = 0; i < sizeof(longs) / sizeof(*longs) && !e; i++)
 		e = curl_easy_setopt(c, longs[i].option, longs[i].value);
-	for (size_t i = 0; i < sizeof others / sizeof *others && !e; i++)
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others) && !e; i++)
 		e = curl_easy_setopt(c, others[i].option, others[i].value);
 	if (!e)
 		e = set_up_tls(c, plan);
@@ -133,7 +133,7 @@ static enum gw_err all_headers_make(struct http_pool *p, const struct http_plan 
 	static const char key_name[] = "Authorization: ApiKey ";
 	char *key_header = NULL;
 	if (plan->api_key) {
-		size_t len = sizeof key_name + strlen(plan->api_key);
+		size_t len = sizeof(key_name) + strlen(plan->api_key);
 		if (!(key_header = malloc(len)))
 			return GW_NOMEM;
 		snprintf(key_header, len, "%s%s", key_name, plan->api_key);
@@ -149,7 +149,7 @@ static enum gw_err all_headers_make(struct http_pool *p, const struct http_plan 
 static enum gw_err files_check(const struct http_plan *plan, struct why *why)
 {
 	const char *const files[] = {plan->ca_file, plan->cert_file, plan->key_file};
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
 		if (files[i] && access(files[i], R_OK) != 0)
 			return why_set(why, GW_CONFIG, "%s: %s", files[i], strerror(errno));
 	return GW_OK;
@@ -166,7 +166,7 @@ enum gw_err http_pool_open(struct http_pool *p, const struct http_plan *plan, ht
 		return why_set(why, GW_NOMEM, "libcurl cannot be initialised");
 	p->initialised = true;
 	p->multi = curl_multi_init();
-	p->requests = calloc(plan->requests, sizeof *p->requests);
+	p->requests = calloc(plan->requests, sizeof(*p->requests));
 	if (!p->multi || !p->requests || all_headers_make(p, plan))
 		return why_set(why, GW_NOMEM, "out of memory");
 	curl_multi_setopt(p->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
@@ -245,7 +245,7 @@ static enum http_result result_of(struct http_request *r, CURLcode code)
 	    r->status == 413) /* a server that refuses a long body may hang up before it has read it all */
 		return HTTP_ANSWERED;
 	if (!r->error[0])
-		strncpy(r->error, curl_easy_strerror(code), sizeof r->error - 1);
+		strncpy(r->error, curl_easy_strerror(code), sizeof(r->error) - 1);
 	curl_easy_getinfo(r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent_at);
 	switch (code) {
 	case CURLE_OPERATION_TIMEDOUT: return sent_at > 0 ? HTTP_SILENT : HTTP_UNREACHABLE;

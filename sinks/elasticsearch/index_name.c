@@ -51,7 +51,7 @@ static int64_t span_of(const struct template *t)
 	static const int64_t spans_us[] = {1000000, 60 * 1000000LL, 3600 * 1000000LL};
 	char first[TEMPLATE_NAME_MAX + 1], later[TEMPLATE_NAME_MAX + 1];
 	size_t len = name_at(t, 0, first);
-	for (size_t i = 0; i < sizeof spans_us / sizeof *spans_us; i++)
+	for (size_t i = 0; i < sizeof(spans_us) / sizeof(*spans_us); i++)
 		if (name_at(t, spans_us[i], later) != len || memcmp(first, later, len) != 0)
 			return spans_us[i];
 	return 24 * 3600 * 1000000LL;
@@ -114,7 +114,7 @@ bool index_name_away(struct index_name *n, const uint8_t *entry, int64_t sent_ms
 	struct target *t = n->main.has_field ? target_of(n, entry, now_ms) : NULL;
 	if (!t)
 		return false;
-	struct away *away = t->own ? t->own : (t->own = calloc(1, sizeof *away));
+	struct away *away = t->own ? t->own : (t->own = calloc(1, sizeof(*away)));
 	if (!away || (away->since_ms <= sent_ms && sent_ms < away->until_ms))
 		return false;
 	if (away->until_ms > now_ms)

@@ -32,7 +32,7 @@ bool search_server_read(struct search_server *s, const char *text, size_t len)
 	const cJSON *distribution = cJSON_GetObjectItemCaseSensitive(version, "distribution");
 	bool good = cJSON_IsString(number) && sscanf(number->valuestring, "%d.%d", &s->major, &s->minor) == 2;
 	if (good)
-		snprintf(s->version, sizeof s->version, "%s", number->valuestring);
+		snprintf(s->version, sizeof(s->version), "%s", number->valuestring);
 	s->opensearch = cJSON_IsString(distribution) && !strcmp(distribution->valuestring, "opensearch");
 	cJSON_Delete(tree);
 	return good;
@@ -48,14 +48,14 @@ static bool has_field_overflow(const struct search_server *s)
 static void setting_drop(cJSON *tree)
 {
 	static const char *const path[] = {"template", "settings", "index", "mapping", "total_fields"};
-	for (size_t i = 0; i < sizeof path / sizeof *path; i++)
+	for (size_t i = 0; i < sizeof(path) / sizeof(*path); i++)
 		tree = cJSON_GetObjectItemCaseSensitive(tree, path[i]);
 	cJSON_DeleteItemFromObjectCaseSensitive(tree, "ignore_dynamic_beyond_limit");
 }
 
 char *index_template_make(const struct search_server *s, const char *const *names, size_t count, bool data_stream)
 {
-	cJSON *tree = parse(index_template_text, sizeof index_template_text - 1);
+	cJSON *tree = parse(index_template_text, sizeof(index_template_text) - 1);
 	cJSON *patterns = cJSON_CreateStringArray(names, (int)count);
 	char *out = NULL;
 	if (!tree || !patterns)

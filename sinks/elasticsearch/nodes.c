@@ -36,7 +36,7 @@ enum gw_err node_check(const char *url, struct why *why)
 
 enum gw_err nodes_init(struct nodes *n, const struct string_list *urls)
 {
-	*n = (struct nodes){.items = calloc(urls->count ? urls->count : 1, sizeof *n->items)};
+	*n = (struct nodes){.items = calloc(urls->count ? urls->count : 1, sizeof(*n->items))};
 	if (!n->items)
 		return GW_NOMEM;
 	for (; n->count < urls->count; n->count++) {

@@ -188,7 +188,7 @@ static struct kafka_place *place_find(struct kafka *k, const char *name, size_t 
 			return NULL;
 	}
 	if (!t->own) {
-		struct kafka_place *place = calloc(1, sizeof *place);
+		struct kafka_place *place = calloc(1, sizeof(*place));
 		if (!place)
 			return NULL;
 		memcpy(place->name, name, len + 1);
@@ -368,7 +368,7 @@ static void flight_finish(struct kafka *k, size_t i)
 {
 	struct batch *b = k->flights[i].batch;
 	k->flight_count--;
-	memmove(&k->flights[i], &k->flights[i + 1], (k->flight_count - i) * sizeof *k->flights);
+	memmove(&k->flights[i], &k->flights[i + 1], (k->flight_count - i) * sizeof(*k->flights));
 	batch_finish(b);
 }
 
@@ -423,9 +423,9 @@ static bool grave_visit(struct kafka *k)
 static void producers_rebuild(struct kafka *k)
 {
 	char text[512] = "unknown";
-	if (!k->many.rk || !rd_kafka_fatal_error(k->many.rk, text, sizeof text))
+	if (!k->many.rk || !rd_kafka_fatal_error(k->many.rk, text, sizeof(text)))
 		if (k->lone.rk)
-			rd_kafka_fatal_error(k->lone.rk, text, sizeof text);
+			rd_kafka_fatal_error(k->lone.rk, text, sizeof(text));
 	kafka_health_fatal(&k->health, text);
 	k->fatal = false;
 	k->full_told = false;
@@ -554,14 +554,14 @@ static enum gw_err kafka_open(void *self, struct sink_host *host, struct why *wh
 	enum gw_err err = template_init(&k->topic, k->s.topic, &kafka_topic_rules, why);
 	if (err)
 		return why_add(why, err, "topic");
-	snprintf(k->home.name, sizeof k->home.name, "%s",
+	snprintf(k->home.name, sizeof(k->home.name), "%s",
 	         template_constant(&k->topic) ? k->s.topic : k->s.fallback_topic);
 	k->targets = (struct targets){.max = (size_t)k->s.max_targets, .release = target_release, .context = k};
 	k->flight_max = host->settings->in_flight > 0 ? (size_t)host->settings->in_flight : 1;
-	k->flights = calloc(k->flight_max, sizeof *k->flights);
+	k->flights = calloc(k->flight_max, sizeof(*k->flights));
 	if (!k->flights || !json_pointer_init(&k->time_at, "/@timestamp"))
 		return why_set(why, GW_NOMEM, "out of memory");
-	if (!kafka_conf_brokers(&k->s, k->brokers, sizeof k->brokers))
+	if (!kafka_conf_brokers(&k->s, k->brokers, sizeof(k->brokers)))
 		return why_set(why, GW_CONFIG, "brokers: none, or more than fit 4 KiB");
 	k->health = (struct kafka_health){.host = host, .brokers = k->brokers, .heard_ms = clock_ms()};
 	err = producer_open(k, &k->many, why);
@@ -594,8 +594,8 @@ static void kafka_describe(const void *self, char *out, size_t size)
 {
 	const struct kafka *k = self;
 	char list[512];
-	if (!kafka_conf_brokers(&k->s, list, sizeof list))
-		snprintf(list, sizeof list, "%zu brokers", k->s.brokers.count);
+	if (!kafka_conf_brokers(&k->s, list, sizeof(list)))
+		snprintf(list, sizeof(list), "%zu brokers", k->s.brokers.count);
 	snprintf(out, size, "%s topic %s", list, k->s.topic);
 }
 

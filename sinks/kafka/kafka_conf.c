@@ -119,7 +119,7 @@ static bool secret(const char *name)
 
 static enum gw_err property_allowed(const char *name, const char *value, struct why *why)
 {
-	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+	for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++) {
 		if (strcmp(rules[i].name, name) != 0)
 			continue;
 		for (size_t v = 0; v < 4 && rules[i].values[v]; v++)
@@ -138,7 +138,7 @@ static enum gw_err property_allowed(const char *name, const char *value, struct 
 static enum gw_err property_set(rd_kafka_conf_t *conf, const char *name, const char *value, struct why *why)
 {
 	char text[512];
-	if (rd_kafka_conf_set(conf, name, value, text, sizeof text) == RD_KAFKA_CONF_OK)
+	if (rd_kafka_conf_set(conf, name, value, text, sizeof(text)) == RD_KAFKA_CONF_OK)
 		return GW_OK;
 	if (secret(name))
 		return why_set(why, GW_CONFIG, "%s: the value is refused by librdkafka %s", name,
@@ -164,9 +164,9 @@ static enum gw_err settings_set(rd_kafka_conf_t *conf, const struct kafka_settin
 	bool tls = s->security == KAFKA_SECURITY_SSL || s->security == KAFKA_SECURITY_SASL_SSL;
 	bool sasl = s->security == KAFKA_SECURITY_SASL_PLAINTEXT || s->security == KAFKA_SECURITY_SASL_SSL;
 	char linger[32], bytes[32], records[32];
-	snprintf(linger, sizeof linger, "%.3f", (double)s->linger / 1000);
-	snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)s->queue_bytes / 1024);
-	snprintf(records, sizeof records, "%lld", (long long)s->queue_records);
+	snprintf(linger, sizeof(linger), "%.3f", (double)s->linger / 1000);
+	snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)s->queue_bytes / 1024);
+	snprintf(records, sizeof(records), "%lld", (long long)s->queue_records);
 	const struct property list[] = {
 	    {"client.id", "sluice"},
 	    {"enable.idempotence", "true"},
@@ -191,7 +191,7 @@ static enum gw_err settings_set(rd_kafka_conf_t *conf, const struct kafka_settin
 	    {"ssl.certificate.location", tls ? s->cert_file : NULL},
 	    {"ssl.key.location", tls ? s->key_file : NULL},
 	};
-	return properties_set(conf, list, sizeof list / sizeof *list, why);
+	return properties_set(conf, list, sizeof(list) / sizeof(*list), why);
 }
 
 enum gw_err kafka_conf_make(const struct kafka_settings *s, bool lone, rd_kafka_conf_t **out, struct why *why)
@@ -205,7 +205,7 @@ enum gw_err kafka_conf_make(const struct kafka_settings *s, bool lone, rd_kafka_
 			why_add(why, err, "properties");
 	}
 	if (!err && lone)
-		err = properties_set(conf, lone_list, sizeof lone_list / sizeof *lone_list, why);
+		err = properties_set(conf, lone_list, sizeof(lone_list) / sizeof(*lone_list), why);
 	if (err)
 		rd_kafka_conf_destroy(conf);
 	else
@@ -238,7 +238,7 @@ static enum gw_err brokers_check(const struct kafka_settings *s, struct why *why
 		if (!*broker || *broker == ':' || strpbrk(broker, " \t,/") || (!port && !bare))
 			return why_set(why, GW_CONFIG, "brokers: \"%s\" is not host:port", broker);
 	}
-	if (!kafka_conf_brokers(s, list, sizeof list))
+	if (!kafka_conf_brokers(s, list, sizeof(list)))
 		return why_set(why, GW_CONFIG, "brokers: give at least one host:port, and at most 4 KiB of them");
 	return GW_OK;
 }
@@ -256,7 +256,7 @@ static enum gw_err security_check(const struct kafka_settings *s, struct why *wh
 		return why_set(why, GW_CONFIG, "cert_file and key_file go together");
 	const struct property files[] = {
 	    {"ca_file", s->ca_file}, {"cert_file", s->cert_file}, {"key_file", s->key_file}};
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		if (!files[i].value)
 			continue;
 		if (!tls)
@@ -279,7 +279,7 @@ static enum gw_err producer_try(const struct kafka_settings *s, struct why *why)
 	if (err)
 		return err;
 	bool kerberos = s->security >= KAFKA_SECURITY_SASL_PLAINTEXT && s->mechanism == KAFKA_GSSAPI;
-	rd_kafka_t *rk = kerberos ? NULL : rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+	rd_kafka_t *rk = kerberos ? NULL : rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
 	if (rk) {
 		rd_kafka_destroy(rk);
 		return GW_OK;

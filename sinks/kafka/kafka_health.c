@@ -28,7 +28,7 @@ void kafka_health_topic(struct kafka_health *h, const char *topic, rd_kafka_resp
 	if (h->is == KAFKA_NO_TOPIC && h->topic_what != what)
 		h->is = KAFKA_WELL; /* another trouble than the one that was told: another remedy */
 	h->topic_what = what;
-	snprintf(text, sizeof text, "topic %s %s (%s)%s; trying again", topic, what, rd_kafka_err2str(err), remedy);
+	snprintf(text, sizeof(text), "topic %s %s (%s)%s; trying again", topic, what, rd_kafka_err2str(err), remedy);
 	kafka_health_ail(h, KAFKA_NO_TOPIC, text);
 }
 
@@ -36,7 +36,7 @@ void kafka_health_fatal(struct kafka_health *h, const char *text)
 {
 	char state[640];
 	snprintf(
-	    state, sizeof state,
+	    state, sizeof(state),
 	    "the Kafka producer ended by a fatal error (%.440s): it is rebuilt, and what was in flight is sent again",
 	    text);
 	h->is = KAFKA_WELL;
@@ -51,7 +51,7 @@ static void ail_brokers(struct kafka_health *h, enum kafka_ailment ailment)
 	    [KAFKA_NO_TLS] = "TLS with the brokers fails (see security, ca_file)",
 	};
 	char text[5120];
-	snprintf(text, sizeof text, "%s: %s: %s; trying again", texts[ailment], h->brokers,
+	snprintf(text, sizeof(text), "%s: %s: %s; trying again", texts[ailment], h->brokers,
 	         h->cause[0] ? h->cause : "every connection ended");
 	kafka_health_ail(h, ailment, text);
 }
@@ -69,7 +69,7 @@ void kafka_health_error(struct kafka_health *h, int code, const char *text, bool
 	h->cause_kind = code == RD_KAFKA_RESP_ERR__AUTHENTICATION ? KAFKA_NO_LOGIN
 	                : code == RD_KAFKA_RESP_ERR__SSL          ? KAFKA_NO_TLS
 	                                                          : KAFKA_UNREACHABLE;
-	snprintf(h->cause, sizeof h->cause, "%s", text);
+	snprintf(h->cause, sizeof(h->cause), "%s", text);
 	if (h->cause_kind != KAFKA_UNREACHABLE)
 		ail_brokers(h, h->cause_kind);
 }
@@ -94,7 +94,7 @@ void kafka_health_watch(struct kafka_health *h, bool heard, int64_t now_ms, int6
 		ail_brokers(h, h->cause_kind == KAFKA_WELL ? KAFKA_UNREACHABLE : h->cause_kind);
 		return;
 	}
-	snprintf(text, sizeof text,
+	snprintf(text, sizeof(text),
 	         "the brokers have acknowledged nothing for %d s, and say nothing either: are they overloaded, or is a "
 	         "partition "
 	         "without leader or below min.insync.replicas? Still trying",

@@ -21,14 +21,14 @@ enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool lone
 	rd_kafka_conf_set_dr_msg_cb(conf, callbacks->report);
 	rd_kafka_conf_set_error_cb(conf, callbacks->error);
 	rd_kafka_conf_set_log_cb(conf, callbacks->log);
-	if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, text, sizeof text) == RD_KAFKA_CONF_OK)
-		p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+	if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, text, sizeof(text)) == RD_KAFKA_CONF_OK)
+		p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
 	if (!p->rk) {
 		rd_kafka_conf_destroy(conf);
 		return why_set(why, GW_CONFIG, "librdkafka %s: %s", rd_kafka_version_str(), text);
 	}
 	p->queue = rd_kafka_queue_get_main(p->rk);
-	rd_kafka_queue_io_event_enable(p->queue, wake_fd, &one, sizeof one);
+	rd_kafka_queue_io_event_enable(p->queue, wake_fd, &one, sizeof(one));
 	rd_kafka_set_log_queue(p->rk, NULL);
 	return GW_OK;
 }
@@ -93,14 +93,14 @@ static void *grave_run(void *arg)
 	}
 	atomic_store_explicit(&g->done, true, memory_order_release);
 	/* Once done is set, g may be gone. A wake-up that fails is made up for by the pump's own time-out. */
-	if (write(wake_fd, &one, sizeof one) < 0)
+	if (write(wake_fd, &one, sizeof(one)) < 0)
 		return NULL;
 	return NULL;
 }
 
 struct kafka_grave *kafka_grave_open(rd_kafka_t *many, rd_kafka_t *lone, int wake_fd)
 {
-	struct kafka_grave here = {.rk = {many, lone}}, *g = malloc(sizeof *g);
+	struct kafka_grave here = {.rk = {many, lone}}, *g = malloc(sizeof(*g));
 	if (g) {
 		*g = (struct kafka_grave){.rk = {many, lone}, .wake_fd = wake_fd};
 		if (pthread_create(&g->thread, NULL, grave_run, g) == 0)

@@ -92,16 +92,16 @@ static void names_too_long_are_none(void **state)
 	char payload[4096], value[2048];
 	memset(value, 'x', 247);
 	value[247] = '\0';
-	snprintf(payload, sizeof payload, "{\"s\":\"%s\"}", value);
+	snprintf(payload, sizeof(payload), "{\"s\":\"%s\"}", value);
 	assert_int_equal(strlen(named("t.{payload.s}", "d", payload)), 249);
-	snprintf(payload, sizeof payload, "{\"s\":\"%sx\"}", value);
+	snprintf(payload, sizeof(payload), "{\"s\":\"%sx\"}", value);
 	assert_string_equal(named("t.{payload.s}", "d", payload), "");
 	value[246] = '/'; /* three bytes where one was */
-	snprintf(payload, sizeof payload, "{\"s\":\"%s\"}", value);
+	snprintf(payload, sizeof(payload), "{\"s\":\"%s\"}", value);
 	assert_string_equal(named("t.{payload.s}", "d", payload), "");
 	memset(value, 'x', 2000);
 	value[2000] = '\0';
-	snprintf(payload, sizeof payload, "{\"s\":\"%s\"}", value);
+	snprintf(payload, sizeof(payload), "{\"s\":\"%s\"}", value);
 	assert_string_equal(named("t.{payload.s|none}", "d", payload), "");
 }
 
@@ -152,7 +152,7 @@ static void escaping_is_injective(void **state)
 			assert_null(strchr(name, '.'));
 			for (size_t j = 0; j < count; j++)
 				assert_string_not_equal(seen[j], name);
-			snprintf(seen[count++], sizeof seen[0], "%s", name);
+			snprintf(seen[count++], sizeof(seen[0]), "%s", name);
 		}
 	assert_true(count > 230);
 }
@@ -161,7 +161,7 @@ static void fields_with_a_dot_between_stay_distinct(void **state)
 {
 	(void)state;
 	char first[TEMPLATE_NAME_MAX + 1];
-	snprintf(first, sizeof first, "%s", named("{device.id}.{payload.s}", "a.b", "{\"s\":\"c\"}"));
+	snprintf(first, sizeof(first), "%s", named("{device.id}.{payload.s}", "a.b", "{\"s\":\"c\"}"));
 	assert_string_equal(first, "a_2eb.c");
 	assert_string_not_equal(named("{device.id}.{payload.s}", "a", "{\"s\":\"b.c\"}"), first);
 }
@@ -224,12 +224,12 @@ static void many_targets_stay_sorted(void **state)
 	struct targets t = {.max = 1000};
 	char name[16];
 	for (unsigned i = 0; i < 1000; i++) {
-		int len = snprintf(name, sizeof name, "%u", i * 7919 % 1000);
+		int len = snprintf(name, sizeof(name), "%u", i * 7919 % 1000);
 		assert_non_null(targets_take(&t, name, (size_t)len, 0, 0));
 	}
 	assert_int_equal(t.count, 1000);
 	for (unsigned i = 0; i < 1000; i++) {
-		int len = snprintf(name, sizeof name, "%u", i);
+		int len = snprintf(name, sizeof(name), "%u", i);
 		struct target *found = targets_take(&t, name, (size_t)len, 1, 0);
 		assert_non_null(found);
 		assert_string_equal(found->name, name);

@@ -42,7 +42,7 @@ static void body_has_an_action_and_the_record_byte_for_byte(void **state)
 	body_of(&b, NULL, 2);
 	static const char want[] = "{\"create\":{\"_id\":\"01KC0000000000000000000000\"}}\n" JSON(
 	    "0") "{\"create\":{\"_id\":\"01KC0000000000000000000001\"}}\n" JSON("1");
-	assert_int_equal(b.len, sizeof want - 1);
+	assert_int_equal(b.len, sizeof(want) - 1);
 	assert_memory_equal(b.data, want, b.len);
 	bulk_fini(&b);
 }
@@ -54,7 +54,7 @@ static void body_names_the_index_where_the_url_does_not(void **state)
 	body_of(&b, "telemetry-2026.11.22", 1);
 	static const char want[] =
 	    "{\"create\":{\"_index\":\"telemetry-2026.11.22\",\"_id\":\"01KC0000000000000000000000\"}}\n" JSON("0");
-	assert_int_equal(b.len, sizeof want - 1);
+	assert_int_equal(b.len, sizeof(want) - 1);
 	assert_memory_equal(b.data, want, b.len);
 	bulk_fini(&b);
 }
@@ -101,7 +101,7 @@ static void packed_body_is_gzip_of_it_each_time(void **state)
 		in.next_in = (Bytef *)packed.data;
 		in.avail_in = (uInt)packed.len;
 		in.next_out = (Bytef *)plain;
-		in.avail_out = sizeof plain;
+		in.avail_out = sizeof(plain);
 		assert_int_equal(inflate(&in, Z_FINISH), Z_STREAM_END);
 		assert_int_equal(in.avail_in, 0);
 		assert_int_equal(in.total_out, b.len);
@@ -281,7 +281,7 @@ static void verdicts(void **state)
 	    {400, NULL, BULK_DEAD},
 	    {301, NULL, BULK_RETRY},
 	};
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct bulk_item item = {.status = cases[i].status, .type = cases[i].type};
 		if (bulk_judge(&item) != cases[i].verdict)
 			fail_msg("%d %s", cases[i].status, cases[i].type ? cases[i].type : "");
@@ -306,13 +306,13 @@ static void faults_of_whole_requests_are_read_and_bounded(void **state)
 	assert_string_equal(f.type, "");
 	bulk_fault_read(&f, "", 0);
 	assert_string_equal(f.reason, "");
-	memset(long_reason, 'r', sizeof long_reason - 1);
-	long_reason[sizeof long_reason - 1] = '\0';
+	memset(long_reason, 'r', sizeof(long_reason) - 1);
+	long_reason[sizeof(long_reason) - 1] = '\0';
 	int len =
-	    snprintf(text, sizeof text, "{\"error\":{\"type\":\"%s\",\"reason\":\"%s\"}}", long_reason, long_reason);
+	    snprintf(text, sizeof(text), "{\"error\":{\"type\":\"%s\",\"reason\":\"%s\"}}", long_reason, long_reason);
 	bulk_fault_read(&f, text, (size_t)len);
-	assert_int_equal(strlen(f.type), sizeof f.type - 1);
-	assert_int_equal(strlen(f.reason), sizeof f.reason - 1);
+	assert_int_equal(strlen(f.type), sizeof(f.type) - 1);
+	assert_int_equal(strlen(f.reason), sizeof(f.reason) - 1);
 }
 
 int main(void)

@@ -18,7 +18,7 @@ static enum doubt_next ask(int64_t a, int64_t b, int64_t c, char **body)
 	uint8_t *entry = entry_make(RECEIVED_MS * 1000 - 1500000, "d", "{}", 7);
 	struct batch_item item = {.entry = entry};
 	struct batch batch = {.items = &item, .count = 1};
-	snprintf(answer, sizeof answer,
+	snprintf(answer, sizeof(answer),
 	         "{\"i2\":{\"settings\":{\"index\":{\"creation_date\":\"%lld\"}}},"
 	         "\"i3\":{\"settings\":{\"index\":{\"creation_date\":\"%lld\"}}},"
 	         "\"i1\":{\"settings\":{\"index\":{\"creation_date\":\"%lld\"}}}}",

@@ -54,18 +54,18 @@ static void kept_name_is_always_the_one_a_fresh_start_would_make(void **state)
 	                                    "t-{HH.mm}", "t-{ss}",      "constant"};
 	static const int64_t steps[] = {1,    999999,    1000000,   59000000,       60000000, HOUR - 1,
 	                                HOUR, 23 * HOUR, 24 * HOUR, 31 * 24 * HOUR, -HOUR,    -1};
-	for (size_t t = 0; t < sizeof texts / sizeof *texts; t++) {
+	for (size_t t = 0; t < sizeof(texts) / sizeof(*texts); t++) {
 		int64_t at = NOON - NOON % (24 * HOUR) - 5000000;
 		begin(texts[t], 1);
 		for (size_t i = 0; i < 400; i++) {
 			char kept[TEMPLATE_NAME_MAX + 1];
-			snprintf(kept, sizeof kept, "%s", of_at(at, "d", 0, true));
+			snprintf(kept, sizeof(kept), "%s", of_at(at, "d", 0, true));
 			struct index_name old = name;
 			begin(texts[t], 1);
 			assert_string_equal(kept, of_at(at, "d", 0, true));
 			index_name_fini(&name);
 			name = old;
-			at += steps[i % (sizeof steps / sizeof *steps)];
+			at += steps[i % (sizeof(steps) / sizeof(*steps))];
 		}
 		index_name_fini(&name);
 	}

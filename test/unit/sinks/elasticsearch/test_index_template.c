@@ -28,7 +28,7 @@ static cJSON *made(const char *server, const char *const *patterns, size_t count
 static const cJSON *at(const cJSON *tree, const char *path)
 {
 	char copy[256], *rest = copy;
-	snprintf(copy, sizeof copy, "%s", path);
+	snprintf(copy, sizeof(copy), "%s", path);
 	for (char *key; tree && (key = strsep(&rest, "/"));)
 		tree = cJSON_GetObjectItemCaseSensitive(tree, key);
 	return tree;
@@ -44,7 +44,7 @@ static void file_and_program_are_one(void **state)
 	char text[16384];
 	FILE *file = fopen("config/elasticsearch-template.json", "r"); /* tests run in the repository's root */
 	assert_non_null(file);
-	size_t len = fread(text, 1, sizeof text - 1, file);
+	size_t len = fread(text, 1, sizeof(text) - 1, file);
 	fclose(file);
 	text[len] = '\0';
 	assert_string_equal(text, index_template_text); /* else: see index_template.c how the copy is made */
@@ -80,7 +80,7 @@ static void setting_that_a_server_does_not_know_is_left_out(void **state)
 	} cases[] = {{ES("8.19.21"), true}, {ES("8.14.0"), true},  {ES("8.13.4"), false}, {ES("7.17.1"), false},
 	             {ES("9.2.0"), true},   {OS("2.19.6"), false}, {OS("3.3.0"), false}};
 	const char *const patterns[] = {"t-*"};
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		cJSON *tree = made(cases[i].server, patterns, 1, false);
 		assert_int_equal(at(tree, OVERFLOW) != NULL, cases[i].has);
 		assert_non_null(at(tree, "template/settings/index/mapping/total_fields/limit"));
@@ -91,7 +91,7 @@ static void setting_that_a_server_does_not_know_is_left_out(void **state)
 static void pattern(const char *index, const char *want)
 {
 	char out[300];
-	index_template_pattern(out, sizeof out, index);
+	index_template_pattern(out, sizeof(out), index);
 	assert_string_equal(out, want);
 }
 
@@ -114,7 +114,7 @@ static void what_is_no_search_server_is_told(void **state)
 	                                    "[]",
 	                                    "{\"version\":{\"number\":8.1}}"};
 	struct search_server s;
-	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
 		assert_false(search_server_read(&s, texts[i], strlen(texts[i])));
 }
 

@@ -104,7 +104,7 @@ static void urls_are_checked(void **state)
 	(void)state;
 	static const char *const good[] = {"http://127.0.0.1:9200", "https://search.example", "https://[::1]:9200/",
 	                                   "http://proxy/path/to"};
-	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
 		assert_int_equal(node_check(good[i], NULL), GW_OK);
 	refused("127.0.0.1:9200", "is not a URL");
 	refused("", "is not a URL");

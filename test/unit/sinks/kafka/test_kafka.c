@@ -41,7 +41,7 @@ static struct rig *rig;
 void sink_state(struct sink_host *host, const char *text)
 {
 	(void)host;
-	snprintf(rig->state, sizeof rig->state, "%s", text ? text : "");
+	snprintf(rig->state, sizeof(rig->state), "%s", text ? text : "");
 }
 
 void batch_finish(struct batch *b)
@@ -53,7 +53,7 @@ void batch_finish(struct batch *b)
 
 static void rig_open(const char *broker, struct kafka_settings s)
 {
-	rig = calloc(1, sizeof *rig);
+	rig = calloc(1, sizeof(*rig));
 	assert_non_null(rig);
 	rig->common.in_flight = 4;
 	rig->broker = strdup(broker);
@@ -90,11 +90,11 @@ static void rig_close(void)
 static struct batch *rig_batch(size_t count)
 {
 	struct batch *b = &rig->batches[rig->batch_count++];
-	b->items = calloc(count, sizeof *b->items);
+	b->items = calloc(count, sizeof(*b->items));
 	b->count = count;
 	for (size_t i = 0; i < count; i++) {
 		char device[32];
-		snprintf(device, sizeof device, "unit-%zu", i % 10);
+		snprintf(device, sizeof(device), "unit-%zu", i % 10);
 		b->items[i].entry = entry_make(NOON, device, "{\"temperature\":21.5}", (unsigned)i);
 		b->items[i].sequence = i + 1;
 	}
@@ -108,7 +108,7 @@ static void rig_settle(size_t finished)
 	while (rig->finished < finished && clock_ms() < end) {
 		uint64_t n;
 		sink_kafka.poll(&rig->kafka, 100);
-		if (read(rig->host.wake_fd, &n, sizeof n) < 0)
+		if (read(rig->host.wake_fd, &n, sizeof(n)) < 0)
 			continue;
 	}
 	assert_int_equal(rig->finished, finished);
@@ -221,7 +221,7 @@ static void allowed_property_is_taken(void **state)
 {
 	(void)state;
 	char value[64];
-	size_t size = sizeof value;
+	size_t size = sizeof(value);
 	struct kafka_settings s = with_property("batch.size", "50000");
 	struct kafka k = {.s = s};
 	rd_kafka_conf_t *conf;
@@ -288,7 +288,7 @@ static size_t unhex(uint8_t *out, const char *hex)
 static void keys_are_placed_as_by_java(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof placements / sizeof *placements; i++) {
+	for (size_t i = 0; i < sizeof(placements) / sizeof(*placements); i++) {
 		uint8_t key[256];
 		size_t len = unhex(key, placements[i].key);
 		assert_int_equal(rd_kafka_msg_partitioner_murmur2_random(NULL, key, len, 3, NULL, NULL),
@@ -314,9 +314,9 @@ static void promise_is_in_the_configuration(void **state)
 	struct kafka_settings s = settings();
 	rd_kafka_conf_t *conf;
 	assert_int_equal(kafka_conf_make(&s, false, &conf, NULL), GW_OK);
-	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+	for (size_t i = 0; i < sizeof(expected) / sizeof(*expected); i++) {
 		char value[64];
-		size_t size = sizeof value;
+		size_t size = sizeof(value);
 		assert_int_equal(rd_kafka_conf_get(conf, expected[i][0], value, &size), RD_KAFKA_CONF_OK);
 		assert_string_equal(value, expected[i][1]);
 	}
@@ -467,9 +467,9 @@ static void record_over_the_librarys_limit_is_dead_at_once(void **state)
 	rig_open("127.0.0.1:1", s);
 	struct batch *b = &rig->batches[rig->batch_count++];
 	char payload[3000];
-	int len = snprintf(payload, sizeof payload, "{\"x\":\"%0*d\"}", 2000, 1);
+	int len = snprintf(payload, sizeof(payload), "{\"x\":\"%0*d\"}", 2000, 1);
 	assert_true(len > 2000);
-	b->items = calloc(1, sizeof *b->items);
+	b->items = calloc(1, sizeof(*b->items));
 	b->count = 1;
 	b->items[0].entry = entry_make(NOON, "d", payload, 1);
 	assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
