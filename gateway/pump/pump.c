@@ -163,7 +163,7 @@ static void note_outage(struct pump *p, bool trouble)
 		p->down_us = trouble ? now : 0;
 }
 
-void sink_state(struct sink_host *host, const char *text)
+void sink_report_health(struct sink_host *host, const char *text)
 {
 	struct pump *p = host->pump;
 	pthread_mutex_lock(&p->lock);

@@ -41,7 +41,7 @@ const struct sink *pump_sink(const struct pump *p);
 const struct sink_stats *pump_stats(const struct pump *p);
 struct pulse *pump_pulse(struct pump *p);
 struct cursor *pump_cursor(struct pump *p);
-/* pump_state copies what sink_state said last; "" when all is well. */
+/* pump_state copies what sink_report_health said last; "" when all is well. */
 void pump_state(struct pump *p, char *out, size_t size);
 void pump_describe(const struct pump *p, char *out, size_t size);
 

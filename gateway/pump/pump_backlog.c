@@ -1,6 +1,6 @@
 /* Replaying: what gathered in the journal while the sink was away, or lay there at the start.
  *
- * When an outage ends (the sink was in trouble, as sink_state tells, for replay_after or longer), and at the start, all
+ * When an outage ends (the sink was in trouble, as sink_report_health tells, for replay_after or longer), and at the start, all
  * that the journal holds at that moment and the live track has not read becomes a gap, if it is more than one batch; the
  * live track goes on behind it. So what counts as backlog is fixed once, by number and not by clock, and nothing that
  * comes later is ever slowed as backlog.

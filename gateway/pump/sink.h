@@ -45,11 +45,11 @@ struct sink_host {
 	struct pump *pump;
 };
 
-/* sink_state tells what the operator should know; logged when it changes, shown by /readyz?verbose and the metric
+/* sink_report_health tells what the operator should know; logged when it changes, shown by /readyz?verbose and the metric
  * sluice_sink_up.
  *   text  what is wrong and what to do: "topic sluice.telemetry does not exist and may not be created:
  * create it or ..."; NULL: all is well */
-void sink_state(struct sink_host *host, const char *text);
+void sink_report_health(struct sink_host *host, const char *text);
 
 /* For a sink with `deferred`: what it has finished is written but not yet safe. sink_synced: now everything it finished
  * is safe, and the cursor may pass it. sink_rewind: nothing since the last sink_synced is to be believed; all of it

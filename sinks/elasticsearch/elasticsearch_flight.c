@@ -49,7 +49,7 @@ static void ail(struct elasticsearch *es, enum ailment ailment, const char *text
 	if (es->ailment == ailment)
 		return; /* told already; the text may differ in numbers */
 	es->ailment = ailment;
-	sink_state(es->host, text);
+	sink_report_health(es->host, text);
 }
 
 /* Requests of one moment may differ (one index is blocked, another is not): hence the delay. */
@@ -58,7 +58,7 @@ void flight_recover(struct elasticsearch *es)
 	if (es->ailment == WELL || !es->worked_since || clock_ms() - es->ailed_ms < WELL_AFTER_MS)
 		return;
 	es->ailment = WELL;
-	sink_state(es->host, NULL);
+	sink_report_health(es->host, NULL);
 }
 
 /* -- the end of a flight -- */

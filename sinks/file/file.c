@@ -272,7 +272,7 @@ static void give_up(struct file_sink *f, const char *what, int err)
 {
 	char text[PATH_MAX + 200];
 	snprintf(text, sizeof(text), "%s %s: %s", what, f->full_path, strerror(-err));
-	sink_state(f->host, text);
+	sink_report_health(f->host, text);
 	if (f->fd >= 0)
 		close(f->fd);
 	f->fd = -1;
@@ -299,7 +299,7 @@ static void sync_file(struct file_sink *f)
 		return;
 	}
 	f->unsynced = 0;
-	sink_state(f->host, NULL);
+	sink_report_health(f->host, NULL);
 	sink_synced(f->host);
 	if (place == DISK_MOVED) {
 		close(f->fd);

@@ -8,7 +8,7 @@ void kafka_health_ail(struct kafka_health *h, enum kafka_ailment ailment, const 
 	if (h->is == ailment)
 		return;
 	h->is = ailment;
-	sink_state(h->host, text);
+	sink_report_health(h->host, text);
 }
 
 void kafka_health_topic(struct kafka_health *h, const char *topic, rd_kafka_resp_err_t err)
@@ -79,7 +79,7 @@ void kafka_health_well(struct kafka_health *h)
 	if (h->is == KAFKA_WELL)
 		return;
 	h->is = h->cause_kind = KAFKA_WELL;
-	sink_state(h->host, NULL);
+	sink_report_health(h->host, NULL);
 }
 
 /* Too few replicas in sync, no leader, a broker that hangs: the library says nothing. */

@@ -14,13 +14,13 @@
 
 static enum gw_err submit_down(struct batch *b)
 {
-	sink_state(control.host, "is away");
+	sink_report_health(control.host, "is away");
 	return submit_retry(b);
 }
 
 static enum gw_err submit_up(struct batch *b)
 {
-	sink_state(control.host, NULL);
+	sink_report_health(control.host, NULL);
 	return submit_take(b);
 }
 
@@ -413,11 +413,11 @@ static void deferred_poll(void *self, int timeout_ms)
 		for (size_t i = 0; i < SEEN_MAX; i++)
 			control.settled[i] |= unsynced[i];
 		memset(unsynced, 0, sizeof(unsynced));
-		sink_state(s->host, NULL);
+		sink_report_health(s->host, NULL);
 		sink_synced(s->host);
 	} else if (what == 5) {
 		memset(unsynced, 0, sizeof(unsynced));
-		sink_state(s->host, "the disk failed");
+		sink_report_health(s->host, "the disk failed");
 		sink_rewind(s->host);
 	}
 	pthread_mutex_unlock(&control.lock);
@@ -470,10 +470,10 @@ static void spoken_poll(void *self, int timeout_ms)
 		unsynced[i] = false;
 	}
 	if (word == 2) {
-		sink_state(s->host, "the disk failed");
+		sink_report_health(s->host, "the disk failed");
 		sink_rewind(s->host);
 	} else if (word == 1 || control.count) {
-		sink_state(s->host, NULL);
+		sink_report_health(s->host, NULL);
 		sink_synced(s->host);
 	}
 	word = 0;

@@ -397,11 +397,11 @@ static void the_state_of_a_sink_is_shown_until_it_works_again(void **unused)
 	char text[64];
 	fixture_init(&f);
 	fixture_open(&f, &plain_sink, false);
-	sink_state(control.host, "topic is missing");
+	sink_report_health(control.host, "topic is missing");
 	pump_state(f.pump, text, sizeof(text));
 	assert_string_equal(text, "topic is missing");
 	assert_int_equal(stat_get(&pump_stats(f.pump)->up), 0);
-	sink_state(control.host, NULL);
+	sink_report_health(control.host, NULL);
 	pump_state(f.pump, text, sizeof(text));
 	assert_string_equal(text, "");
 	assert_int_equal(stat_get(&pump_stats(f.pump)->up), 1);

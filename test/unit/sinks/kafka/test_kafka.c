@@ -38,7 +38,7 @@ struct rig {
 };
 static struct rig *rig;
 
-void sink_state(struct sink_host *host, const char *text)
+void sink_report_health(struct sink_host *host, const char *text)
 {
 	(void)host;
 	snprintf(rig->state, sizeof(rig->state), "%s", text ? text : "");
