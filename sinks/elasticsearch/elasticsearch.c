@@ -62,12 +62,12 @@ static const struct setting elasticsearch_settings[] = {
 
 /* -- checking -- */
 
-static enum gw_err nodes_check(const struct elasticsearch *es, struct why *why)
+static enum gw_err node_urls_check(const struct elasticsearch *es, struct why *why)
 {
 	if (es->node_urls.count == 0)
 		return why_set(why, GW_CONFIG, "nodes: give at least one URL");
 	for (size_t i = 0; i < es->node_urls.count; i++) {
-		enum gw_err err = node_check(es->node_urls.items[i], why);
+		enum gw_err err = nodes_check_url(es->node_urls.items[i], why);
 		if (err)
 			return why_add(why, err, "nodes");
 	}
@@ -130,9 +130,9 @@ static enum gw_err name_check(const struct elasticsearch *es, struct why *why)
 		               "every index");
 	const char *name = es->template_name;
 	for (const char *c = name; name && *c; c++)
-		if (!index_rules.literal((unsigned char)*c))
+		if (!index_name_rules.literal((unsigned char)*c))
 			name = NULL;
-	if (!name || !index_rules.legal(name, strlen(name)) || strlen(name) > TEMPLATE_NAME_MAX)
+	if (!name || !index_name_rules.legal(name, strlen(name)) || strlen(name) > TEMPLATE_NAME_MAX)
 		return why_set(why, GW_CONFIG, "template: a name of small letters, digits, '.', '-' and '_' is needed");
 	return GW_OK;
 }
@@ -141,7 +141,7 @@ static enum gw_err elasticsearch_check(const void *self, const struct sink_setti
 {
 	const struct elasticsearch *es = self;
 	(void)common;
-	enum gw_err err = nodes_check(es, why);
+	enum gw_err err = node_urls_check(es, why);
 	if (!err)
 		err = name_check(es, why);
 	return err ? err : login_check(es, why);
@@ -177,8 +177,8 @@ static enum gw_err flights_open(struct elasticsearch *es, size_t count)
 	if (!es->flights)
 		return GW_NOMEM;
 	for (; es->flight_count < count; es->flight_count++) {
-		struct flight *f = &es->flights[es->flight_count];
-		*f = (struct flight){
+		struct elasticsearch_flight *f = &es->flights[es->flight_count];
+		*f = (struct elasticsearch_flight){
 		    .es = es, .http = &es->pool.requests[es->flight_count], .url = malloc(es->url_room)};
 		if (!f->url)
 			return GW_NOMEM;
@@ -205,12 +205,12 @@ static enum gw_err elasticsearch_open(void *self, struct sink_host *host, struct
 	};
 	es->host = host;
 	es->body_limit = SIZE_MAX;
-	doubt_begin(es);
+	elasticsearch_doubt_begin(es);
 	es->setup = es->install_template ? SETUP_NEEDED : SETUP_NONE;
 	enum gw_err err = index_name_init(&es->name, name_text(es), es->fallback_index, (size_t)es->max_targets, why);
 	if (err)
 		return err;
-	err = http_pool_open(&es->pool, &plan, flight_done, es, why);
+	err = http_pool_open(&es->pool, &plan, elasticsearch_flight_done, es, why);
 	if (err)
 		return err;
 	if (nodes_init(&es->nodes, &es->node_urls) || flights_open(es, count))
@@ -227,10 +227,10 @@ static enum gw_err elasticsearch_submit(void *self, struct batch *b)
 	if (es->setup == SETUP_RUNNING)
 		return GW_AGAIN;
 	for (size_t i = 0; i < es->flight_count; i++) {
-		struct flight *f = &es->flights[i];
+		struct elasticsearch_flight *f = &es->flights[i];
 		if (f->batch)
 			continue;
-		flight_start(f, b, es->setup == SETUP_NEEDED ? STEP_SERVER : STEP_BULK);
+		elasticsearch_flight_start(f, b, es->setup == SETUP_NEEDED ? STEP_SERVER : STEP_BULK);
 		return GW_OK;
 	}
 	return GW_AGAIN;
@@ -240,7 +240,7 @@ static void elasticsearch_poll(void *self, int timeout_ms)
 {
 	struct elasticsearch *es = self;
 	http_pool_poll(&es->pool, es->host->wake_fd, timeout_ms);
-	flight_recover(es);
+	elasticsearch_flight_recover(es);
 }
 
 static void elasticsearch_close(void *self)
@@ -248,7 +248,7 @@ static void elasticsearch_close(void *self)
 	struct elasticsearch *es = self;
 	http_pool_close(&es->pool);
 	for (size_t i = 0; i < es->flight_count; i++)
-		flight_fini(&es->flights[i]);
+		elasticsearch_flight_fini(&es->flights[i]);
 	free(es->flights);
 	es->flights = NULL;
 	es->flight_count = 0;

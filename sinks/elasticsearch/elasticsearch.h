@@ -26,10 +26,10 @@ enum flight_step {
 struct elasticsearch;
 
 /* A batch with us. */
-struct flight {
+struct elasticsearch_flight {
 	struct elasticsearch *es;
-	struct http_request *http; /* the pool's; one for each flight */
-	struct batch *batch;       /* NULL: free */
+	struct http_pool_request *http; /* the pool's; one for each flight */
+	struct batch *batch;            /* NULL: free */
 	enum flight_step step;
 	size_t first, end; /* the request has the pending items of this range */
 	size_t records;    /* of the request */
@@ -40,7 +40,7 @@ struct flight {
 	char path[BULK_PATH_MAX];      /* of the bulk request, without the node */
 	char *url;                     /* owned, es->url_room */
 	char *json;                    /* owned: the index template on its way */
-	struct node *node;
+	struct search_node *node;
 	unsigned tries;       /* nodes that failed for this request */
 	size_t at, conflicts; /* while an answer is read: the item it has come to; records for a second look */
 };
@@ -82,7 +82,7 @@ struct elasticsearch {
 	struct nodes nodes;
 	struct index_name name;
 	struct bulk_gzip gzip;
-	struct flight *flights; /* owned; as many as batches may be in flight */
+	struct elasticsearch_flight *flights; /* owned; as many as batches may be in flight */
 	size_t flight_count, url_room;
 	size_t body_limit;     /* learned from 413; SIZE_MAX: none known */
 	unsigned limit_parts;  /* taken since it was learned */
@@ -98,29 +98,29 @@ struct elasticsearch {
 	struct log_limit limit_log, node_log, away_log;
 };
 
-/* flight_start takes a batch on a free flight; it may be finished before this returns. */
-void flight_start(struct flight *f, struct batch *b, enum flight_step step);
-/* flight_done is the pool's callback; its context is the struct elasticsearch. */
-http_done_fn flight_done;
-/* flight_recover tells the operator when trouble is over; to be called now and then. */
-void flight_recover(struct elasticsearch *es);
-void flight_fini(struct flight *f);
+/* elasticsearch_flight_start takes a batch on a free flight; it may be finished before this returns. */
+void elasticsearch_flight_start(struct elasticsearch_flight *f, struct batch *b, enum flight_step step);
+/* elasticsearch_flight_done is the pool's callback; its context is the struct elasticsearch. */
+http_done_fn elasticsearch_flight_done;
+/* elasticsearch_flight_recover tells the operator when trouble is over; to be called now and then. */
+void elasticsearch_flight_recover(struct elasticsearch *es);
+void elasticsearch_flight_fini(struct elasticsearch_flight *f);
 
 /* -- elasticsearch_doubt.c -- */
 
-/* doubt_begin: a start; the first records may be there already. doubt_applies: look this batch up. */
-void doubt_begin(struct elasticsearch *es);
-bool doubt_applies(const struct elasticsearch *es, const struct batch *b);
+/* elasticsearch_doubt_begin: a start; the first records may be there already. elasticsearch_doubt_applies: look this batch up. */
+void elasticsearch_doubt_begin(struct elasticsearch *es);
+bool elasticsearch_doubt_applies(const struct elasticsearch *es, const struct batch *b);
 enum doubt_next {
 	DOUBT_NONE,     /* the stream has not rolled over since: send it */
 	DOUBT_FIND,     /* *body (malloc'ed) is to be sent to _mget */
 	DOUBT_NO_ANSWER /* that was none, or there is no memory */
 };
-/* doubt_stream_read reads the creation dates of the stream's indices. doubt_found_read reads _mget's answer and settles
+/* elasticsearch_doubt_stream_read reads the creation dates of the stream's indices. elasticsearch_doubt_found_read reads _mget's answer and settles
  * what was found; false: it is none. */
-enum doubt_next doubt_stream_read(const char *answer, const struct batch *b, char **body);
-bool doubt_found_read(const char *answer, struct batch *b, size_t *found);
-/* doubt_over: the batch was looked up. */
-void doubt_over(struct elasticsearch *es, const struct batch *b, size_t found);
+enum doubt_next elasticsearch_doubt_stream_read(const char *answer, const struct batch *b, char **body);
+bool elasticsearch_doubt_found_read(const char *answer, struct batch *b, size_t *found);
+/* elasticsearch_doubt_over: the batch was looked up. */
+void elasticsearch_doubt_over(struct elasticsearch *es, const struct batch *b, size_t found);
 
 #endif

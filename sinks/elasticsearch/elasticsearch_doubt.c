@@ -23,12 +23,12 @@
 #define CLOCKS_MS (10 * 60000) /* that far the server's clock and ours may be apart */
 #define INDICES_MAX 16
 
-bool doubt_applies(const struct elasticsearch *es, const struct batch *b)
+bool elasticsearch_doubt_applies(const struct elasticsearch *es, const struct batch *b)
 {
 	return es->data_stream && !es->doubt_denied && ((es->doubt_records > 0 && b->earlier) || b->attempt > 0);
 }
 
-void doubt_begin(struct elasticsearch *es)
+void elasticsearch_doubt_begin(struct elasticsearch *es)
 {
 	const struct sink_settings *s = es->host->settings;
 	es->doubt_records = (s->in_flight > 0 ? s->in_flight : 1) * (s->batch_records > 0 ? s->batch_records : 1);
@@ -97,7 +97,7 @@ static char *find_body(const struct batch *b, const struct backing *indices, siz
 	return body;
 }
 
-enum doubt_next doubt_stream_read(const char *answer, const struct batch *b, char **body)
+enum doubt_next elasticsearch_doubt_stream_read(const char *answer, const struct batch *b, char **body)
 {
 	struct backing *all = NULL, since[INDICES_MAX];
 	enum doubt_next next = DOUBT_NO_ANSWER;
@@ -118,7 +118,7 @@ enum doubt_next doubt_stream_read(const char *answer, const struct batch *b, cha
 	return next;
 }
 
-bool doubt_found_read(const char *answer, struct batch *b, size_t *found)
+bool elasticsearch_doubt_found_read(const char *answer, struct batch *b, size_t *found)
 {
 	cJSON *root = cJSON_Parse(answer);
 	const cJSON *docs = cJSON_GetObjectItemCaseSensitive(root, "docs"), *doc;
@@ -146,10 +146,10 @@ bool doubt_found_read(const char *answer, struct batch *b, size_t *found)
 	return good;
 }
 
-void doubt_over(struct elasticsearch *es, const struct batch *b, size_t found)
+void elasticsearch_doubt_over(struct elasticsearch *es, const struct batch *b, size_t found)
 {
 	if (found > 0) {
-		doubt_begin(es);
+		elasticsearch_doubt_begin(es);
 		log_event(LOG_INFO, "sink", "records were there already, in an index that the data stream has left",
 		          LOG_S("sink.name", es->host->name), LOG_N("sluice.records", found));
 	} else if (b->earlier) {

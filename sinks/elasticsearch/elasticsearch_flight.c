@@ -1,6 +1,6 @@
 /* The way of a batch to a search cluster.
  *
- * A batch becomes a flight: its body is written, the request started, and flight_done called when it has ended. Usually
+ * A batch becomes a flight: its body is written, the request started, and elasticsearch_flight_done called when it has ended. Usually
  * that is one request. It is several when a body is too long for the server: then the batch goes in parts.
  *
  * What an answer means, for one record (bulk_judge) or for the whole request (refused):
@@ -53,7 +53,7 @@ static void ail(struct elasticsearch *es, enum ailment ailment, const char *text
 }
 
 /* Requests of one moment may differ (one index is blocked, another is not): hence the delay. */
-void flight_recover(struct elasticsearch *es)
+void elasticsearch_flight_recover(struct elasticsearch *es)
 {
 	if (es->ailment == WELL || !es->worked_since || clock_ms() - es->ailed_ms < WELL_AFTER_MS)
 		return;
@@ -63,7 +63,7 @@ void flight_recover(struct elasticsearch *es)
 
 /* -- the end of a flight -- */
 
-static void flight_finish(struct flight *f)
+static void flight_finish(struct elasticsearch_flight *f)
 {
 	struct batch *b = f->batch;
 	if (f->step < STEP_STREAM)
@@ -75,19 +75,19 @@ static void flight_finish(struct flight *f)
 }
 
 /* What is not settled of the batch comes again. */
-static void flight_retry(struct flight *f, const char *text)
+static void flight_retry(struct elasticsearch_flight *f, const char *text)
 {
 	batch_retry_all(f->batch, "%s", text);
 	flight_finish(f);
 }
 
-void flight_fini(struct flight *f)
+void elasticsearch_flight_fini(struct elasticsearch_flight *f)
 {
 	bulk_fini(&f->body);
 	bulk_fini(&f->packed);
 	free(f->json);
 	free(f->url);
-	*f = (struct flight){0};
+	*f = (struct elasticsearch_flight){0};
 }
 
 /* -- the body of a request -- */
@@ -96,7 +96,7 @@ enum built { BUILT, BUILT_EMPTY, BUILT_MIXED, BUILT_NOT };
 
 /* Writes the pending items of first..stop, as many as the limit allows.
  *   named  each with its index; else the URL names it, and BUILT_MIXED tells that they have several */
-static enum built body_build(struct flight *f, size_t stop, bool named)
+static enum built body_build(struct elasticsearch_flight *f, size_t stop, bool named)
 {
 	struct elasticsearch *es = f->es;
 	struct batch *b = f->batch;
@@ -137,7 +137,7 @@ static enum built body_build(struct flight *f, size_t stop, bool named)
 	return f->records > 0 ? BUILT : BUILT_EMPTY;
 }
 
-static enum built part_build(struct flight *f, size_t stop)
+static enum built part_build(struct elasticsearch_flight *f, size_t stop)
 {
 	struct elasticsearch *es = f->es;
 	enum built built = body_build(f, stop, es->named);
@@ -150,18 +150,18 @@ static enum built part_build(struct flight *f, size_t stop)
 
 /* -- requests -- */
 
-static enum gw_err bulk_send(struct flight *f)
+static enum gw_err bulk_send(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
 	bool gzip = es->compression == COMPRESSION_GZIP;
 	const struct bulk_body *body = gzip ? &f->packed : &f->body;
 	snprintf(f->url, es->url_room, "%s%s", f->node->url, f->path);
-	return http_start(&es->pool, f->http, "POST", f->url, gzip ? HTTP_BULK_GZIP : HTTP_BULK, body->data, body->len,
-	                  ANSWER_MAX + f->records * ANSWER_PER_RECORD);
+	return http_pool_start(&es->pool, f->http, "POST", f->url, gzip ? HTTP_BULK_GZIP : HTTP_BULK, body->data,
+	                       body->len, ANSWER_MAX + f->records * ANSWER_PER_RECORD);
 }
 
 /* Sends what the step asks for to the next node. The flight may be over afterwards. */
-static void step_send(struct flight *f)
+static void step_send(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
 	enum gw_err err;
@@ -180,15 +180,15 @@ static void step_send(struct flight *f)
 			snprintf(f->url, es->url_room, "%s/", f->node->url);
 		else
 			snprintf(f->url, es->url_room, "%s/_index_template/%s", f->node->url, es->template_name);
-		err = http_start(&es->pool, f->http, verb, f->url, f->json ? HTTP_JSON : HTTP_NONE, f->json,
-		                 f->json ? strlen(f->json) : 0, ANSWER_MAX + f->batch->count * ANSWER_PER_RECORD);
+		err = http_pool_start(&es->pool, f->http, verb, f->url, f->json ? HTTP_JSON : HTTP_NONE, f->json,
+		                      f->json ? strlen(f->json) : 0, ANSWER_MAX + f->batch->count * ANSWER_PER_RECORD);
 	}
 	if (err)
 		flight_retry(f, "out of memory");
 }
 
 /* Sends the next part of the batch, of what lies before stop; at the end of the batch the flight is over. */
-static void part_send(struct flight *f, size_t stop)
+static void part_send(struct elasticsearch_flight *f, size_t stop)
 {
 	f->tries = 0;
 	switch (part_build(f, stop)) {
@@ -199,19 +199,19 @@ static void part_send(struct flight *f, size_t stop)
 }
 
 /* The first request about the batch itself. */
-static void batch_send(struct flight *f)
+static void batch_send(struct elasticsearch_flight *f)
 {
 	f->tries = 0;
 	if (f->batch->resumes)
-		doubt_begin(f->es);
-	f->step = doubt_applies(f->es, f->batch) ? STEP_STREAM : STEP_BULK;
+		elasticsearch_doubt_begin(f->es);
+	f->step = elasticsearch_doubt_applies(f->es, f->batch) ? STEP_STREAM : STEP_BULK;
 	if (f->step == STEP_BULK)
 		part_send(f, f->batch->count);
 	else
 		step_send(f);
 }
 
-void flight_start(struct flight *f, struct batch *b, enum flight_step step)
+void elasticsearch_flight_start(struct elasticsearch_flight *f, struct batch *b, enum flight_step step)
 {
 	f->batch = b;
 	f->step = step;
@@ -230,7 +230,7 @@ void flight_start(struct flight *f, struct batch *b, enum flight_step step)
 /* -- too long -- */
 
 /* The part was too long: it goes again in smaller ones. False: it is a single record. */
-static bool part_halve(struct flight *f)
+static bool part_halve(struct elasticsearch_flight *f)
 {
 	if (f->records < 2)
 		return false;
@@ -240,7 +240,7 @@ static bool part_halve(struct flight *f)
 	return true;
 }
 
-static void too_long(struct flight *f)
+static void too_long(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
 	uint64_t left_out;
@@ -270,7 +270,7 @@ static void too_long(struct flight *f)
 }
 
 /* A part was taken: limits that were lowered in doubt are raised again. */
-static void limits_raise(struct flight *f)
+static void limits_raise(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
 	if (es->body_limit != SIZE_MAX && ++es->limit_parts >= LIMIT_PARTS) {
@@ -282,7 +282,7 @@ static void limits_raise(struct flight *f)
 
 /* -- no answer -- */
 
-static void no_answer(struct flight *f, enum http_result result)
+static void no_answer(struct elasticsearch_flight *f, enum http_result result)
 {
 	static const struct {
 		enum ailment ailment;
@@ -298,7 +298,7 @@ static void no_answer(struct flight *f, enum http_result result)
 	char text[512];
 	uint64_t left_out;
 	int64_t now_ms = clock_ms();
-	node_failed(f->node, now_ms);
+	nodes_failed(f->node, now_ms);
 	snprintf(text, sizeof(text), "%s %s: %s; trying again", f->node->url, results[result].text, f->http->error);
 	if ((result == HTTP_TOO_LONG || (result == HTTP_BROKEN && f->batch->attempt >= DOUBT_ATTEMPT)) &&
 	    f->step == STEP_BULK && part_halve(f))
@@ -318,7 +318,7 @@ static void no_answer(struct flight *f, enum http_result result)
 /* -- the whole request refused -- */
 
 /* 400 for a whole request is about one of its records, if the server is known to take others. False: it may not be. */
-static bool poison_find(struct flight *f, const struct bulk_fault *fault)
+static bool poison_find(struct elasticsearch_flight *f, const struct bulk_fault *fault)
 {
 	if (!f->es->works || !fault->type[0] || f->step != STEP_BULK)
 		return false;
@@ -332,10 +332,10 @@ static bool poison_find(struct flight *f, const struct bulk_fault *fault)
 	return true;
 }
 
-static void refused(struct flight *f)
+static void refused(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
-	const struct http_request *http = f->http;
+	const struct http_pool_request *http = f->http;
 	struct bulk_fault fault;
 	char text[1024];
 	enum ailment ailment = REFUSED;
@@ -371,7 +371,7 @@ static void refused(struct flight *f)
 			advice = " (redirects are not followed: set nodes to the address itself)";
 		} else if (http->status >= 500) {
 			ailment = FAILING;
-			node_failed(f->node, clock_ms());
+			nodes_failed(f->node, clock_ms());
 		}
 		break;
 	}
@@ -394,7 +394,8 @@ static bool is_race(const struct bulk_item *item)
 	       strstr(item->reason, "cannot be changed from type");
 }
 
-static void index_fails(struct flight *f, size_t i, const struct bulk_item *item, enum bulk_verdict verdict)
+static void index_fails(struct elasticsearch_flight *f, size_t i, const struct bulk_item *item,
+                        enum bulk_verdict verdict)
 {
 	struct elasticsearch *es = f->es;
 	const uint8_t *entry = f->batch->items[i].entry;
@@ -417,7 +418,7 @@ static void index_fails(struct flight *f, size_t i, const struct bulk_item *item
 
 static void item_settle(void *context, size_t n, const struct bulk_item *item)
 {
-	struct flight *f = context;
+	struct elasticsearch_flight *f = context;
 	struct batch *b = f->batch;
 	(void)n; /* the n-th pending one: those before are settled, or passed over for a second look */
 	while (b->items[f->at].state != ITEM_PENDING)
@@ -443,7 +444,7 @@ static void item_settle(void *context, size_t n, const struct bulk_item *item)
 	}
 }
 
-static void part_settled(struct flight *f)
+static void part_settled(struct elasticsearch_flight *f)
 {
 	struct batch *b = f->batch;
 	if (f->conflicts > 0) {
@@ -457,7 +458,7 @@ static void part_settled(struct flight *f)
 	part_send(f, b->count);
 }
 
-static void bulk_answered(struct flight *f)
+static void bulk_answered(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
 	struct batch *b = f->batch;
@@ -476,7 +477,7 @@ static void bulk_answered(struct flight *f)
 	}
 	es->works = true;
 	es->worked_since = true;
-	node_worked(f->node);
+	nodes_worked(f->node);
 	for (size_t i = f->first; all && i < f->end; i++)
 		if (b->items[i].state == ITEM_PENDING)
 			batch_done(b, i);
@@ -485,7 +486,7 @@ static void bulk_answered(struct flight *f)
 
 /* -- the index template, before the first record -- */
 
-static void setup_done(struct flight *f, const char *what)
+static void setup_done(struct elasticsearch_flight *f, const char *what)
 {
 	struct elasticsearch *es = f->es;
 	log_event(LOG_INFO, "sink", what, LOG_S("sink.name", es->host->name),
@@ -497,7 +498,7 @@ static void setup_done(struct flight *f, const char *what)
 	batch_send(f);
 }
 
-static void template_send(struct flight *f)
+static void template_send(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
 	char main[TEMPLATE_NAME_MAX + 2], other[TEMPLATE_NAME_MAX + 2];
@@ -513,10 +514,10 @@ static void template_send(struct flight *f)
 }
 
 /* One without a version is someone's own under that name: it stays. */
-static void setup_answered(struct flight *f)
+static void setup_answered(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
-	const struct http_request *http = f->http;
+	const struct http_pool_request *http = f->http;
 	const char *answer = http->answer ? http->answer : "";
 	int version;
 	f->tries = 0;
@@ -524,7 +525,7 @@ static void setup_answered(struct flight *f)
 		template_send(f);
 	} else if (http->status != 200) {
 		refused(f);
-	} else if (f->step == STEP_SERVER && search_server_read(&es->server, answer, http->answer_len)) {
+	} else if (f->step == STEP_SERVER && index_template_server_read(&es->server, answer, http->answer_len)) {
 		f->step = STEP_LOOK;
 		step_send(f);
 	} else if (f->step == STEP_LOOK && (version = index_template_version(answer, http->answer_len)) >= 0) {
@@ -545,19 +546,19 @@ static void setup_answered(struct flight *f)
 
 /* -- records in doubt: elasticsearch_doubt.c -- */
 
-static void doubt_finish(struct flight *f, size_t found)
+static void doubt_finish(struct elasticsearch_flight *f, size_t found)
 {
-	doubt_over(f->es, f->batch, found);
+	elasticsearch_doubt_over(f->es, f->batch, found);
 	free(f->json);
 	f->json = NULL;
 	f->step = STEP_BULK;
 	part_send(f, f->batch->count);
 }
 
-static void doubt_answered(struct flight *f)
+static void doubt_answered(struct elasticsearch_flight *f)
 {
 	struct elasticsearch *es = f->es;
-	const struct http_request *http = f->http;
+	const struct http_pool_request *http = f->http;
 	const char *answer = http->answer ? http->answer : "";
 	size_t found = 0;
 	char text[512];
@@ -582,9 +583,9 @@ static void doubt_answered(struct flight *f)
 	}
 	enum doubt_next next = DOUBT_NO_ANSWER;
 	if (f->step == STEP_FIND)
-		next = doubt_found_read(answer, f->batch, &found) ? DOUBT_NONE : DOUBT_NO_ANSWER;
+		next = elasticsearch_doubt_found_read(answer, f->batch, &found) ? DOUBT_NONE : DOUBT_NO_ANSWER;
 	else
-		next = doubt_stream_read(answer, f->batch, &f->json);
+		next = elasticsearch_doubt_stream_read(answer, f->batch, &f->json);
 	if (next == DOUBT_FIND) {
 		f->step = STEP_FIND;
 		step_send(f);
@@ -600,9 +601,9 @@ static void doubt_answered(struct flight *f)
 
 /* -- from the pool -- */
 
-void flight_done(void *context, struct http_request *http, enum http_result result)
+void elasticsearch_flight_done(void *context, struct http_pool_request *http, enum http_result result)
 {
-	struct flight *f = http->own;
+	struct elasticsearch_flight *f = http->own;
 	(void)context;
 	if (result != HTTP_ANSWERED)
 		no_answer(f, result);

@@ -21,7 +21,7 @@
 
 static size_t write_answer(char *data, size_t size, size_t count, void *own)
 {
-	struct http_request *r = own;
+	struct http_pool_request *r = own;
 	size_t len = size * count;
 	if (len > r->answer_max - r->answer_len) {
 		r->too_long = true;
@@ -77,7 +77,7 @@ static CURLcode set_up_login(CURL *c, const struct http_plan *plan)
 	return e;
 }
 
-static CURLcode set_up(struct http_request *r, const struct http_plan *plan)
+static CURLcode set_up(struct http_pool_request *r, const struct http_plan *plan)
 {
 	CURL *c = r->easy;
 	const struct {
@@ -172,7 +172,7 @@ enum gw_err http_pool_open(struct http_pool *p, const struct http_plan *plan, ht
 	curl_multi_setopt(p->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
 	curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, (long)plan->requests * 4); /* idle ones, over all nodes */
 	for (; p->count < plan->requests; p->count++) {
-		struct http_request *r = &p->requests[p->count];
+		struct http_pool_request *r = &p->requests[p->count];
 		r->easy = curl_easy_init();
 		CURLcode e = r->easy ? set_up(r, plan) : CURLE_OUT_OF_MEMORY;
 		if (e) {
@@ -187,7 +187,7 @@ enum gw_err http_pool_open(struct http_pool *p, const struct http_plan *plan, ht
 void http_pool_close(struct http_pool *p)
 {
 	for (size_t i = 0; i < p->count; i++) {
-		struct http_request *r = &p->requests[i];
+		struct http_pool_request *r = &p->requests[i];
 		if (r->busy)
 			curl_multi_remove_handle(p->multi, r->easy);
 		curl_easy_cleanup(r->easy);
@@ -205,8 +205,8 @@ void http_pool_close(struct http_pool *p)
 
 /* -- requests -- */
 
-enum gw_err http_start(struct http_pool *p, struct http_request *r, const char *method, const char *url,
-                       enum http_body kind, const char *body, size_t len, size_t answer_max)
+enum gw_err http_pool_start(struct http_pool *p, struct http_pool_request *r, const char *method, const char *url,
+                            enum http_body kind, const char *body, size_t len, size_t answer_max)
 {
 	struct curl_slist *const headers[] = {
 	    [HTTP_NONE] = p->json, [HTTP_BULK] = p->bulk, [HTTP_BULK_GZIP] = p->packed, [HTTP_JSON] = p->json};
@@ -238,7 +238,7 @@ enum gw_err http_start(struct http_pool *p, struct http_request *r, const char *
 	return GW_OK;
 }
 
-static enum http_result result_of(struct http_request *r, CURLcode code)
+static enum http_result result_of(struct http_pool_request *r, CURLcode code)
 {
 	curl_off_t sent_at = 0;
 	if (code == CURLE_OK ||
@@ -264,7 +264,7 @@ static enum http_result result_of(struct http_request *r, CURLcode code)
 
 static void request_done(struct http_pool *p, CURL *easy, CURLcode code)
 {
-	struct http_request *r = NULL;
+	struct http_pool_request *r = NULL;
 	long status = 0;
 	curl_off_t seconds = 0;
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&r);

@@ -27,7 +27,7 @@ enum http_result {
 	HTTP_TOO_LONG,    /* the answer is longer than answer_max */
 };
 
-struct http_request {
+struct http_pool_request {
 	void *own; /* the caller's */
 	/* of a finished request, until the next start */
 	int status;   /* 0: none */
@@ -42,11 +42,11 @@ struct http_request {
 	bool busy, too_long;
 };
 
-typedef void http_done_fn(void *context, struct http_request *r, enum http_result result);
+typedef void http_done_fn(void *context, struct http_pool_request *r, enum http_result result);
 
 struct http_pool {
 	CURLM *multi;
-	struct http_request *requests; /* owned */
+	struct http_pool_request *requests; /* owned */
 	size_t count;
 	struct curl_slist *bulk, *packed, *json; /* headers by kind of body */
 	bool initialised;
@@ -63,12 +63,12 @@ enum gw_err http_pool_open(struct http_pool *p, const struct http_plan *plan, ht
                            struct why *why);
 void http_pool_close(struct http_pool *p);
 
-/* http_start begins a request that is not busy.
+/* http_pool_start begins a request that is not busy.
  *   method  "GET", "PUT", "POST"
  *   body    len bytes, borrowed until it is done
  * GW_OK (done will be called, later) | GW_NOMEM. */
-enum gw_err http_start(struct http_pool *p, struct http_request *r, const char *method, const char *url,
-                       enum http_body kind, const char *body, size_t len, size_t answer_max);
+enum gw_err http_pool_start(struct http_pool *p, struct http_pool_request *r, const char *method, const char *url,
+                            enum http_body kind, const char *body, size_t len, size_t answer_max);
 
 /* http_pool_poll makes progress; waits at most timeout_ms for the network or for wake_fd to be readable. Returns how
  * many requests were done. */

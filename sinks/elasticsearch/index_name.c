@@ -8,30 +8,30 @@
 
 /* -- what is legal: lower case; none of \ / * ? " < > | , # : and space; not - _ + in front; 255 bytes -- */
 
-static bool index_literal(unsigned char c)
+static bool is_literal(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
 }
 
 /* Capitals are escaped, too, since two devices may differ in them alone; '.' is, so that it separates fields without
  * doubt. */
-static bool index_plain(unsigned char c)
+static bool is_plain(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
 }
 
-static bool index_legal(const char *name, size_t len)
+static bool is_legal(const char *name, size_t len)
 {
 	return len > 0 && name[0] != '-' && name[0] != '_' && name[0] != '.'; /* '.': reserved to the server's own */
 }
 
-const struct template_rules index_rules = {
+const struct template_rules index_name_rules = {
     .what = "search index",
     .max_len = TEMPLATE_NAME_MAX,
-    .literal = index_literal,
-    .plain = index_plain,
+    .literal = is_literal,
+    .plain = is_plain,
     .mark = '_',
-    .legal = index_legal,
+    .legal = is_legal,
 };
 
 /* -- times -- */
@@ -63,7 +63,7 @@ enum gw_err index_name_init(struct index_name *n, const char *text, const char *
                             struct why *why)
 {
 	*n = (struct index_name){0};
-	enum gw_err err = template_init(&n->main, text ? text : "", &index_rules, why);
+	enum gw_err err = template_init(&n->main, text ? text : "", &index_name_rules, why);
 	if (err)
 		return why_add(why, err, "index");
 	if (!n->main.has_field) {
@@ -71,7 +71,7 @@ enum gw_err index_name_init(struct index_name *n, const char *text, const char *
 		return GW_OK;
 	}
 	n->targets = (struct targets){.max = max_targets};
-	err = template_init(&n->other, other ? other : "", &index_rules, why);
+	err = template_init(&n->other, other ? other : "", &index_name_rules, why);
 	if (!err && n->other.has_field)
 		err = why_set(why, GW_CONFIG, "template \"%s\": no fields are possible here, only times", other);
 	if (err) {

@@ -15,7 +15,7 @@
 #define INDEX_AWAY_MOST_MS 3600000 /* ... up to this */
 
 /* What Elasticsearch and OpenSearch allow, and stricter: only what needs no escape in a URL. */
-extern const struct template_rules index_rules;
+extern const struct template_rules index_name_rules;
 
 struct index_name {
 	struct template main, other; /* other: for records whose own index cannot be used; without fields */

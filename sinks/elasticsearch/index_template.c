@@ -23,7 +23,7 @@ static cJSON *parse(const char *text, size_t len)
 	return cJSON_ParseWithLengthOpts(text, len + 1, &end, 1);
 }
 
-bool search_server_read(struct search_server *s, const char *text, size_t len)
+bool index_template_server_read(struct search_server *s, const char *text, size_t len)
 {
 	*s = (struct search_server){0};
 	cJSON *tree = parse(text, len);

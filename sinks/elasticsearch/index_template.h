@@ -13,8 +13,8 @@ struct search_server {
 	int major, minor;
 	char version[32];
 };
-/* search_server_read reads the answer to GET /; false: it is not one of a search server. */
-bool search_server_read(struct search_server *s, const char *text, size_t len);
+/* index_template_server_read reads the answer to GET /; false: it is not one of a search server. */
+bool index_template_server_read(struct search_server *s, const char *text, size_t len);
 
 /* index_template_make makes the body of PUT _index_template/NAME.
  *   patterns     count of them: the names that it is for: "telemetry-*"

@@ -14,7 +14,7 @@ static bool has_part(CURLU *u, CURLUPart part)
 	return has;
 }
 
-enum gw_err node_check(const char *url, struct why *why)
+enum gw_err nodes_check_url(const char *url, struct why *why)
 {
 	CURLU *u = curl_url();
 	if (!u)
@@ -58,12 +58,12 @@ void nodes_fini(struct nodes *n)
 	*n = (struct nodes){0};
 }
 
-struct node *nodes_take(struct nodes *n, int64_t now_ms)
+struct search_node *nodes_take(struct nodes *n, int64_t now_ms)
 {
-	struct node *best = NULL;
+	struct search_node *best = NULL;
 	assert(n->count > 0);
 	for (size_t i = 0; i < n->count; i++) {
-		struct node *node = &n->items[(n->next + i) % n->count];
+		struct search_node *node = &n->items[(n->next + i) % n->count];
 		if (!best || node->rest_until_ms < best->rest_until_ms)
 			best = node;
 		if (node->rest_until_ms <= now_ms) {
@@ -75,7 +75,7 @@ struct node *nodes_take(struct nodes *n, int64_t now_ms)
 	return best;
 }
 
-bool nodes_other(const struct nodes *n, const struct node *node, int64_t now_ms)
+bool nodes_other(const struct nodes *n, const struct search_node *node, int64_t now_ms)
 {
 	for (size_t i = 0; i < n->count; i++)
 		if (&n->items[i] != node && n->items[i].rest_until_ms <= now_ms)
@@ -83,7 +83,7 @@ bool nodes_other(const struct nodes *n, const struct node *node, int64_t now_ms)
 	return false;
 }
 
-void node_failed(struct node *node, int64_t now_ms)
+void nodes_failed(struct search_node *node, int64_t now_ms)
 {
 	if (node->rest_until_ms > now_ms)
 		return; /* another request of the same moment said so */
@@ -94,7 +94,7 @@ void node_failed(struct node *node, int64_t now_ms)
 	node->rest_until_ms = now_ms + (rest < NODE_REST_MOST_MS ? rest : NODE_REST_MOST_MS);
 }
 
-void node_worked(struct node *node)
+void nodes_worked(struct search_node *node)
 {
 	node->failures = 0;
 	node->rest_until_ms = 0;

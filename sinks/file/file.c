@@ -116,7 +116,7 @@ static int end_last_line(int fd, uint64_t *size)
 	return write(fd, "\n", 1) == 1 ? 0 : -EIO;
 }
 
-static int file_start(struct file_sink *f)
+static int start_file(struct file_sink *f)
 {
 	char dir[PATH_MAX];
 	dir_of(f->full_path, dir, sizeof(dir));
@@ -365,14 +365,14 @@ static enum gw_err file_open(void *self, struct sink_host *host, struct why *why
 		f->full_path = NULL;
 		return why_set(why, GW_NOMEM, "out of memory");
 	}
-	int err = file_start(f);
+	int err = start_file(f);
 	return err ? why_set(why, GW_IO, "path: cannot write %s: %s", f->full_path, strerror(-err)) : GW_OK;
 }
 
 static enum gw_err file_submit(void *self, struct batch *b)
 {
 	struct file_sink *f = self;
-	int err = f->fd < 0 ? file_start(f) : 0;
+	int err = f->fd < 0 ? start_file(f) : 0;
 	if (f->unsynced == 0)
 		f->first_unsynced_us = clock_mono_us();
 	if (!err)

@@ -44,7 +44,7 @@
 #define CLOSE_MS 3000           /* for the producers to end when the gateway stops */
 
 /* A batch with us. */
-struct flight {
+struct kafka_flight {
 	struct batch *batch;
 	size_t next; /* first item not handed to the library */
 	size_t out;  /* items with the library */
@@ -58,10 +58,10 @@ struct kafka {
 	char brokers[4096];
 	struct template topic;
 	struct kafka_producer many, lone;
-	struct kafka_place home; /* the topic of a constant template, else the fallback */
-	struct targets targets;  /* places of a template */
-	struct target *last;     /* where the record before went */
-	struct flight *flights;  /* in order of submission; only the last may be partly handed over */
+	struct kafka_place home;      /* the topic of a constant template, else the fallback */
+	struct targets targets;       /* places of a template */
+	struct target *last;          /* where the record before went */
+	struct kafka_flight *flights; /* in order of submission; only the last may be partly handed over */
 	size_t flight_count, flight_max;
 	struct kafka_grave *grave; /* producers on their way out: nothing goes on before they are gone */
 	struct kafka_health health;
@@ -116,17 +116,17 @@ static void error_cb(rd_kafka_t *rk, int code, const char *text, void *opaque)
 		kafka_health_error(&k->health, code, text, k->flight_count > 0);
 }
 
-static struct flight *flight_of(struct kafka *k, const struct batch_item *item)
+static struct kafka_flight *flight_of(struct kafka *k, const struct batch_item *item)
 {
 	for (size_t i = 0;; i++) {
-		struct flight *f = &k->flights[i];
+		struct kafka_flight *f = &k->flights[i];
 		assert(i < k->flight_count);
 		if (item >= f->batch->items && item < f->batch->items + f->batch->count)
 			return f;
 	}
 }
 
-static void report_failed(struct kafka_producer *p, struct flight *f, struct batch_item *item,
+static void report_failed(struct kafka_producer *p, struct kafka_flight *f, struct batch_item *item,
                           struct kafka_place *place, rd_kafka_resp_err_t err);
 
 static void report_cb(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -134,7 +134,7 @@ static void report_cb(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 	struct kafka_producer *p = opaque;
 	struct kafka *k = p->owner;
 	struct batch_item *item = m->_private;
-	struct flight *f = flight_of(k, item);
+	struct kafka_flight *f = flight_of(k, item);
 	(void)rk;
 	f->out--;
 	if (!m->err && rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_PERSISTED) {
@@ -249,13 +249,13 @@ static bool is_about_record(rd_kafka_resp_err_t err)
 	       err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
 }
 
-static void item_retry(struct flight *f, struct batch_item *item, const struct kafka_place *place,
+static void item_retry(struct kafka_flight *f, struct batch_item *item, const struct kafka_place *place,
                        rd_kafka_resp_err_t err)
 {
 	batch_retry(f->batch, (size_t)(item - f->batch->items), "topic %s: %s", place->name, rd_kafka_err2str(err));
 }
 
-static void item_dead(struct flight *f, struct batch_item *item, const struct kafka_place *place,
+static void item_dead(struct kafka_flight *f, struct batch_item *item, const struct kafka_place *place,
                       rd_kafka_resp_err_t err)
 {
 	struct record r;
@@ -302,7 +302,7 @@ static rd_kafka_resp_err_t produce_lone(struct kafka *k, struct kafka_place *pla
 }
 
 /* A record was not taken, by the library or by Kafka: what becomes of it. */
-static void report_failed(struct kafka_producer *p, struct flight *f, struct batch_item *item,
+static void report_failed(struct kafka_producer *p, struct kafka_flight *f, struct batch_item *item,
                           struct kafka_place *place, rd_kafka_resp_err_t err)
 {
 	struct kafka *k = p->owner;
@@ -331,7 +331,7 @@ static void report_failed(struct kafka_producer *p, struct flight *f, struct bat
 /* -- flights -- */
 
 /* Hands over what the library has room for. */
-static void flight_produce(struct kafka *k, struct flight *f)
+static void flight_produce(struct kafka *k, struct kafka_flight *f)
 {
 	struct batch *b = f->batch;
 	int64_t now_ms = clock_ms();
@@ -359,7 +359,7 @@ static void flight_produce(struct kafka *k, struct flight *f)
 	k->full_told = false;
 }
 
-static bool flight_landed(const struct flight *f)
+static bool flight_landed(const struct kafka_flight *f)
 {
 	return f->out == 0 && f->next == f->batch->count;
 }
@@ -477,8 +477,8 @@ static enum gw_err kafka_submit(void *self, struct batch *b)
 		kafka_health_ail(&k->health, KAFKA_NO_PRODUCER, why.text);
 		return GW_AGAIN;
 	}
-	struct flight *f = &k->flights[k->flight_count++];
-	*f = (struct flight){.batch = b, .since_ms = clock_ms()};
+	struct kafka_flight *f = &k->flights[k->flight_count++];
+	*f = (struct kafka_flight){.batch = b, .since_ms = clock_ms()};
 	flight_produce(k, f);
 	if (flight_landed(f))
 		flight_finish(k, k->flight_count - 1);

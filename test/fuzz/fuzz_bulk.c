@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		MUST(seen == 0);
 	bulk_fault_read(&fault, text, len);
 	MUST(strlen(fault.type) < sizeof fault.type && strlen(fault.reason) < sizeof fault.reason);
-	search_server_read(&server, text, len);
+	index_template_server_read(&server, text, len);
 	MUST(index_template_version(text, len) >= -1);
 	free(text);
 	return 0;

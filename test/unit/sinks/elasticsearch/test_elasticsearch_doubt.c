@@ -23,7 +23,7 @@ static enum doubt_next ask(int64_t a, int64_t b, int64_t c, char **body)
 	         "\"i3\":{\"settings\":{\"index\":{\"creation_date\":\"%lld\"}}},"
 	         "\"i1\":{\"settings\":{\"index\":{\"creation_date\":\"%lld\"}}}}",
 	         (long long)(RECEIVED_MS + b), (long long)(RECEIVED_MS + c), (long long)(RECEIVED_MS + a));
-	enum doubt_next next = doubt_stream_read(answer, &batch, body);
+	enum doubt_next next = elasticsearch_doubt_stream_read(answer, &batch, body);
 	free(entry);
 	return next;
 }
@@ -51,10 +51,10 @@ static void garbage_is_no_answer(void **unused)
 	char *body = NULL;
 	struct batch batch = {.count = 0};
 	size_t found;
-	assert_int_equal(doubt_stream_read("<html>", &batch, &body), DOUBT_NO_ANSWER);
-	assert_int_equal(doubt_stream_read("[]", &batch, &body), DOUBT_NO_ANSWER);
-	assert_false(doubt_found_read("{}", &batch, &found));
-	assert_false(doubt_found_read("nothing", &batch, &found));
+	assert_int_equal(elasticsearch_doubt_stream_read("<html>", &batch, &body), DOUBT_NO_ANSWER);
+	assert_int_equal(elasticsearch_doubt_stream_read("[]", &batch, &body), DOUBT_NO_ANSWER);
+	assert_false(elasticsearch_doubt_found_read("{}", &batch, &found));
+	assert_false(elasticsearch_doubt_found_read("nothing", &batch, &found));
 }
 
 static void what_is_found_is_done_and_nothing_else(void **unused)
@@ -66,12 +66,12 @@ static void what_is_found_is_done_and_nothing_else(void **unused)
 	for (unsigned i = 0; i < 4; i++)
 		items[i] = (struct batch_item){.entry = entry_make(1, "d", "{}", i)};
 	items[0].state = ITEM_DONE;
-	assert_true(doubt_found_read("{\"docs\":[{\"_id\":\"01KC0000000000000000000001\",\"found\":true},"
-	                             "{\"_id\":\"01KC0000000000000000000001\",\"found\":true},"
-	                             "{\"_id\":\"01KC0000000000000000000002\"},"
-	                             "{\"_id\":\"01KC0000000000000000000002\",\"found\":false},"
-	                             "{\"_id\":\"01KC0000000000000000000003\",\"found\":true}]}",
-	                             &batch, &found));
+	assert_true(elasticsearch_doubt_found_read("{\"docs\":[{\"_id\":\"01KC0000000000000000000001\",\"found\":true},"
+	                                           "{\"_id\":\"01KC0000000000000000000001\",\"found\":true},"
+	                                           "{\"_id\":\"01KC0000000000000000000002\"},"
+	                                           "{\"_id\":\"01KC0000000000000000000002\",\"found\":false},"
+	                                           "{\"_id\":\"01KC0000000000000000000003\",\"found\":true}]}",
+	                                           &batch, &found));
 	assert_int_equal(found, 2);
 	assert_int_equal(items[1].state, ITEM_DONE);
 	assert_int_equal(items[2].state, ITEM_PENDING);

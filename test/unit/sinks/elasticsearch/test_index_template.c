@@ -16,7 +16,7 @@
 static cJSON *made(const char *server, const char *const *patterns, size_t count, bool data_stream)
 {
 	struct search_server s;
-	assert_true(search_server_read(&s, server, strlen(server)));
+	assert_true(index_template_server_read(&s, server, strlen(server)));
 	char *text = index_template_make(&s, patterns, count, data_stream);
 	assert_non_null(text);
 	cJSON *tree = cJSON_Parse(text);
@@ -115,7 +115,7 @@ static void what_is_no_search_server_is_told(void **state)
 	                                    "{\"version\":{\"number\":8.1}}"};
 	struct search_server s;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
-		assert_false(search_server_read(&s, texts[i], strlen(texts[i])));
+		assert_false(index_template_server_read(&s, texts[i], strlen(texts[i])));
 }
 
 static int version_of(const char *text)

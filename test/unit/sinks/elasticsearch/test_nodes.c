@@ -48,10 +48,10 @@ static void failing_node_is_passed_over_until_it_has_rested(void **state)
 	(void)state;
 	struct nodes n;
 	three(&n);
-	node_failed(&n.items[1], 1000);
+	nodes_failed(&n.items[1], 1000);
 	takes(&n, 1000, "acac");
 	assert_true(nodes_other(&n, &n.items[0], 1000));
-	node_failed(&n.items[2], 1000);
+	nodes_failed(&n.items[2], 1000);
 	assert_false(nodes_other(&n, &n.items[0], 1000));
 	takes(&n, 1000 + NODE_REST_FIRST_MS - 1, "aa");
 	takes(&n, 1000 + NODE_REST_FIRST_MS, "bcab");
@@ -65,15 +65,15 @@ static void each_failure_doubles_the_rest_up_to_a_minute(void **state)
 	int64_t now = 5000, rest = NODE_REST_FIRST_MS;
 	three(&n);
 	for (int i = 0; i < 50; i++) {
-		node_failed(&n.items[0], now);
+		nodes_failed(&n.items[0], now);
 		assert_int_equal(n.items[0].rest_until_ms - now, rest);
-		node_failed(&n.items[0], now + 1); /* requests in flight together fail together: once counts */
+		nodes_failed(&n.items[0], now + 1); /* requests in flight together fail together: once counts */
 		assert_int_equal(n.items[0].rest_until_ms - now, rest);
 		now = n.items[0].rest_until_ms;
 		rest = rest * 2 < NODE_REST_MOST_MS ? rest * 2 : NODE_REST_MOST_MS;
 	}
-	node_worked(&n.items[0]);
-	node_failed(&n.items[0], now);
+	nodes_worked(&n.items[0]);
+	nodes_failed(&n.items[0], now);
 	assert_int_equal(n.items[0].rest_until_ms - now, NODE_REST_FIRST_MS);
 	nodes_fini(&n);
 }
@@ -83,9 +83,9 @@ static void when_all_rest_the_first_to_be_fit_is_asked(void **state)
 	(void)state;
 	struct nodes n;
 	three(&n);
-	node_failed(&n.items[0], 300);
-	node_failed(&n.items[1], 100);
-	node_failed(&n.items[2], 200);
+	nodes_failed(&n.items[0], 300);
+	nodes_failed(&n.items[1], 100);
+	nodes_failed(&n.items[2], 200);
 	takes(&n, 400, "bb");
 	nodes_fini(&n);
 }
@@ -93,7 +93,7 @@ static void when_all_rest_the_first_to_be_fit_is_asked(void **state)
 static void refused(const char *url, const char *because)
 {
 	struct why why = {0};
-	if (node_check(url, &why) != GW_CONFIG)
+	if (nodes_check_url(url, &why) != GW_CONFIG)
 		fail_msg("%s is taken", url);
 	if (!strstr(why.text, because))
 		fail_msg("%s: \"%s\" does not say \"%s\"", url, why.text, because);
@@ -105,7 +105,7 @@ static void urls_are_checked(void **state)
 	static const char *const good[] = {"http://127.0.0.1:9200", "https://search.example", "https://[::1]:9200/",
 	                                   "http://proxy/path/to"};
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
-		assert_int_equal(node_check(good[i], NULL), GW_OK);
+		assert_int_equal(nodes_check_url(good[i], NULL), GW_OK);
 	refused("127.0.0.1:9200", "is not a URL");
 	refused("", "is not a URL");
 	refused("ftp://host", "is not a URL");
@@ -120,7 +120,7 @@ static void secret_in_a_url_is_refused_and_not_repeated(void **state)
 {
 	(void)state;
 	struct why why = {0};
-	assert_int_equal(node_check("http://elastic:hunter2@host", &why), GW_CONFIG);
+	assert_int_equal(nodes_check_url("http://elastic:hunter2@host", &why), GW_CONFIG);
 	assert_null(strstr(why.text, "hunter2"));
 	assert_non_null(strstr(why.text, "username"));
 }
