@@ -57,13 +57,13 @@ struct kafka {
 	struct sink_host *host;
 	char brokers[4096];
 	struct template topic;
-	struct kafka_producer many, lone;
-	struct kafka_place home;      /* the topic of a constant template, else the fallback */
-	struct targets targets;       /* places of a template */
-	struct target *last;          /* where the record before went */
-	struct kafka_flight *flights; /* in order of submission; only the last may be partly handed over */
+	struct kafka_producer batching, single;
+	struct kafka_topic_handle home; /* the topic of a constant template, else the fallback */
+	struct targets targets;         /* topics of a template */
+	struct target *last;            /* where the record before went */
+	struct kafka_flight *flights;   /* in order of submission; only the last may be partly handed over */
 	size_t flight_count, flight_max;
-	struct kafka_grave *grave; /* producers on their way out: nothing goes on before they are gone */
+	struct kafka_teardown *teardown; /* producers on their way out: nothing goes on before they are gone */
 	struct kafka_health health;
 	bool heard; /* something was acknowledged in this turn */
 	bool fatal; /* a fatal error was met; dealt with at the end of the turn */
@@ -83,8 +83,8 @@ static int64_t clock_ms(void)
 /* A record arrived: whatever was wrong no longer is, but for a topic that is not this one. */
 static void recover(struct kafka *k, const rd_kafka_message_t *m)
 {
-	struct kafka_place *place = rd_kafka_topic_opaque(m->rkt);
-	place->missing_ms = 0;
+	struct kafka_topic_handle *topic = rd_kafka_topic_opaque(m->rkt);
+	topic->missing_ms = 0;
 	k->health.all_down = false;
 	if (k->health.is != KAFKA_NO_TOPIC || !k->home.missing_ms)
 		kafka_health_well(&k->health);
@@ -127,7 +127,7 @@ static struct kafka_flight *flight_of(struct kafka *k, const struct batch_item *
 }
 
 static void report_failed(struct kafka_producer *p, struct kafka_flight *f, struct batch_item *item,
-                          struct kafka_place *place, rd_kafka_resp_err_t err);
+                          struct kafka_topic_handle *topic, rd_kafka_resp_err_t err);
 
 static void report_cb(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
@@ -153,19 +153,19 @@ static const struct kafka_callbacks callbacks = {.report = report_cb, .error = e
 
 static enum gw_err producer_open(struct kafka *k, struct kafka_producer *p, struct why *why)
 {
-	return kafka_producer_open(p, k, p == &k->lone, &k->s, k->brokers, k->host->wake_fd, &callbacks, why);
+	return kafka_producer_open(p, k, p == &k->single, &k->s, k->brokers, k->host->wake_fd, &callbacks, why);
 }
 
 static void target_release(void *context, struct target *t)
 {
 	struct kafka *k = context;
-	struct kafka_place *place = t->own;
-	if (!place)
+	struct kafka_topic_handle *topic = t->own;
+	if (!topic)
 		return;
 	if (k->last == t)
 		k->last = NULL;
-	kafka_place_leave(place);
-	free(place);
+	kafka_topic_handle_drop(topic);
+	free(topic);
 }
 
 /* A target may go when nobody used it for long, and no record for it can still be with the library. */
@@ -177,22 +177,22 @@ static int64_t target_before(const struct kafka *k, int64_t now_ms)
 	return before;
 }
 
-static struct kafka_place *place_find(struct kafka *k, const char *name, size_t len, int64_t now_ms)
+static struct kafka_topic_handle *topic_find(struct kafka *k, const char *name, size_t len, int64_t now_ms)
 {
 	struct target *t = k->last;
 	if (!t || t->len != len || memcmp(t->name, name, len) != 0) {
 		if (!strcmp(name, k->home.name))
-			return &k->home; /* the library knows a topic once, so there is one place for it */
+			return &k->home; /* the library knows a topic once, so there is one topic for it */
 		t = targets_take(&k->targets, name, len, now_ms, target_before(k, now_ms));
 		if (!t)
 			return NULL;
 	}
 	if (!t->own) {
-		struct kafka_place *place = calloc(1, sizeof(*place));
-		if (!place)
+		struct kafka_topic_handle *topic = calloc(1, sizeof(*topic));
+		if (!topic)
 			return NULL;
-		memcpy(place->name, name, len + 1);
-		t->own = place;
+		memcpy(topic->name, name, len + 1);
+		t->own = topic;
 	}
 	t->used_ms = now_ms;
 	k->last = t;
@@ -200,15 +200,15 @@ static struct kafka_place *place_find(struct kafka *k, const char *name, size_t 
 }
 
 /* Where a record goes. */
-static struct kafka_place *route(struct kafka *k, const struct batch_item *item, int64_t now_ms)
+static struct kafka_topic_handle *route(struct kafka *k, const struct batch_item *item, int64_t now_ms)
 {
 	if (template_constant(&k->topic))
 		return &k->home;
 	char name[TEMPLATE_NAME_MAX + 1];
 	size_t len = template_render(&k->topic, item->entry, name);
-	struct kafka_place *place = len > 0 ? place_find(k, name, len, now_ms) : NULL;
-	if (place && (!place->missing_ms || now_ms >= place->ask_ms))
-		return place;
+	struct kafka_topic_handle *topic = len > 0 ? topic_find(k, name, len, now_ms) : NULL;
+	if (topic && (!topic->missing_ms || now_ms >= topic->ask_ms))
+		return topic;
 	stat_add(&k->host->stats->limited, 1);
 	return &k->home;
 }
@@ -216,14 +216,14 @@ static struct kafka_place *route(struct kafka *k, const struct batch_item *item,
 /* -- producing -- */
 
 /* Hands a record to a producer; RD_KAFKA_RESP_ERR_NO_ERROR: its report will come. */
-static rd_kafka_resp_err_t produce(struct kafka_producer *p, struct kafka_place *place, struct batch_item *item)
+static rd_kafka_resp_err_t produce(struct kafka_producer *p, struct kafka_topic_handle *topic, struct batch_item *item)
 {
 	const struct kafka *k = p->owner;
 	struct kafka_message m;
-	rd_kafka_topic_t *topic = kafka_place_handle(place, p);
-	if (!topic)
+	rd_kafka_topic_t *rkt = kafka_topic_handle_get(topic, p);
+	if (!rkt)
 		return RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
-	kafka_message_pack(&m, &k->s, &k->time_at, item->entry, topic, item);
+	kafka_message_pack(&m, &k->s, &k->time_at, item->entry, rkt, item);
 	rd_kafka_error_t *error = rd_kafka_produceva(p->rk, m.values, m.count);
 	if (!error)
 		return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -249,42 +249,42 @@ static bool is_about_record(rd_kafka_resp_err_t err)
 	       err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
 }
 
-static void item_retry(struct kafka_flight *f, struct batch_item *item, const struct kafka_place *place,
+static void item_retry(struct kafka_flight *f, struct batch_item *item, const struct kafka_topic_handle *topic,
                        rd_kafka_resp_err_t err)
 {
-	batch_retry(f->batch, (size_t)(item - f->batch->items), "topic %s: %s", place->name, rd_kafka_err2str(err));
+	batch_retry(f->batch, (size_t)(item - f->batch->items), "topic %s: %s", topic->name, rd_kafka_err2str(err));
 }
 
-static void item_dead(struct kafka_flight *f, struct batch_item *item, const struct kafka_place *place,
+static void item_dead(struct kafka_flight *f, struct batch_item *item, const struct kafka_topic_handle *topic,
                       rd_kafka_resp_err_t err)
 {
 	struct record r;
 	record_read(&r, item->entry);
 	batch_dead(f->batch, (size_t)(item - f->batch->items), "Kafka refuses it: topic %s: %s (%s), %u bytes",
-	           place->name, rd_kafka_err2str(err), rd_kafka_err2name(err), (unsigned)r.json_len);
+	           topic->name, rd_kafka_err2str(err), rd_kafka_err2name(err), (unsigned)r.json_len);
 }
 
 /* A topic made by a template is set aside; the next record for it goes elsewhere at once. */
-static void place_missing(struct kafka *k, struct kafka_place *place, rd_kafka_resp_err_t err)
+static void topic_missing(struct kafka *k, struct kafka_topic_handle *topic, rd_kafka_resp_err_t err)
 {
 	uint64_t suppressed = 0;
 	int64_t now_ms = clock_ms();
-	if (place->missing_ms && now_ms < place->ask_ms)
+	if (topic->missing_ms && now_ms < topic->ask_ms)
 		return;
-	place->missing_ms = place->missing_ms ? place->missing_ms * 2 : MISSING_FIRST_MS;
-	if (place->missing_ms > MISSING_MOST_MS)
-		place->missing_ms = MISSING_MOST_MS;
-	place->ask_ms = now_ms + place->missing_ms;
+	topic->missing_ms = topic->missing_ms ? topic->missing_ms * 2 : MISSING_FIRST_MS;
+	if (topic->missing_ms > MISSING_MOST_MS)
+		topic->missing_ms = MISSING_MOST_MS;
+	topic->ask_ms = now_ms + topic->missing_ms;
 	if (log_allow(&k->topic_limit, now_ms, &suppressed))
 		log_event(LOG_WARN, "sink", "a topic cannot be used: its records go to the fallback topic",
-		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", place->name),
+		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", topic->name),
 		          LOG_S("error.message", rd_kafka_err2str(err)), LOG_N("suppressed", suppressed));
 }
 
 /* A record that a request was refused for, maybe: once more, alone. A request holds thousands, so that is told once per
  * spell. */
-static rd_kafka_resp_err_t produce_lone(struct kafka *k, struct kafka_place *place, struct batch_item *item,
-                                        rd_kafka_resp_err_t err)
+static rd_kafka_resp_err_t produce_single(struct kafka *k, struct kafka_topic_handle *topic, struct batch_item *item,
+                                          rd_kafka_resp_err_t err)
 {
 	int64_t now_ms = clock_ms();
 	if (!k->doubt_told_ms || now_ms - k->doubt_told_ms > DOUBT_TOLD_MS) {
@@ -293,39 +293,39 @@ static rd_kafka_resp_err_t produce_lone(struct kafka *k, struct kafka_place *pla
 		          "Kafka refused a request: its records are sent one by one, to find which are meant; if this "
 		          "goes on and none are dead "
 		          "letters, set properties: batch.size below the topic's max.message.bytes",
-		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", place->name),
+		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", topic->name),
 		          LOG_S("error.message", rd_kafka_err2str(err)));
 	}
-	if (!k->lone.rk && producer_open(k, &k->lone, NULL))
+	if (!k->single.rk && producer_open(k, &k->single, NULL))
 		return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
-	return produce(&k->lone, place, item);
+	return produce(&k->single, topic, item);
 }
 
 /* A record was not taken, by the library or by Kafka: what becomes of it. */
 static void report_failed(struct kafka_producer *p, struct kafka_flight *f, struct batch_item *item,
-                          struct kafka_place *place, rd_kafka_resp_err_t err)
+                          struct kafka_topic_handle *topic, rd_kafka_resp_err_t err)
 {
 	struct kafka *k = p->owner;
 	rd_kafka_resp_err_t again = err;
 	if (err == RD_KAFKA_RESP_ERR__FATAL) {
 		k->fatal = true;
-	} else if (is_about_topic(err) && place != &k->home) {
-		place_missing(k, place, err);
+	} else if (is_about_topic(err) && topic != &k->home) {
+		topic_missing(k, topic, err);
 		stat_add(&k->host->stats->limited, 1);
 		again = produce(p, &k->home, item);
 	} else if (is_about_topic(err)) {
-		place->missing_ms = MISSING_FIRST_MS;
-		kafka_health_topic(&k->health, place->name, err);
-	} else if (is_about_record(err) && !p->lone) {
-		again = produce_lone(k, place, item, err);
+		topic->missing_ms = MISSING_FIRST_MS;
+		kafka_health_topic(&k->health, topic->name, err);
+	} else if (is_about_record(err) && !p->single) {
+		again = produce_single(k, topic, item, err);
 	} else if (is_about_record(err)) {
-		item_dead(f, item, place, err);
+		item_dead(f, item, topic, err);
 		return;
 	}
 	if (again == RD_KAFKA_RESP_ERR_NO_ERROR)
 		f->out++;
 	else
-		item_retry(f, item, place, again);
+		item_retry(f, item, topic, again);
 }
 
 /* -- flights -- */
@@ -340,8 +340,8 @@ static void flight_produce(struct kafka *k, struct kafka_flight *f)
 		if (item->state == ITEM_DONE || item->state == ITEM_DEAD)
 			continue;
 		item->state = ITEM_PENDING;
-		struct kafka_place *place = route(k, item, now_ms);
-		rd_kafka_resp_err_t err = produce(&k->many, place, item);
+		struct kafka_topic_handle *topic = route(k, item, now_ms);
+		rd_kafka_resp_err_t err = produce(&k->batching, topic, item);
 		if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
 			if (!k->full_told)
 				stat_add(&k->host->stats->limited, 1);
@@ -351,10 +351,10 @@ static void flight_produce(struct kafka *k, struct kafka_flight *f)
 		if (!err)
 			f->out++;
 		else if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-			item_dead(f, item, place,
+			item_dead(f, item, topic,
 			          err); /* the library's own word about this record: message.max.bytes */
 		else
-			report_failed(&k->many, f, item, place, err);
+			report_failed(&k->batching, f, item, topic, err);
 	}
 	k->full_told = false;
 }
@@ -388,16 +388,16 @@ static bool flights_finish(struct kafka *k)
 
 /* -- the end of producers -- */
 
-/* Takes the producers away. The batches stay until the grave is done, since the library still points into their blocks.
+/* Takes the producers away. The batches stay until the teardown is done, since the library still points into their blocks.
  */
-static void producers_bury(struct kafka *k)
+static void producers_tear_down(struct kafka *k)
 {
-	kafka_place_leave(&k->home);
+	kafka_topic_handle_drop(&k->home);
 	for (size_t i = 0; i < k->targets.count; i++)
 		if (k->targets.items[i]->own)
-			kafka_place_leave(k->targets.items[i]->own);
-	rd_kafka_t *many = kafka_producer_leave(&k->many), *lone = kafka_producer_leave(&k->lone);
-	k->grave = kafka_grave_open(many, lone, k->host->wake_fd);
+			kafka_topic_handle_drop(k->targets.items[i]->own);
+	rd_kafka_t *batching = kafka_producer_detach(&k->batching), *single = kafka_producer_detach(&k->single);
+	k->teardown = kafka_teardown_start(batching, single, k->host->wake_fd);
 }
 
 static void flights_retry(struct kafka *k)
@@ -408,14 +408,14 @@ static void flights_retry(struct kafka *k)
 	}
 }
 
-/* Returns whether a burial goes on. */
-static bool grave_visit(struct kafka *k)
+/* Returns whether a teardown goes on. */
+static bool teardown_check(struct kafka *k)
 {
-	if (!k->grave)
+	if (!k->teardown)
 		return false;
-	if (!kafka_grave_done(k->grave))
+	if (!kafka_teardown_done(k->teardown))
 		return true;
-	k->grave = NULL;
+	k->teardown = NULL;
 	flights_retry(k);
 	return false;
 }
@@ -423,14 +423,14 @@ static bool grave_visit(struct kafka *k)
 static void producers_rebuild(struct kafka *k)
 {
 	char text[512] = "unknown";
-	if (!k->many.rk || !rd_kafka_fatal_error(k->many.rk, text, sizeof(text)))
-		if (k->lone.rk)
-			rd_kafka_fatal_error(k->lone.rk, text, sizeof(text));
+	if (!k->batching.rk || !rd_kafka_fatal_error(k->batching.rk, text, sizeof(text)))
+		if (k->single.rk)
+			rd_kafka_fatal_error(k->single.rk, text, sizeof(text));
 	kafka_health_fatal(&k->health, text);
 	k->fatal = false;
 	k->full_told = false;
-	producers_bury(k);
-	if (!k->grave)
+	producers_tear_down(k);
+	if (!k->teardown)
 		flights_retry(k);
 }
 
@@ -439,11 +439,11 @@ static void producers_rebuild(struct kafka *k)
 /* One turn of the sink. Returns whether anything came of it. */
 static bool turn(struct kafka *k)
 {
-	if (grave_visit(k) || !k->many.rk)
+	if (teardown_check(k) || !k->batching.rk)
 		return false;
-	int events = rd_kafka_poll(k->many.rk, 0);
-	if (k->lone.rk)
-		events += rd_kafka_poll(k->lone.rk, 0);
+	int events = rd_kafka_poll(k->batching.rk, 0);
+	if (k->single.rk)
+		events += rd_kafka_poll(k->single.rk, 0);
 	if (k->flight_count > 0 && !k->fatal)
 		flight_produce(k, &k->flights[k->flight_count - 1]);
 	bool finished = flights_finish(k);
@@ -469,11 +469,11 @@ static enum gw_err kafka_submit(void *self, struct batch *b)
 {
 	struct kafka *k = self;
 	struct why why;
-	if (k->grave || k->fatal || k->flight_count == k->flight_max ||
+	if (k->teardown || k->fatal || k->flight_count == k->flight_max ||
 	    (k->flight_count > 0 &&
 	     k->flights[k->flight_count - 1].next < k->flights[k->flight_count - 1].batch->count))
 		return GW_AGAIN;
-	if (!k->many.rk && producer_open(k, &k->many, &why)) {
+	if (!k->batching.rk && producer_open(k, &k->batching, &why)) {
 		kafka_health_ail(&k->health, KAFKA_NO_PRODUCER, why.text);
 		return GW_AGAIN;
 	}
@@ -490,8 +490,8 @@ static enum gw_err kafka_submit(void *self, struct batch *b)
 static void kafka_flush(void *self)
 {
 	struct kafka *k = self;
-	if (k->flight_count > 0 && k->many.rk && !k->fatal && k->s.linger > 20000)
-		rd_kafka_flush(k->many.rk, 1);
+	if (k->flight_count > 0 && k->batching.rk && !k->fatal && k->s.linger > 20000)
+		rd_kafka_flush(k->batching.rk, 1);
 }
 
 static enum gw_err kafka_check(const void *self, const struct sink_settings *common, struct why *why)
@@ -564,11 +564,12 @@ static enum gw_err kafka_open(void *self, struct sink_host *host, struct why *wh
 	if (!kafka_conf_brokers(&k->s, k->brokers, sizeof(k->brokers)))
 		return why_set(why, GW_CONFIG, "brokers: none, or more than fit 4 KiB");
 	k->health = (struct kafka_health){.host = host, .brokers = k->brokers, .heard_ms = clock_ms()};
-	err = producer_open(k, &k->many, why);
+	err = producer_open(k, &k->batching, why);
 	if (err)
 		return err;
-	kafka_place_handle(
-	    &k->home, &k->many); /* now, so that what is wrong with the topic is known when the first record comes */
+	kafka_topic_handle_get(
+	    &k->home,
+	    &k->batching); /* now, so that what is wrong with the topic is known when the first record comes */
 	warn_library(k);
 	warn_names(k);
 	return GW_OK;
@@ -577,11 +578,11 @@ static enum gw_err kafka_open(void *self, struct sink_host *host, struct why *wh
 static void kafka_close(void *self)
 {
 	struct kafka *k = self;
-	if (!k->grave && (k->many.rk || k->lone.rk))
-		producers_bury(k);
-	if (k->grave && !kafka_grave_close(k->grave, CLOSE_MS))
+	if (!k->teardown && (k->batching.rk || k->single.rk))
+		producers_tear_down(k);
+	if (k->teardown && !kafka_teardown_wait(k->teardown, CLOSE_MS))
 		log_event(LOG_WARN, "sink", "the Kafka library did not end in time", LOG_S("sink.name", k->host->name));
-	k->grave = NULL;
+	k->teardown = NULL;
 	targets_fini(&k->targets);
 	template_fini(&k->topic);
 	json_pointer_fini(&k->time_at);

@@ -194,7 +194,7 @@ static enum gw_err settings_set(rd_kafka_conf_t *conf, const struct kafka_settin
 	return properties_set(conf, list, sizeof(list) / sizeof(*list), why);
 }
 
-enum gw_err kafka_conf_make(const struct kafka_settings *s, bool lone, rd_kafka_conf_t **out, struct why *why)
+enum gw_err kafka_conf_make(const struct kafka_settings *s, bool single, rd_kafka_conf_t **out, struct why *why)
 {
 	static const struct property lone_list[] = {{"batch.num.messages", "1"}, {"linger.ms", "0"}};
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -204,7 +204,7 @@ enum gw_err kafka_conf_make(const struct kafka_settings *s, bool lone, rd_kafka_
 		if (!err && (err = property_set(conf, s->properties.keys[i], s->properties.values[i], why)))
 			why_add(why, err, "properties");
 	}
-	if (!err && lone)
+	if (!err && single)
 		err = properties_set(conf, lone_list, sizeof(lone_list) / sizeof(*lone_list), why);
 	if (err)
 		rd_kafka_conf_destroy(conf);

@@ -43,10 +43,10 @@ extern const struct setting
 enum gw_err kafka_conf_check(const struct kafka_settings *s, struct why *why);
 
 /* kafka_conf_make makes the configuration of a producer; brokers are left out, callbacks are the caller's.
- *   lone  each message travels in a request of its own, so that a refusal says which one is meant
+ *   single  each message travels in a request of its own, so that a refusal says which one is meant
  *   out   set on GW_OK, then the caller's
  * GW_OK | GW_CONFIG | GW_NOMEM. */
-enum gw_err kafka_conf_make(const struct kafka_settings *s, bool lone, rd_kafka_conf_t **out, struct why *why);
+enum gw_err kafka_conf_make(const struct kafka_settings *s, bool single, rd_kafka_conf_t **out, struct why *why);
 
 /* kafka_conf_brokers writes the broker list, comma-separated, to out; false when it does not fit. */
 bool kafka_conf_brokers(const struct kafka_settings *s, char *out, size_t size);

@@ -7,16 +7,16 @@
 
 static const uint64_t one = 1; /* what an eventfd wants */
 
-enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool lone, const struct kafka_settings *s,
+enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool single, const struct kafka_settings *s,
                                 const char *brokers, int wake_fd, const struct kafka_callbacks *callbacks,
                                 struct why *why)
 {
 	rd_kafka_conf_t *conf;
 	char text[512];
-	enum gw_err err = kafka_conf_make(s, lone, &conf, why);
+	enum gw_err err = kafka_conf_make(s, single, &conf, why);
 	if (err)
 		return err;
-	*p = (struct kafka_producer){.owner = owner, .lone = lone};
+	*p = (struct kafka_producer){.owner = owner, .single = single};
 	rd_kafka_conf_set_opaque(conf, p);
 	rd_kafka_conf_set_dr_msg_cb(conf, callbacks->report);
 	rd_kafka_conf_set_error_cb(conf, callbacks->error);
@@ -33,7 +33,7 @@ enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool lone
 	return GW_OK;
 }
 
-rd_kafka_t *kafka_producer_leave(struct kafka_producer *p)
+rd_kafka_t *kafka_producer_detach(struct kafka_producer *p)
 {
 	rd_kafka_t *rk = p->rk;
 	if (rk) {
@@ -47,90 +47,90 @@ rd_kafka_t *kafka_producer_leave(struct kafka_producer *p)
 
 /* -- topics -- */
 
-rd_kafka_topic_t *kafka_place_handle(struct kafka_place *place, struct kafka_producer *p)
+rd_kafka_topic_t *kafka_topic_handle_get(struct kafka_topic_handle *topic, struct kafka_producer *p)
 {
-	rd_kafka_topic_t **handle = &place->handle[p->lone];
+	rd_kafka_topic_t **handle = &topic->rkt[p->single];
 	if (*handle)
 		return *handle;
 	rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(p->rk);
-	rd_kafka_topic_conf_set_opaque(conf, place);
-	*handle = rd_kafka_topic_new(p->rk, place->name, conf);
+	rd_kafka_topic_conf_set_opaque(conf, topic);
+	*handle = rd_kafka_topic_new(p->rk, topic->name, conf);
 	if (!*handle)
 		rd_kafka_topic_conf_destroy(conf);
 	return *handle;
 }
 
-void kafka_place_leave(struct kafka_place *place)
+void kafka_topic_handle_drop(struct kafka_topic_handle *topic)
 {
 	for (int i = 0; i < 2; i++) {
-		if (place->handle[i])
-			rd_kafka_topic_destroy(place->handle[i]);
-		place->handle[i] = NULL;
+		if (topic->rkt[i])
+			rd_kafka_topic_destroy(topic->rkt[i]);
+		topic->rkt[i] = NULL;
 	}
 }
 
 /* -- the end of producers -- */
 
-static void grave_dig(struct kafka_grave *g)
+static void producers_destroy(struct kafka_teardown *t)
 {
 	for (int i = 0; i < 2; i++) {
-		if (!g->rk[i])
+		if (!t->rk[i])
 			continue;
-		rd_kafka_purge(g->rk[i],
+		rd_kafka_purge(t->rk[i],
 		               RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
-		rd_kafka_destroy(g->rk[i]);
+		rd_kafka_destroy(t->rk[i]);
 	}
 }
 
-static void *grave_run(void *arg)
+static void *teardown_run(void *arg)
 {
-	struct kafka_grave *g = arg;
-	int wake_fd = g->wake_fd;
-	grave_dig(g);
-	if (atomic_load(&g->left)) {
-		free(g);
+	struct kafka_teardown *t = arg;
+	int wake_fd = t->wake_fd;
+	producers_destroy(t);
+	if (atomic_load(&t->left)) {
+		free(t);
 		return NULL;
 	}
-	atomic_store_explicit(&g->done, true, memory_order_release);
-	/* Once done is set, g may be gone. A wake-up that fails is made up for by the pump's own time-out. */
+	atomic_store_explicit(&t->done, true, memory_order_release);
+	/* Once done is set, t may be gone. A wake-up that fails is made up for by the pump's own time-out. */
 	if (write(wake_fd, &one, sizeof(one)) < 0)
 		return NULL;
 	return NULL;
 }
 
-struct kafka_grave *kafka_grave_open(rd_kafka_t *many, rd_kafka_t *lone, int wake_fd)
+struct kafka_teardown *kafka_teardown_start(rd_kafka_t *batching, rd_kafka_t *single, int wake_fd)
 {
-	struct kafka_grave here = {.rk = {many, lone}}, *g = malloc(sizeof(*g));
-	if (g) {
-		*g = (struct kafka_grave){.rk = {many, lone}, .wake_fd = wake_fd};
-		if (pthread_create(&g->thread, NULL, grave_run, g) == 0)
-			return g;
-		free(g);
+	struct kafka_teardown here = {.rk = {batching, single}}, *t = malloc(sizeof(*t));
+	if (t) {
+		*t = (struct kafka_teardown){.rk = {batching, single}, .wake_fd = wake_fd};
+		if (pthread_create(&t->thread, NULL, teardown_run, t) == 0)
+			return t;
+		free(t);
 	}
-	grave_dig(&here); /* then it takes as long as it takes */
+	producers_destroy(&here); /* then it takes as long as it takes */
 	return NULL;
 }
 
-bool kafka_grave_done(struct kafka_grave *g)
+bool kafka_teardown_done(struct kafka_teardown *t)
 {
-	if (!atomic_load_explicit(&g->done, memory_order_acquire))
+	if (!atomic_load_explicit(&t->done, memory_order_acquire))
 		return false;
-	pthread_join(g->thread, NULL);
-	free(g);
+	pthread_join(t->thread, NULL);
+	free(t);
 	return true;
 }
 
-bool kafka_grave_close(struct kafka_grave *g, int wait_ms)
+bool kafka_teardown_wait(struct kafka_teardown *t, int wait_ms)
 {
 	struct timespec until;
 	clock_gettime(CLOCK_REALTIME, &until); /* pthread_timedjoin_np knows no other clock */
 	until.tv_sec += wait_ms / 1000;
-	if (pthread_timedjoin_np(g->thread, NULL, &until) == 0) {
-		free(g);
+	if (pthread_timedjoin_np(t->thread, NULL, &until) == 0) {
+		free(t);
 		return true;
 	}
-	pthread_t thread = g->thread;
-	atomic_store(&g->left, true);
+	pthread_t thread = t->thread;
+	atomic_store(&t->left, true);
 	pthread_detach(thread);
 	return false;
 }

@@ -12,7 +12,7 @@
 
 struct kafka_producer {
 	void *owner;
-	bool lone;      /* each message in a request of its own */
+	bool single;    /* each message in a request of its own */
 	rd_kafka_t *rk; /* NULL: there is none */
 	rd_kafka_queue_t *queue;
 };
@@ -29,39 +29,39 @@ struct kafka_callbacks {
 /* kafka_producer_open fills *p, which must then stay where it is.
  *   wake_fd  an eventfd: written to when there is something to poll for
  * GW_OK | GW_CONFIG (the library refuses the configuration, or has no threads). Connects in the background. */
-enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool lone, const struct kafka_settings *s,
+enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool single, const struct kafka_settings *s,
                                 const char *brokers, int wake_fd, const struct kafka_callbacks *callbacks,
                                 struct why *why);
-/* kafka_producer_leave gives up everything but the library's handle, which it returns for a grave (NULL: there was
+/* kafka_producer_detach gives up everything but the library's handle, which it returns for a teardown (NULL: there was
  * none). */
-rd_kafka_t *kafka_producer_leave(struct kafka_producer *p);
+rd_kafka_t *kafka_producer_detach(struct kafka_producer *p);
 
 /* A topic that records go to. */
-struct kafka_place {
+struct kafka_topic_handle {
 	char name[KAFKA_TOPIC_MAX + 1];
-	rd_kafka_topic_t *handle[2]; /* by producer: [lone]; NULL: not made yet */
-	int64_t missing_ms;          /* 0: usable, as far as we know; else the wait until it is asked again */
-	int64_t ask_ms;              /* when, monotonic */
+	rd_kafka_topic_t *rkt[2]; /* by producer: [single]; NULL: not made yet */
+	int64_t missing_ms;       /* 0: usable, as far as we know; else the wait until it is asked again */
+	int64_t ask_ms;           /* when, monotonic */
 };
-/* kafka_place_handle returns the handle for a producer, whose opaque is the place; NULL: rd_kafka_last_error. */
-rd_kafka_topic_t *kafka_place_handle(struct kafka_place *place, struct kafka_producer *p);
-void kafka_place_leave(struct kafka_place *place);
+/* kafka_topic_handle_get returns the handle for a producer, whose opaque is the topic; NULL: rd_kafka_last_error. */
+rd_kafka_topic_t *kafka_topic_handle_get(struct kafka_topic_handle *topic, struct kafka_producer *p);
+void kafka_topic_handle_drop(struct kafka_topic_handle *topic);
 
 /* Producers on their way out. Destroying one may wait for a name server, so a thread of its own does it. */
-struct kafka_grave {
+struct kafka_teardown {
 	rd_kafka_t *rk[2];
 	pthread_t thread;
 	int wake_fd;
 	_Atomic bool done; /* the thread's last act: no thread of the library reads a payload any more. Pairs with the
-	                      acquire in kafka_grave_done */
+	                      acquire in kafka_teardown_done */
 	_Atomic bool left; /* nobody waits any more: wake nobody, free yourself */
 };
-/* kafka_grave_open destroys the producers (either may be NULL), writing to wake_fd afterwards. NULL: no thread could be
+/* kafka_teardown_start destroys the producers (either may be NULL), writing to wake_fd afterwards. NULL: no thread could be
  * had, and it is done already. */
-struct kafka_grave *kafka_grave_open(rd_kafka_t *many, rd_kafka_t *lone, int wake_fd);
-/* kafka_grave_done tells whether it is over; then the grave is gone. */
-bool kafka_grave_done(struct kafka_grave *g);
-/* kafka_grave_close waits at most wait_ms and then leaves the thread alone; false if it had to. */
-bool kafka_grave_close(struct kafka_grave *g, int wait_ms);
+struct kafka_teardown *kafka_teardown_start(rd_kafka_t *batching, rd_kafka_t *single, int wake_fd);
+/* kafka_teardown_done tells whether it is over; then the teardown is gone. */
+bool kafka_teardown_done(struct kafka_teardown *t);
+/* kafka_teardown_wait waits at most wait_ms and then leaves the thread alone; false if it had to. */
+bool kafka_teardown_wait(struct kafka_teardown *t, int wait_ms);
 
 #endif

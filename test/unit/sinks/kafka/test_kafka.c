@@ -525,7 +525,7 @@ static void fatal_error_gives_all_back_and_the_sink_goes_on(void **state)
 	struct batch *a = rig_batch(RECORDS), *b = rig_batch(RECORDS);
 	assert_int_equal(sink_kafka.submit(&rig->kafka, a), GW_OK);
 	assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
-	rd_kafka_t *before = rig->kafka.many.rk;
+	rd_kafka_t *before = rig->kafka.batching.rk;
 	assert_int_equal(
 	    rd_kafka_test_fatal_error(before, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "made by a test"), 0);
 	rig_settle(2);
