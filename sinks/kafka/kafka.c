@@ -7,15 +7,19 @@
  * eventfd when there is something to poll for: nobody sleeps a fixed time.
  *
  * What a report means:
- *   persisted           done: all in-sync replicas have it
- *   the record refused  Kafka answers for a whole request, and one record can spoil it for its neighbours. So each
- * record of it is sent once more by a second producer whose requests hold a single record: what is refused there is
- * dead, with the reason. the topic refused   (missing, forbidden, illegal) from a template: the record goes to the
- * fallback topic, and the topic is asked again later; else the operator is told and the record retried anything else
- * retried. The library itself resends what a resend can mend, without limit of time (message.timeout.ms=0). A fatal
- * error (the idempotent producer cannot go on) ends the producers: a thread of its own destroys them, since that may
- * wait for a name server, and then all that was in flight is retried, in order, with new producers. Kafka may then hold
- * a record twice, with the same id in its header. */
+ *
+ *	persisted           done: all in-sync replicas have it
+ *	the record refused  Kafka answers for a whole request, and one record can spoil it for its neighbours. So each record
+ *	                    of it is sent once more by a second producer whose requests hold a single record: what is refused
+ *	                    there is dead, with the reason
+ *	the topic refused   (missing, forbidden, illegal) from a template: the record goes to the fallback topic, and the
+ *	                    topic is asked again later; else the operator is told and the record retried
+ *	anything else       retried
+ *
+ * The library itself resends what a resend can mend, without limit of time (message.timeout.ms=0). A fatal error (the
+ * idempotent producer cannot go on) ends the producers: a thread of its own destroys them, since that may wait for a
+ * name server, and then all that was in flight is retried, in order, with new producers. Kafka may then hold a record
+ * twice, with the same id in its header. */
 #include <librdkafka/rdkafka.h>
 
 #include <assert.h>
@@ -33,15 +37,12 @@
 #include "sinks/kafka/kafka_health.h"
 #include "sinks/kafka/kafka_message.h"
 #include "sinks/kafka/kafka_producer.h"
-#include "sinks/targets.h"
+#include "sinks/kafka/kafka_topics.h"
 #include "sinks/template.h"
 
-#define MISSING_FIRST_MS                                                                                               \
-	60000 /* a template's topic that could not be used is asked again after this, then twice that ... */
-#define MISSING_MOST_MS 3600000 /* ... up to this: each time records wait for the answer */
-#define DOUBT_TOLD_MS 60000     /* between two warnings that requests are refused */
-#define STALL_MS 10000          /* without an acknowledgement, while records wait for one, before it is told */
-#define CLOSE_MS 3000           /* for the producers to end when the gateway stops */
+#define DOUBT_TOLD_MS 60000 /* between two warnings that requests are refused */
+#define STALL_MS 10000      /* without an acknowledgement, while records wait for one, before it is told */
+#define CLOSE_MS 3000       /* for the producers to end when the gateway stops */
 
 /* A batch with us. */
 struct kafka_flight {
@@ -56,11 +57,9 @@ struct kafka {
 	/* the rest: set by open, then the pump thread's */
 	struct sink_host *host;
 	char brokers[4096];
-	struct template topic;
-	struct kafka_producer batching, single;
-	struct kafka_topic_handle home; /* the topic of a constant template, else the fallback */
-	struct targets targets;         /* topics of a template */
-	struct target *last;            /* where the record before went */
+	struct kafka_topics topics;
+	struct kafka_producer batching; /* many records in a request */
+	struct kafka_producer single;   /* one record in a request */
 	struct kafka_flight *flights;   /* in order of submission; only the last may be partly handed over */
 	size_t flight_count, flight_max;
 	struct kafka_teardown *teardown; /* producers on their way out: nothing goes on before they are gone */
@@ -69,7 +68,7 @@ struct kafka {
 	bool fatal; /* a fatal error was met; dealt with at the end of the turn */
 	bool full_told;
 	struct json_pointer time_at; /* "/@timestamp" */
-	struct log_limit log_limit, topic_limit;
+	struct log_limit log_limit;
 	int64_t doubt_told_ms;
 };
 
@@ -86,7 +85,7 @@ static void recover(struct kafka *k, const rd_kafka_message_t *m)
 	struct kafka_topic_handle *topic = rd_kafka_topic_opaque(m->rkt);
 	topic->missing_ms = 0;
 	k->health.all_down = false;
-	if (k->health.is != KAFKA_NO_TOPIC || !k->home.missing_ms)
+	if (k->health.is != KAFKA_NO_TOPIC || !k->topics.home.missing_ms)
 		kafka_health_well(&k->health);
 }
 
@@ -140,77 +139,20 @@ static void report_cb(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 	if (!m->err && rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_PERSISTED) {
 		item->state = ITEM_DONE;
 		k->heard = true;
-		if (k->health.is != KAFKA_WELL || k->health.all_down || k->targets.count > 0)
+		if (k->health.is != KAFKA_WELL || k->health.all_down || k->topics.targets.count > 0)
 			recover(k, m);
 	} else {
 		report_failed(p, f, item, rd_kafka_topic_opaque(m->rkt), m->err);
 	}
 }
 
-/* -- producers and topics -- */
+/* -- producers -- */
 
 static const struct kafka_callbacks callbacks = {.report = report_cb, .error = error_cb, .log = log_cb};
 
 static enum gw_err producer_open(struct kafka *k, struct kafka_producer *p, struct why *why)
 {
 	return kafka_producer_open(p, k, p == &k->single, &k->s, k->brokers, k->host->wake_fd, &callbacks, why);
-}
-
-static void target_release(void *context, struct target *t)
-{
-	struct kafka *k = context;
-	struct kafka_topic_handle *topic = t->own;
-	if (!topic)
-		return;
-	if (k->last == t)
-		k->last = NULL;
-	kafka_topic_handle_drop(topic);
-	free(topic);
-}
-
-/* A target may go when nobody used it for long, and no record for it can still be with the library. */
-static int64_t target_before(const struct kafka *k, int64_t now_ms)
-{
-	int64_t before = now_ms - TARGET_IDLE_MS;
-	if (k->flight_count > 0 && k->flights[0].since_ms < before)
-		before = k->flights[0].since_ms;
-	return before;
-}
-
-static struct kafka_topic_handle *topic_find(struct kafka *k, const char *name, size_t len, int64_t now_ms)
-{
-	struct target *t = k->last;
-	if (!t || t->len != len || memcmp(t->name, name, len) != 0) {
-		if (!strcmp(name, k->home.name))
-			return &k->home; /* the library knows a topic once, so there is one topic for it */
-		t = targets_take(&k->targets, name, len, now_ms, target_before(k, now_ms));
-		if (!t)
-			return NULL;
-	}
-	if (!t->own) {
-		struct kafka_topic_handle *topic = calloc(1, sizeof(*topic));
-		if (!topic)
-			return NULL;
-		memcpy(topic->name, name, len + 1);
-		t->own = topic;
-	}
-	t->used_ms = now_ms;
-	k->last = t;
-	return t->own;
-}
-
-/* Where a record goes. */
-static struct kafka_topic_handle *route(struct kafka *k, const struct batch_item *item, int64_t now_ms)
-{
-	if (template_constant(&k->topic))
-		return &k->home;
-	char name[TEMPLATE_NAME_MAX + 1];
-	size_t len = template_render(&k->topic, item->entry, name);
-	struct kafka_topic_handle *topic = len > 0 ? topic_find(k, name, len, now_ms) : NULL;
-	if (topic && (!topic->missing_ms || now_ms >= topic->ask_ms))
-		return topic;
-	stat_add(&k->host->stats->limited, 1);
-	return &k->home;
 }
 
 /* -- producing -- */
@@ -264,23 +206,6 @@ static void item_dead(struct kafka_flight *f, struct batch_item *item, const str
 	           topic->name, rd_kafka_err2str(err), rd_kafka_err2name(err), (unsigned)r.json_len);
 }
 
-/* A topic made by a template is set aside; the next record for it goes elsewhere at once. */
-static void topic_missing(struct kafka *k, struct kafka_topic_handle *topic, rd_kafka_resp_err_t err)
-{
-	uint64_t suppressed = 0;
-	int64_t now_ms = clock_ms();
-	if (topic->missing_ms && now_ms < topic->ask_ms)
-		return;
-	topic->missing_ms = topic->missing_ms ? topic->missing_ms * 2 : MISSING_FIRST_MS;
-	if (topic->missing_ms > MISSING_MOST_MS)
-		topic->missing_ms = MISSING_MOST_MS;
-	topic->ask_ms = now_ms + topic->missing_ms;
-	if (log_allow(&k->topic_limit, now_ms, &suppressed))
-		log_event(LOG_WARN, "sink", "a topic cannot be used: its records go to the fallback topic",
-		          LOG_S("sink.name", k->host->name), LOG_S("kafka.topic", topic->name),
-		          LOG_S("error.message", rd_kafka_err2str(err)), LOG_N("suppressed", suppressed));
-}
-
 /* A record that a request was refused for, maybe: once more, alone. A request holds thousands, so that is told once per
  * spell. */
 static rd_kafka_resp_err_t produce_single(struct kafka *k, struct kafka_topic_handle *topic, struct batch_item *item,
@@ -309,12 +234,12 @@ static void report_failed(struct kafka_producer *p, struct kafka_flight *f, stru
 	rd_kafka_resp_err_t again = err;
 	if (err == RD_KAFKA_RESP_ERR__FATAL) {
 		k->fatal = true;
-	} else if (is_about_topic(err) && topic != &k->home) {
-		topic_missing(k, topic, err);
+	} else if (is_about_topic(err) && topic != &k->topics.home) {
+		kafka_topics_missing(&k->topics, topic, err, clock_ms());
 		stat_add(&k->host->stats->limited, 1);
-		again = produce(p, &k->home, item);
+		again = produce(p, &k->topics.home, item);
 	} else if (is_about_topic(err)) {
-		topic->missing_ms = MISSING_FIRST_MS;
+		topic->missing_ms = KAFKA_TOPICS_ASK_FIRST_MS;
 		kafka_health_topic(&k->health, topic->name, err);
 	} else if (is_about_record(err) && !p->single) {
 		again = produce_single(k, topic, item, err);
@@ -334,13 +259,13 @@ static void report_failed(struct kafka_producer *p, struct kafka_flight *f, stru
 static void flight_produce(struct kafka *k, struct kafka_flight *f)
 {
 	struct batch *b = f->batch;
-	int64_t now_ms = clock_ms();
+	int64_t now_ms = clock_ms(), since_ms = k->flight_count > 0 ? k->flights[0].since_ms : now_ms;
 	for (; f->next < b->count && !k->fatal; f->next++) {
 		struct batch_item *item = &b->items[f->next];
 		if (item->state == ITEM_DONE || item->state == ITEM_DEAD)
 			continue;
 		item->state = ITEM_PENDING;
-		struct kafka_topic_handle *topic = route(k, item, now_ms);
+		struct kafka_topic_handle *topic = kafka_topics_route(&k->topics, item->entry, since_ms, now_ms);
 		rd_kafka_resp_err_t err = produce(&k->batching, topic, item);
 		if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
 			if (!k->full_told)
@@ -351,8 +276,7 @@ static void flight_produce(struct kafka *k, struct kafka_flight *f)
 		if (!err)
 			f->out++;
 		else if (err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-			item_dead(f, item, topic,
-			          err); /* the library's own word about this record: message.max.bytes */
+			item_dead(f, item, topic, err); /* the library's own limit: message.max.bytes */
 		else
 			report_failed(&k->batching, f, item, topic, err);
 	}
@@ -388,14 +312,10 @@ static bool flights_finish(struct kafka *k)
 
 /* -- the end of producers -- */
 
-/* Takes the producers away. The batches stay until the teardown is done, since the library still points into their blocks.
- */
+/* Takes the producers away. The batches stay until the teardown is done: the library still points into their blocks. */
 static void producers_tear_down(struct kafka *k)
 {
-	kafka_topic_handle_drop(&k->home);
-	for (size_t i = 0; i < k->targets.count; i++)
-		if (k->targets.items[i]->own)
-			kafka_topic_handle_drop(k->targets.items[i]->own);
+	kafka_topics_detach(&k->topics);
 	rd_kafka_t *batching = kafka_producer_detach(&k->batching), *single = kafka_producer_detach(&k->single);
 	k->teardown = kafka_teardown_start(batching, single, k->host->wake_fd);
 }
@@ -540,7 +460,7 @@ static void warn_library(const struct kafka *k)
 /* Kafka's names of metrics know no difference between '.' and '_', and escapes bring '_' into names. */
 static void warn_names(const struct kafka *k)
 {
-	if (k->topic.has_field && strchr(k->s.topic, '_') && strchr(k->s.topic, '.'))
+	if (k->topics.template.has_field && strchr(k->s.topic, '_') && strchr(k->s.topic, '.'))
 		log_event(LOG_WARN, "sink",
 		          "the topic template has both '.' and '_': Kafka refuses to make a topic whose name differs "
 		          "from another's in these alone",
@@ -551,12 +471,9 @@ static enum gw_err kafka_open(void *self, struct sink_host *host, struct why *wh
 {
 	struct kafka *k = self;
 	k->host = host;
-	enum gw_err err = template_init(&k->topic, k->s.topic, &kafka_topic_rules, why);
+	enum gw_err err = kafka_topics_init(&k->topics, &k->s, host, why);
 	if (err)
-		return why_add(why, err, "topic");
-	snprintf(k->home.name, sizeof(k->home.name), "%s",
-	         template_constant(&k->topic) ? k->s.topic : k->s.fallback_topic);
-	k->targets = (struct targets){.max = (size_t)k->s.max_targets, .release = target_release, .context = k};
+		return err;
 	k->flight_max = host->settings->in_flight > 0 ? (size_t)host->settings->in_flight : 1;
 	k->flights = calloc(k->flight_max, sizeof(*k->flights));
 	if (!k->flights || !json_pointer_init(&k->time_at, "/@timestamp"))
@@ -568,7 +485,7 @@ static enum gw_err kafka_open(void *self, struct sink_host *host, struct why *wh
 	if (err)
 		return err;
 	kafka_topic_handle_get(
-	    &k->home,
+	    &k->topics.home,
 	    &k->batching); /* now, so that what is wrong with the topic is known when the first record comes */
 	warn_library(k);
 	warn_names(k);
@@ -583,8 +500,7 @@ static void kafka_close(void *self)
 	if (k->teardown && !kafka_teardown_wait(k->teardown, CLOSE_MS))
 		log_event(LOG_WARN, "sink", "the Kafka library did not end in time", LOG_S("sink.name", k->host->name));
 	k->teardown = NULL;
-	targets_fini(&k->targets);
-	template_fini(&k->topic);
+	kafka_topics_fini(&k->topics);
 	json_pointer_fini(&k->time_at);
 	free(k->flights);
 	k->flights = NULL;
