@@ -156,34 +156,47 @@ static enum gw_err bulk_send(struct elasticsearch_flight *f)
 	bool gzip = es->compression == COMPRESSION_GZIP;
 	const struct bulk_body *body = gzip ? &f->packed : &f->body;
 	snprintf(f->url, es->url_room, "%s%s", f->node->url, f->path);
-	return http_pool_start(&es->pool, f->http, "POST", f->url, gzip ? HTTP_BULK_GZIP : HTTP_BULK, body->data,
-	                       body->len, ANSWER_MAX + f->records * ANSWER_PER_RECORD);
+	struct http_pool_call call = {
+	    .method = "POST",
+	    .url = f->url,
+	    .kind = gzip ? HTTP_BULK_GZIP : HTTP_BULK,
+	    .body = body->data,
+	    .len = body->len,
+	    .answer_max = ANSWER_MAX + f->records * ANSWER_PER_RECORD,
+	};
+	return http_pool_start(&es->pool, f->http, &call);
+}
+
+/* What comes before the records: about the index template, or about records in doubt. */
+static enum gw_err question_send(struct elasticsearch_flight *f)
+{
+	struct elasticsearch *es = f->es;
+	if (f->step == STEP_STREAM)
+		snprintf(f->url, es->url_room, "%s/%s/_settings/index.creation_date", f->node->url, es->data_stream);
+	else if (f->step == STEP_FIND)
+		snprintf(f->url, es->url_room, "%s/_mget?filter_path=docs._id,docs.found", f->node->url);
+	else if (f->step == STEP_SERVER)
+		snprintf(f->url, es->url_room, "%s/", f->node->url);
+	else
+		snprintf(f->url, es->url_room, "%s/_index_template/%s", f->node->url, es->template_name);
+	struct http_pool_call call = {
+	    .method = f->step == STEP_INSTALL ? "PUT"
+	              : f->step == STEP_FIND  ? "POST"
+	                                      : "GET",
+	    .url = f->url,
+	    .kind = f->json ? HTTP_JSON : HTTP_NONE,
+	    .body = f->json,
+	    .len = f->json ? strlen(f->json) : 0,
+	    .answer_max = ANSWER_MAX + f->batch->count * ANSWER_PER_RECORD,
+	};
+	return http_pool_start(&es->pool, f->http, &call);
 }
 
 /* Sends what the step asks for to the next node. The flight may be over afterwards. */
 static void step_send(struct elasticsearch_flight *f)
 {
-	struct elasticsearch *es = f->es;
-	enum gw_err err;
-	f->node = nodes_take(&es->nodes, clock_ms());
-	if (f->step == STEP_BULK) {
-		err = bulk_send(f);
-	} else {
-		bool install = f->step == STEP_INSTALL;
-		const char *verb = install ? "PUT" : f->step == STEP_FIND ? "POST" : "GET";
-		if (f->step == STEP_STREAM)
-			snprintf(f->url, es->url_room, "%s/%s/_settings/index.creation_date", f->node->url,
-			         es->data_stream);
-		else if (f->step == STEP_FIND)
-			snprintf(f->url, es->url_room, "%s/_mget?filter_path=docs._id,docs.found", f->node->url);
-		else if (f->step == STEP_SERVER)
-			snprintf(f->url, es->url_room, "%s/", f->node->url);
-		else
-			snprintf(f->url, es->url_room, "%s/_index_template/%s", f->node->url, es->template_name);
-		err = http_pool_start(&es->pool, f->http, verb, f->url, f->json ? HTTP_JSON : HTTP_NONE, f->json,
-		                      f->json ? strlen(f->json) : 0, ANSWER_MAX + f->batch->count * ANSWER_PER_RECORD);
-	}
-	if (err)
+	f->node = nodes_take(&f->es->nodes, clock_ms());
+	if (f->step == STEP_BULK ? bulk_send(f) : question_send(f))
 		flight_retry(f, "out of memory");
 }
 

@@ -205,33 +205,32 @@ void http_pool_close(struct http_pool *p)
 
 /* -- requests -- */
 
-enum gw_err http_pool_start(struct http_pool *p, struct http_pool_request *r, const char *method, const char *url,
-                            enum http_body kind, const char *body, size_t len, size_t answer_max)
+enum gw_err http_pool_start(struct http_pool *p, struct http_pool_request *r, const struct http_pool_call *call)
 {
 	struct curl_slist *const headers[] = {
 	    [HTTP_NONE] = p->json, [HTTP_BULK] = p->bulk, [HTTP_BULK_GZIP] = p->packed, [HTTP_JSON] = p->json};
 	CURL *c = r->easy;
 	r->status = 0;
 	r->answer_len = 0;
-	r->answer_max = answer_max;
+	r->answer_max = call->answer_max;
 	r->retry_after_ms = 0;
 	r->location = NULL;
 	r->error[0] = '\0';
 	r->too_long = false;
 	if (r->answer)
 		r->answer[0] = '\0';
-	CURLcode e = curl_easy_setopt(c, CURLOPT_URL, url);
+	CURLcode e = curl_easy_setopt(c, CURLOPT_URL, call->url);
 	if (!e)
-		e = kind == HTTP_NONE ? curl_easy_setopt(c, CURLOPT_HTTPGET, 1L)
-		                      : curl_easy_setopt(c, CURLOPT_POST, 1L);
-	if (!e && kind != HTTP_NONE)
-		e = curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
-	if (!e && kind != HTTP_NONE)
-		e = curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
+		e = call->kind == HTTP_NONE ? curl_easy_setopt(c, CURLOPT_HTTPGET, 1L)
+		                            : curl_easy_setopt(c, CURLOPT_POST, 1L);
+	if (!e && call->kind != HTTP_NONE)
+		e = curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->len);
+	if (!e && call->kind != HTTP_NONE)
+		e = curl_easy_setopt(c, CURLOPT_POSTFIELDS, call->body);
 	if (!e)
-		e = curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, kind == HTTP_NONE ? NULL : method);
+		e = curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, call->kind == HTTP_NONE ? NULL : call->method);
 	if (!e)
-		e = curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers[kind]);
+		e = curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers[call->kind]);
 	if (e || curl_multi_add_handle(p->multi, c))
 		return GW_NOMEM;
 	r->busy = true;

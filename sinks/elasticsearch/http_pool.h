@@ -63,12 +63,19 @@ enum gw_err http_pool_open(struct http_pool *p, const struct http_plan *plan, ht
                            struct why *why);
 void http_pool_close(struct http_pool *p);
 
-/* http_pool_start begins a request that is not busy.
- *   method  "GET", "PUT", "POST"
- *   body    len bytes, borrowed until it is done
+/* What a request asks for. */
+struct http_pool_call {
+	const char *method; /* "GET", "PUT", "POST" */
+	const char *url;
+	enum http_body kind;
+	const char *body; /* len bytes, borrowed until the request is done */
+	size_t len;
+	size_t answer_max; /* bytes of the longest answer that is taken */
+};
+
+/* http_pool_start begins a request that is not busy; of the call only its body is borrowed for longer.
  * GW_OK (done will be called, later) | GW_NOMEM. */
-enum gw_err http_pool_start(struct http_pool *p, struct http_pool_request *r, const char *method, const char *url,
-                            enum http_body kind, const char *body, size_t len, size_t answer_max);
+enum gw_err http_pool_start(struct http_pool *p, struct http_pool_request *r, const struct http_pool_call *call);
 
 /* http_pool_poll makes progress; waits at most timeout_ms for the network or for wake_fd to be readable. Returns how
  * many requests were done. */

@@ -152,7 +152,15 @@ static const struct kafka_callbacks callbacks = {.report = report_cb, .error = e
 
 static enum gw_err producer_open(struct kafka *k, struct kafka_producer *p, struct why *why)
 {
-	return kafka_producer_open(p, k, p == &k->single, &k->s, k->brokers, k->host->wake_fd, &callbacks, why);
+	struct kafka_producer_plan plan = {
+	    .owner = k,
+	    .single = p == &k->single,
+	    .settings = &k->s,
+	    .brokers = k->brokers,
+	    .wake_fd = k->host->wake_fd,
+	    .callbacks = &callbacks,
+	};
+	return kafka_producer_open(p, &plan, why);
 }
 
 /* -- producing -- */

@@ -7,28 +7,26 @@
 
 static const uint64_t one = 1; /* what an eventfd wants */
 
-enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool single, const struct kafka_settings *s,
-                                const char *brokers, int wake_fd, const struct kafka_callbacks *callbacks,
-                                struct why *why)
+enum gw_err kafka_producer_open(struct kafka_producer *p, const struct kafka_producer_plan *plan, struct why *why)
 {
 	rd_kafka_conf_t *conf;
 	char text[512];
-	enum gw_err err = kafka_conf_make(s, single, &conf, why);
+	enum gw_err err = kafka_conf_make(plan->settings, plan->single, &conf, why);
 	if (err)
 		return err;
-	*p = (struct kafka_producer){.owner = owner, .single = single};
+	*p = (struct kafka_producer){.owner = plan->owner, .single = plan->single};
 	rd_kafka_conf_set_opaque(conf, p);
-	rd_kafka_conf_set_dr_msg_cb(conf, callbacks->report);
-	rd_kafka_conf_set_error_cb(conf, callbacks->error);
-	rd_kafka_conf_set_log_cb(conf, callbacks->log);
-	if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, text, sizeof(text)) == RD_KAFKA_CONF_OK)
+	rd_kafka_conf_set_dr_msg_cb(conf, plan->callbacks->report);
+	rd_kafka_conf_set_error_cb(conf, plan->callbacks->error);
+	rd_kafka_conf_set_log_cb(conf, plan->callbacks->log);
+	if (rd_kafka_conf_set(conf, "bootstrap.servers", plan->brokers, text, sizeof(text)) == RD_KAFKA_CONF_OK)
 		p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
 	if (!p->rk) {
 		rd_kafka_conf_destroy(conf);
 		return why_set(why, GW_CONFIG, "librdkafka %s: %s", rd_kafka_version_str(), text);
 	}
 	p->queue = rd_kafka_queue_get_main(p->rk);
-	rd_kafka_queue_io_event_enable(p->queue, wake_fd, &one, sizeof(one));
+	rd_kafka_queue_io_event_enable(p->queue, plan->wake_fd, &one, sizeof(one));
 	rd_kafka_set_log_queue(p->rk, NULL);
 	return GW_OK;
 }

@@ -22,16 +22,23 @@ struct kafka_producer {
 struct kafka_callbacks {
 	void (*report)(rd_kafka_t *rk, const rd_kafka_message_t *m, void *producer);
 	void (*error)(rd_kafka_t *rk, int code, const char *text, void *producer);
-	void (*log)(const rd_kafka_t *rk, int level, const char *facility,
-	            const char *text); /* rd_kafka_opaque(rk) is the producer */
+	/* rd_kafka_opaque(rk) is the producer */
+	void (*log)(const rd_kafka_t *rk, int level, const char *facility, const char *text);
+};
+
+/* How a producer is to be. Borrowed for the call, except owner. */
+struct kafka_producer_plan {
+	void *owner;
+	bool single; /* each message in a request of its own */
+	const struct kafka_settings *settings;
+	const char *brokers; /* comma-separated */
+	int wake_fd;         /* an eventfd: written to when there is something to poll for */
+	const struct kafka_callbacks *callbacks;
 };
 
 /* kafka_producer_open fills *p, which must then stay where it is.
- *   wake_fd  an eventfd: written to when there is something to poll for
  * GW_OK | GW_CONFIG (the library refuses the configuration, or has no threads). Connects in the background. */
-enum gw_err kafka_producer_open(struct kafka_producer *p, void *owner, bool single, const struct kafka_settings *s,
-                                const char *brokers, int wake_fd, const struct kafka_callbacks *callbacks,
-                                struct why *why);
+enum gw_err kafka_producer_open(struct kafka_producer *p, const struct kafka_producer_plan *plan, struct why *why);
 /* kafka_producer_detach gives up everything but the library's handle, which it returns for a teardown (NULL: there was
  * none). */
 rd_kafka_t *kafka_producer_detach(struct kafka_producer *p);
@@ -56,8 +63,8 @@ struct kafka_teardown {
 	                      acquire in kafka_teardown_done */
 	_Atomic bool left; /* nobody waits any more: wake nobody, free yourself */
 };
-/* kafka_teardown_start destroys the producers (either may be NULL), writing to wake_fd afterwards. NULL: no thread could be
- * had, and it is done already. */
+/* kafka_teardown_start destroys the producers (either may be NULL), writing to wake_fd afterwards. NULL: no thread could
+ * be had, and it is done already. */
 struct kafka_teardown *kafka_teardown_start(rd_kafka_t *batching, rd_kafka_t *single, int wake_fd);
 /* kafka_teardown_done tells whether it is over; then the teardown is gone. */
 bool kafka_teardown_done(struct kafka_teardown *t);
