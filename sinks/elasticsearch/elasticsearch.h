@@ -1,5 +1,6 @@
-/* What the files of the Elasticsearch sink share: elasticsearch.c (settings, the sink's calls),
- * elasticsearch_flight.c (the way of a batch) and elasticsearch_doubt.c (what may be there already). */
+/* What the files of the Elasticsearch sink share: elasticsearch.c (settings, the sink's calls), elasticsearch_flight.c
+ * (the way of a batch), elasticsearch_body.c (the body of a request) and elasticsearch_doubt.c (what may be there
+ * already). */
 #ifndef SLUICE_SINKS_ELASTICSEARCH_ELASTICSEARCH_H
 #define SLUICE_SINKS_ELASTICSEARCH_ELASTICSEARCH_H
 
@@ -106,9 +107,23 @@ http_done_fn elasticsearch_flight_done;
 void elasticsearch_flight_recover(struct elasticsearch *es);
 void elasticsearch_flight_fini(struct elasticsearch_flight *f);
 
+/* -- elasticsearch_body.c -- */
+
+enum body_built {
+	BODY_BUILT,
+	BODY_EMPTY,    /* nothing is pending */
+	BODY_MIXED,    /* private: several indices, and the URL can name but one */
+	BODY_NO_MEMORY /* no body, or no compressed one */
+};
+/* elasticsearch_body_build writes the pending items of f->first..stop, as many as f->limit allows, and compresses them
+ * if that is configured; f->end, f->records and f->path say what the body has.
+ *   now_ms  monotonic */
+enum body_built elasticsearch_body_build(struct elasticsearch_flight *f, size_t stop, int64_t now_ms);
+
 /* -- elasticsearch_doubt.c -- */
 
-/* elasticsearch_doubt_begin: a start; the first records may be there already. elasticsearch_doubt_applies: look this batch up. */
+/* elasticsearch_doubt_begin: a start; the first records may be there already.
+ * elasticsearch_doubt_applies: look this batch up. */
 void elasticsearch_doubt_begin(struct elasticsearch *es);
 bool elasticsearch_doubt_applies(const struct elasticsearch *es, const struct batch *b);
 enum doubt_next {
@@ -116,8 +131,8 @@ enum doubt_next {
 	DOUBT_FIND,     /* *body (malloc'ed) is to be sent to _mget */
 	DOUBT_NO_ANSWER /* that was none, or there is no memory */
 };
-/* elasticsearch_doubt_stream_read reads the creation dates of the stream's indices. elasticsearch_doubt_found_read reads _mget's answer and settles
- * what was found; false: it is none. */
+/* elasticsearch_doubt_stream_read reads the creation dates of the stream's indices.
+ * elasticsearch_doubt_found_read reads _mget's answer and settles what was found; false: it is none. */
 enum doubt_next elasticsearch_doubt_stream_read(const char *answer, const struct batch *b, char **body);
 bool elasticsearch_doubt_found_read(const char *answer, struct batch *b, size_t *found);
 /* elasticsearch_doubt_over: the batch was looked up. */

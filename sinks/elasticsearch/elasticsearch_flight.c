@@ -1,7 +1,8 @@
 /* The way of a batch to a search cluster.
  *
- * A batch becomes a flight: its body is written, the request started, and elasticsearch_flight_done called when it has ended. Usually
- * that is one request. It is several when a body is too long for the server: then the batch goes in parts.
+ * A batch becomes a flight: its body is written, the request started, and elasticsearch_flight_done called when it has
+ * ended. Usually that is one request. It is several when a body is too long for the server: then the batch goes in
+ * parts.
  *
  * What an answer means, for one record (bulk_judge) or for the whole request (refused):
  *	2xx, 409           done. 409: an earlier try arrived; the record's id is the document's, so there is one of it
@@ -90,64 +91,6 @@ void elasticsearch_flight_fini(struct elasticsearch_flight *f)
 	*f = (struct elasticsearch_flight){0};
 }
 
-/* -- the body of a request -- */
-
-enum built { BUILT, BUILT_EMPTY, BUILT_MIXED, BUILT_NOT };
-
-/* Writes the pending items of first..stop, as many as the limit allows.
- *   named  each with its index; else the URL names it, and BUILT_MIXED tells that they have several */
-static enum built body_build(struct elasticsearch_flight *f, size_t stop, bool named)
-{
-	struct elasticsearch *es = f->es;
-	struct batch *b = f->batch;
-	struct index_name *n = &es->name;
-	char first[TEMPLATE_NAME_MAX + 1];
-	size_t first_len = 0;
-	bool mixed = false;
-	f->records = 0;
-	f->built_ms = n->main.has_field ? clock_ms() : 0;
-	if (!bulk_reserve(&f->body, b->bytes + b->count * (BULK_LINE_MAX + (named ? TEMPLATE_NAME_MAX : 0))))
-		return BUILT_NOT;
-	for (f->end = f->first; f->end < stop; f->end++) {
-		const struct batch_item *item = &b->items[f->end];
-		struct record r;
-		if (item->state != ITEM_PENDING)
-			continue;
-		record_read(&r, item->entry);
-		if (f->records > 0 && f->body.len + r.json_len + BULK_LINE_MAX > f->limit)
-			break;
-		if (!index_name_of(n, item->entry, f->built_ms))
-			stat_add(&es->host->stats->limited, 1);
-		if (f->records == 0) {
-			memcpy(first, n->name, n->len);
-			first_len = n->len;
-		} else if (!mixed && (n->len != first_len || memcmp(n->name, first, first_len) != 0)) {
-			mixed = true;
-			if (!named)
-				return BUILT_MIXED;
-		}
-		bulk_add(&f->body, named ? n->name : NULL, named ? n->len : 0, item->entry);
-		f->records++;
-	}
-	if (named)
-		snprintf(f->path, sizeof(f->path), "/_bulk?" BULK_FILTER);
-	else
-		snprintf(f->path, sizeof(f->path), "/%.*s/_bulk?" BULK_FILTER, (int)first_len, first);
-	es->named = mixed || n->main.has_field;
-	return f->records > 0 ? BUILT : BUILT_EMPTY;
-}
-
-static enum built part_build(struct elasticsearch_flight *f, size_t stop)
-{
-	struct elasticsearch *es = f->es;
-	enum built built = body_build(f, stop, es->named);
-	if (built == BUILT_MIXED)
-		built = body_build(f, stop, true);
-	if (built == BUILT && es->compression == COMPRESSION_GZIP && bulk_pack(&es->gzip, &f->body, &f->packed))
-		built = BUILT_NOT;
-	return built;
-}
-
 /* -- requests -- */
 
 static enum gw_err bulk_send(struct elasticsearch_flight *f)
@@ -204,9 +147,9 @@ static void step_send(struct elasticsearch_flight *f)
 static void part_send(struct elasticsearch_flight *f, size_t stop)
 {
 	f->tries = 0;
-	switch (part_build(f, stop)) {
-	case BUILT: step_send(f); break;
-	case BUILT_EMPTY: flight_finish(f); break;
+	switch (elasticsearch_body_build(f, stop, clock_ms())) {
+	case BODY_BUILT: step_send(f); break;
+	case BODY_EMPTY: flight_finish(f); break;
 	default: flight_retry(f, "out of memory"); break;
 	}
 }
@@ -345,14 +288,38 @@ static bool poison_find(struct elasticsearch_flight *f, const struct bulk_fault 
 	return true;
 }
 
+/* What ails the cluster by an answer to a whole request, and what the operator can do about it. */
+static enum ailment ailment_of(const struct elasticsearch_flight *f, const struct bulk_fault *fault,
+                               const char **advice)
+{
+	int status = f->http->status;
+	*advice = "";
+	switch (status) {
+	case 401: *advice = " (see username, password, api_key)"; return NO_LOGIN;
+	case 403:
+		if (!strcmp(fault->type, "cluster_block_exception"))
+			return BLOCKED;
+		*advice = f->step == STEP_BULK
+		              ? " (the user or key needs the rights create_doc and auto_configure, or more)"
+		              : " (install_template needs the rights monitor and manage_index_templates)";
+		return NO_LOGIN;
+	case 404:
+	case 405: *advice = " (is it a node of Elasticsearch or OpenSearch, and its path complete?)"; return NO_BULK;
+	default: break;
+	}
+	if (status / 100 == 3) {
+		*advice = " (redirects are not followed: set nodes to the address itself)";
+		return REDIRECTED;
+	}
+	return status >= 500 ? FAILING : REFUSED;
+}
+
 static void refused(struct elasticsearch_flight *f)
 {
-	struct elasticsearch *es = f->es;
 	const struct http_pool_request *http = f->http;
 	struct bulk_fault fault;
 	char text[1024];
-	enum ailment ailment = REFUSED;
-	const char *advice = "";
+	const char *advice;
 	bulk_fault_read(&fault, http->answer ? http->answer : "", http->answer_len);
 	if (http->status == 413 && f->step == STEP_BULK) {
 		too_long(f);
@@ -360,39 +327,14 @@ static void refused(struct elasticsearch_flight *f)
 	}
 	if (http->status == 400 && poison_find(f, &fault))
 		return;
-	switch (http->status) {
-	case 401:
-		ailment = NO_LOGIN;
-		advice = " (see username, password, api_key)";
-		break;
-	case 403:
-		ailment = strcmp(fault.type, "cluster_block_exception") ? NO_LOGIN : BLOCKED;
-		if (ailment == NO_LOGIN)
-			advice = f->step == STEP_BULK
-			             ? " (the user or key needs the rights create_doc and auto_configure, or more)"
-			             : " (install_template needs the rights monitor and manage_index_templates)";
-		break;
-	case 404:
-	case 405:
-		ailment = NO_BULK;
-		advice = " (is it a node of Elasticsearch or OpenSearch, and its path complete?)";
-		break;
-	case 429: break; /* overload: nothing to be done by hand */
-	default:
-		if (http->status / 100 == 3) {
-			ailment = REDIRECTED;
-			advice = " (redirects are not followed: set nodes to the address itself)";
-		} else if (http->status >= 500) {
-			ailment = FAILING;
-			nodes_failed(f->node, clock_ms());
-		}
-		break;
-	}
+	enum ailment ailment = ailment_of(f, &fault, &advice);
+	if (ailment == FAILING)
+		nodes_failed(f->node, clock_ms());
 	snprintf(text, sizeof(text), "%s answers HTTP %d%s%s%s%s%s%s%s; trying again", f->node->url, http->status,
 	         http->location ? " to " : "", http->location ? http->location : "", advice, fault.type[0] ? ": " : "",
 	         fault.type, fault.reason[0] ? ": " : "", fault.reason);
-	if (http->status != 429)
-		ail(es, ailment, text);
+	if (http->status != 429) /* overload: nothing to be done by hand */
+		ail(f->es, ailment, text);
 	f->batch->retry_after_ms = http->retry_after_ms;
 	f->batch->overloaded = http->status == 429;
 	flight_retry(f, text);
