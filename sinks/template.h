@@ -1,9 +1,11 @@
 /* Templates: the name of a topic or an index, made from a record's fields and its time.
  *
- *	sluice.telemetry               the same for every record
- *	telemetry-{yyyy.MM.dd}         the record's @timestamp in UTC: yyyy MM dd HH mm ss, with '.', '-' or '_' between
- * them site.{payload.site}.{device.id} fields of the record (docs/record.md) by dotted path, or by JSON pointer:
- *{/payload/a.b} {payload.site|none}            with what to take when the record has no such text, number or boolean
+ *	sluice.telemetry                 the same for every record
+ *	telemetry-{yyyy.MM.dd}           the record's @timestamp in UTC: yyyy MM dd HH mm ss, with '.', '-' or '_' between
+ *	                                 them
+ *	site.{payload.site}.{device.id}  fields of the record (docs/record.md) by dotted path, or ...
+ *	{/payload/a.b}                   ... by JSON pointer
+ *	{payload.site|none}              with what to take when the record has no such text, number or boolean
  *
  * Text from the record comes from devices. It is escaped so that a name is legal whatever it holds, and so that
  * different texts give different names: each byte that is not `plain` becomes the mark and two hexadecimal digits; the
@@ -51,8 +53,8 @@ static inline bool template_constant(const struct template *t)
 	return !t->has_time && !t->has_field;
 }
 
-/* template_render writes the name for an entry (gateway/journal/record.h) to out, terminated, and returns its length. 0: there
- * is no legal name (a field is missing, empty, no scalar, or the name would be too long): the caller takes its
+/* template_render writes the name for an entry (gateway/journal/record.h) to out, terminated, and returns its length.
+ * 0: there is no legal name (a field is missing, empty, no scalar, or the name would be too long): the caller takes its
  * fallback. Any thread. */
 size_t template_render(const struct template *t, const uint8_t *entry, char out[TEMPLATE_NAME_MAX + 1]);
 

@@ -55,9 +55,8 @@ struct pump {
 	struct pulse pulse;
 	_Atomic bool sleeping;      /* journal.h */
 	_Atomic int64_t stop_by_us; /* 0: runs; main writes */
-	_Atomic bool
-	    back; /* relaxed: an outage has ended, what gathered is to be looked at; sink_report_health sets it */
-	pthread_mutex_t lock; /* guards state_text and down_us */
+	_Atomic bool back;          /* relaxed: an outage has ended: look at the backlog; sink_report_health sets it */
+	pthread_mutex_t lock;       /* guards state_text and down_us */
 	char state_text[512];
 	int64_t down_us; /* since when the sink is in trouble; 0: it is not */
 	struct sink_stats stats;

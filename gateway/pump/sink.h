@@ -40,15 +40,14 @@ struct sink_host {
 	const char *data; /* directory for what must be kept, e.g. for relative paths */
 	const struct sink_settings *settings;
 	struct sink_stats *stats; /* the pump counts deliveries; a sink adds what it alone knows (limited) */
-	int wake_fd; /* readable when the pump has something to do: a sink that waits by its own means waits on it, too
-	              */
+	int wake_fd; /* readable when the pump has something to do: a sink that waits by its own means waits on it, too */
 	struct pump *pump;
 };
 
-/* sink_report_health tells what the operator should know; logged when it changes, shown by /readyz?verbose and the metric
- * sluice_sink_up.
- *   text  what is wrong and what to do: "topic sluice.telemetry does not exist and may not be created:
- * create it or ..."; NULL: all is well */
+/* sink_report_health says what the operator should know; logged when it changes, shown by /readyz?verbose and the
+ * metric sluice_sink_up.
+ *   text  what is wrong and what to do: "topic sluice.telemetry does not exist and may not be created: create it or
+ *         ..."; NULL: nothing is wrong */
 void sink_report_health(struct sink_host *host, const char *text);
 
 /* For a sink with `deferred`: what it has finished is written but not yet safe. sink_synced: now everything it finished
@@ -62,8 +61,7 @@ struct sink {
 	const char *help;
 	size_t size; /* bytes of state; settings members filled, the rest zero */
 	const struct setting *settings;
-	bool deferred; /* finished batches are safe only after sink_synced, so that their memory need not be kept until
-	                  then */
+	bool deferred; /* finished batches are safe only after sink_synced; their memory need not be kept until then */
 	/* check, as in struct protocol: GW_OK | GW_CONFIG. Main thread. May be NULL. Must not connect. */
 	enum gw_err (*check)(const void *self, const struct sink_settings *common, struct why *why);
 	/* open makes handles; it must not wait for the far end (a sink that is down at start is no error). Main thread.

@@ -23,8 +23,8 @@ struct nodes {
 	size_t count, next;
 };
 
-/* nodes_check_url judges a URL: http or https, a host, perhaps a port and a path; no user (that would be shown in logs),
- * query or fragment. GW_OK | GW_CONFIG | GW_NOMEM. */
+/* nodes_check_url judges a URL: http or https, a host, perhaps a port and a path; no user (that would be shown in
+ * logs), query or fragment. GW_OK | GW_CONFIG | GW_NOMEM. */
 enum gw_err nodes_check_url(const char *url, struct why *why);
 
 /* nodes_init takes URLs that nodes_check_url found good. GW_OK | GW_NOMEM; nodes_fini in any case. */

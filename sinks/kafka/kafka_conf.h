@@ -35,8 +35,8 @@ struct kafka_settings {
 	char *ca_file, *cert_file, *key_file;
 	struct string_map properties;
 };
-extern const struct setting
-    kafka_settings[]; /* offsets in struct kafka_settings: the first member of the sink's state */
+/* Its offsets are those in struct kafka_settings, which is the first member of the sink's state. */
+extern const struct setting kafka_settings[];
 
 /* kafka_conf_check judges what a table cannot: each property by the library itself, and those that would break the
  * promise by us. Does not connect. GW_OK | GW_CONFIG | GW_NOMEM. */

@@ -22,8 +22,8 @@ struct kafka_message {
 	char device[DEVICE_MAX];     /* the key, where it stands escaped in the record */
 };
 
-/* kafka_message_pack fills m from an entry (gateway/journal/record.h), which must stay until the delivery report: nothing of
- * its JSON is copied.
+/* kafka_message_pack fills m from an entry (gateway/journal/record.h), which must stay until the delivery report:
+ * nothing of its JSON is copied.
  *   time_at  the compiled pointer "/@timestamp"
  *   opaque   comes back with the report */
 void kafka_message_pack(struct kafka_message *m, const struct kafka_settings *s, const struct json_pointer *time_at,
