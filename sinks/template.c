@@ -10,10 +10,10 @@
 #include "gateway/base/json.h"
 #include "gateway/journal/record.h"
 
-enum part_kind { PART_LITERAL, PART_TIME, PART_DEVICE, PART_FIELD };
+enum template_part_kind { PART_LITERAL, PART_TIME, PART_DEVICE, PART_FIELD };
 
 struct template_part {
-	enum part_kind kind;
+	enum template_part_kind kind;
 	char *text; /* owned; LITERAL: the text; FIELD, DEVICE: what stands in for a missing one, NULL: nothing does */
 	size_t len; /* of text; TIME: of the digits */
 	size_t at;  /* TIME: where they stand in what clock_format makes */
@@ -30,7 +30,7 @@ static const struct {
 static const char *const roots[] = {"@timestamp", "event", "device", "network", "sluice", "source", "payload"};
 #define ROOTS "event, device, network, sluice, source, payload"
 
-static struct template_part *part_add(struct template *t, enum part_kind kind)
+static struct template_part *part_add(struct template *t, enum template_part_kind kind)
 {
 	struct template_part *parts = realloc(t->parts, (t->count + 1) * sizeof(*parts));
 	if (!parts)
