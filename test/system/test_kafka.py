@@ -388,7 +388,7 @@ def test_check_tells_what_cannot_work(sluice, settings, text):
 
 def test_unit_tests_that_need_a_broker(broker):
     """test/unit/sinks/kafka/test_kafka.c: fatal errors and full queues can only be made from inside."""
-    program = ROOT / "build" / "test" / "unit" / "test_kafka"
+    program = ROOT / "build/test/unit/sinks/kafka/test_kafka"
     built = subprocess.run(["make", "-s", str(program.relative_to(ROOT))], cwd=ROOT, text=True, capture_output=True, timeout=600)
     assert built.returncode == 0, built.stderr
     broker.create_topic("sluice-unit")
