@@ -73,6 +73,9 @@ $(OUT)/test/unit/gateway/base/test_disk: LINK += -Wl,--wrap=pwrite,--wrap=fdatas
 # Its memory runs out when the test says so.
 $(OUT)/test/unit/gateway/journal/test_journal_memory: LINK += -Wl,--wrap=block_new,--wrap=malloc
 
+# It looks at the journal at the moment when a lane is woken.
+$(OUT)/test/unit/gateway/journal/test_journal_capacity: LINK += -Wl,--wrap=lane_wake_always
+
 $(OUT)/test/bench/%: $(OUT)/obj/test/bench/%.o $(OUT)/libsluice.a
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) $(if $(WHOLE),-fno-lto) $(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(BENCH_LIBS)

@@ -459,7 +459,7 @@ void journal_wake(struct journal *j)
 
 bool journal_full(const struct journal *j)
 {
-	return atomic_load_explicit((_Atomic bool *)&j->full, memory_order_relaxed);
+	return atomic_load_explicit((_Atomic bool *)&j->full, memory_order_acquire);
 }
 
 bool journal_lacks_disk(const struct journal *j)
@@ -469,7 +469,7 @@ bool journal_lacks_disk(const struct journal *j)
 
 bool journal_nearly_full(const struct journal *j)
 {
-	return atomic_load_explicit((_Atomic bool *)&j->nearly_full, memory_order_relaxed);
+	return atomic_load_explicit((_Atomic bool *)&j->nearly_full, memory_order_acquire);
 }
 
 uint64_t journal_first(const struct journal *j)

@@ -100,8 +100,10 @@ void journal_close(struct journal *j); /* after all pumps have ended; j may be N
 /* journal_wake wakes the journal's thread if it sleeps: by producers after publishing, by pumps after moving a cursor
  * that somebody waits for. */
 void journal_wake(struct journal *j);
-bool journal_full(const struct journal *j);        /* relaxed: a hint; the space is promised with slack */
-bool journal_nearly_full(const struct journal *j); /* relaxed, too; true also while it is full */
+/* journal_full and journal_nearly_full are hints: the space is promised with slack. A journal that is full is nearly full:
+ * who reads that it is not nearly full reads after that that it is not full. Any thread; acquire, see journal_capacity.c. */
+bool journal_full(const struct journal *j);
+bool journal_nearly_full(const struct journal *j);
 /* journal_lacks_disk: its limits allow another segment, and the file system, less keep_free, has no room for it. Relaxed. */
 bool journal_lacks_disk(const struct journal *j);
 /* journal_first: records below that sequence were given up because the journal was full (struct lane, may_drop) or, at

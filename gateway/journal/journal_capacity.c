@@ -2,7 +2,9 @@
  *
  * Full: what is promised to the lanes is only just free. Nearly full: records that a sink still needs have high_water of
  * all the room that records may have, until they have no more than low_water. Both say in the log which sink holds it, or
- * that something else has taken the file system's room.
+ * that something else has taken the file system's room. A journal that is full is nearly full too, at every moment: the
+ * listeners that promise nothing must not take messages while those that do may not. So nearly full begins before full
+ * and ends after it. The figures are stored before the flag that they belong to.
  *
  * Records of lanes that may_drop (`when_full: drop_oldest`, for listeners that promise nothing that would outlive the
  * process) are given up, the oldest first, before the journal gets full: a segment whole, if it has no other records; in
@@ -56,16 +58,17 @@ static void set_nearly_full(struct journal *j, bool nearly, uint64_t percent)
 {
 	uint64_t behind;
 	const char *name = holder(j, &behind);
-	atomic_store_explicit(&j->nearly_full, nearly, memory_order_seq_cst);
 	stat_set(&j->stats->nearly_full, nearly);
 	stat_set(&j->stats->nearly_full_since, nearly ? now_s() : 0);
+	stat_add(&j->stats->times_nearly_full, nearly);
+	/* pairs with the acquire in journal_nearly_full */
+	atomic_store_explicit(&j->nearly_full, nearly, memory_order_seq_cst);
 	if (!nearly) {
 		log_event(LOG_INFO, "journal", "is no longer nearly full",
 		          LOG_N("sluice.journal.fill_percent", percent));
 		wake_all(j);
 		return;
 	}
-	stat_add(&j->stats->times_nearly_full, 1);
 	log_event(LOG_WARN, "journal",
 	          journal_lacks_disk(j) ? "is nearly full: its file system has no room for more"
 	                                : "is nearly full of records that a sink does not have",
@@ -77,11 +80,12 @@ static void set_full(struct journal *j, bool full)
 {
 	uint64_t behind;
 	const char *name = holder(j, &behind);
-	atomic_store_explicit(&j->full, full, memory_order_seq_cst);
 	stat_set(&j->stats->full, full);
 	stat_set(&j->stats->full_since, full ? now_s() : 0);
+	stat_add(&j->stats->times_full, full);
+	/* pairs with the acquire in journal_full */
+	atomic_store_explicit(&j->full, full, memory_order_seq_cst);
 	if (full) {
-		stat_add(&j->stats->times_full, 1);
 		log_event(
 		    LOG_WARN, "journal",
 		    journal_lacks_disk(j) ? "is full: nothing more is taken in until its file system has room again"
@@ -101,10 +105,12 @@ void full_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full)
 	bool was_nearly = journal_nearly_full(j);
 	bool nearly = full || percent >= j->settings->high_water || (was_nearly && percent > j->settings->low_water);
 	stat_set(&j->stats->fill_percent, (uint64_t)percent);
-	if (nearly != was_nearly)
-		set_nearly_full(j, nearly, (uint64_t)percent);
+	if (nearly && !was_nearly)
+		set_nearly_full(j, true, (uint64_t)percent);
 	if (full != journal_full(j))
 		set_full(j, full);
+	if (!nearly && was_nearly)
+		set_nearly_full(j, false, (uint64_t)percent);
 }
 
 /* -- giving up -- */

@@ -7,7 +7,24 @@
 #include <cmocka.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/journal/journal_parts.h"
 #include "test/unit/gateway/journal/journal_world.h"
+
+/* Of the world that is open: how often a lane was woken because there is room again, and how often of that while the
+ * journal was full and not nearly full. */
+static _Atomic(const struct journal *) watched;
+static _Atomic unsigned wakes, contradictions;
+
+void __real_lane_wake_always(struct lane *lane);
+void __wrap_lane_wake_always(struct lane *lane);
+void __wrap_lane_wake_always(struct lane *lane)
+{
+	const struct journal *j = atomic_load(&watched);
+	wakes++;
+	if (j && journal_full(j) && !journal_nearly_full(j))
+		contradictions++;
+	__real_lane_wake_always(lane);
+}
 
 static void begin(struct world *w, enum journal_type type, bool first_may, bool second_may)
 {
@@ -24,6 +41,8 @@ static void life(struct world *w)
 	struct why why = {.text = ""};
 	if (world_open(w, &why) || world_start(w, &why))
 		fail_msg("%s", why.text);
+	wakes = contradictions = 0;
+	atomic_store(&watched, w->journal);
 }
 
 /* What a pump does; true while there is more. *next moves on, *skipped counts what was not there. */
@@ -48,8 +67,9 @@ static bool read_one(struct world *w, uint64_t *next, uint64_t *skipped)
 	return true;
 }
 
-/* Puts bytes of records into a lane, block by block; false: it became full. */
-static bool put(struct world *w, unsigned lane, size_t bytes)
+/* Puts bytes of records into a lane, block by block; false: it became full. The journal's thread may still be looking at
+ * what it has: see put. */
+static bool put_on(struct world *w, unsigned lane, size_t bytes)
 {
 	for (size_t sent = 0; sent < bytes; sent += record_room(lane, w->number[lane])) {
 		if (journal_full(w->journal))
@@ -60,16 +80,37 @@ static bool put(struct world *w, unsigned lane, size_t bytes)
 	return true;
 }
 
+/* A record is durable before the journal looks at its room. It sleeps after that, and looks again only when it is woken
+ * or the cursor has moved: until then all that it shows belongs together. */
+static void until_it_has_looked(struct world *w)
+{
+	int64_t until = clock_mono_us() + DEADLINE_US;
+	while (!atomic_load(&w->journal->sleeping)) {
+		assert_true(clock_mono_us() < until);
+		usleep(100);
+	}
+}
+
+/* As put_on, and waits until the journal has decided what follows from it. */
+static bool put(struct world *w, unsigned lane, size_t bytes)
+{
+	bool all = put_on(w, lane, bytes);
+	until_it_has_looked(w);
+	return all && !journal_full(w->journal);
+}
+
 static void nothing_is_wrong(const struct world *w)
 {
 	assert_int_equal(stat_get(&w->stats.damaged_blocks), 0);
 	assert_int_equal(stat_get(&w->stats.lost_sequences), 0);
 	assert_int_equal(stat_get(&w->stats.failures), 0);
+	assert_int_equal(contradictions, 0);
 }
 
 static void end(struct world *w)
 {
 	nothing_is_wrong(w);
+	atomic_store(&watched, NULL);
 	assert_int_equal(journal_stop(w->journal, clock_mono_us() + DEADLINE_US), GW_OK);
 	world_close(w);
 }
@@ -236,11 +277,12 @@ static void a_reader_that_is_overtaken_goes_on_behind(void **unused)
 	life(&w);
 	uint64_t next = 1, skipped = 0, read = 0;
 	for (int i = 0; i < 300; i++) {
-		assert_true(put(&w, 0, 8 << 10));
+		assert_true(put_on(&w, 0, 8 << 10));
 		if (i % 3 == 0)
 			read += read_one(&w, &next, &skipped);
 	}
 	assert_true(read > 50 && skipped > 0);
+	until_it_has_looked(&w);
 	while (read_one(&w, &next, &skipped))
 		;
 	assert_int_equal(next, journal_last(w.journal) + 1);
@@ -300,6 +342,8 @@ static void it_is_nearly_full_from_the_high_mark_to_the_low_one(enum journal_typ
 	assert_int_equal(cursor_save(w.cursor), GW_OK);
 	until_nearly_full(&w, false);
 	assert_false(journal_full(w.journal));
+	until_it_has_looked(&w);
+	assert_int_equal(wakes, 3 * LANES); /* nearly full ended twice, full once */
 	end(&w);
 	world_fini(&w);
 }
