@@ -28,6 +28,7 @@
 #include "gateway/base/clock.h"
 #include "test/unit/sim_disk.c"
 #include "test/unit/temporary.h" /* the journal's lock is a real file; the rest of it exists in the simulation only */
+#include "test/unit/threads.h"
 
 #define LANES 2
 #define CUTS 24 /* recorded in one life */

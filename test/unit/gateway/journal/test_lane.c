@@ -15,6 +15,7 @@
 
 #include "gateway/journal/lane.h"
 #include "gateway/journal/record.h"
+#include "test/unit/threads.h"
 
 #define ENTRY(json) ((RECORD_HEADER + (json) + 7) & ~(size_t)7)
 

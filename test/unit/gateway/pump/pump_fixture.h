@@ -25,6 +25,7 @@
 #include "gateway/pump/pump.h"
 #include "test/unit/sim_disk.c"
 #include "test/unit/temporary.h" /* the journal's lock is a real file; the rest of it exists in the simulation only */
+#include "test/unit/threads.h"
 
 #define DEADLINE_US 20000000
 #define SEEN_MAX 20000

@@ -12,6 +12,7 @@
 
 #include "protocols/mqtt/mqtt_clients.h"
 #include "test/unit/fake_intake.c"
+#include "test/unit/threads.h"
 
 #define THREADS 4
 #define EXPIRY_MS 60000

@@ -20,6 +20,7 @@
 
 #include "protocols/net/stream_conn.h"
 #include "test/unit/fake_intake.c"
+#include "test/unit/threads.h"
 
 #define CONNS 64
 

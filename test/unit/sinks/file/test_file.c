@@ -23,6 +23,7 @@
 #include "gateway/journal/record.h"
 #include "gateway/pump/pump.h"
 #include "test/unit/temporary.h"
+#include "test/unit/threads.h"
 
 #define DEADLINE_US 20000000
 
