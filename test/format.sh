@@ -20,6 +20,6 @@ if [ "$version" != $wanted ]; then
 fi
 case $mode in
 fix) exec "$program" -i "$@" ;;
-check) "$program" --dry-run -Werror "$@" && echo "format: $# files, well" ;;
+check) "$program" --dry-run -Werror "$@" && echo "format: ok, $# files" ;;
 *) echo "format.sh: check or fix, not $mode" >&2; exit 2 ;;
 esac

@@ -11,7 +11,7 @@ echo "tidy: $# files, by clang-tidy$(clang-tidy --version | sed -n 's/.*\( [0-9]
 # Several at once: each writes to a file of its own, or findings would cut into one another.
 if printf '%s\n' "$@" | xargs -P "$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$@" -- -std=c17 -D_GNU_SOURCE -I. \
 	-DSLUICE_VERSION="\"$SLUICE_VERSION\"" >"$0/$$.found" 2>"$0/$$.log"' "$out"; then
-	echo "tidy: well"
+	echo "tidy: ok"
 else
 	cat "$out"/*.found
 	grep -hv '^[0-9]* warnings\{0,1\}\( and [0-9]* errors\{0,1\}\)\{0,1\} generated\.$' "$out"/*.log >&2 || :
