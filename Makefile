@@ -149,12 +149,12 @@ test: test-deps ## install what is missing and run every test (about 25 minutes)
 	@$(MAKE) --no-print-directory image
 
 unit: $(UNITS:%=$(BUILD)/test/unit/%) ## run the unit tests: seconds
-	@test/run-units.sh unit $^
+	@LOGS=$(BUILD)/log test/run-units.sh unit $^
 
 unit-asan: ## the unit tests under the address and undefined behaviour sanitizers
 	@$(MAKE) --no-print-directory FLAVOUR=asan run-units-asan
 run-units-asan: $(UNITS:%=$(OUT)/test/unit/%)
-	@test/run-units.sh asan $^
+	@LOGS=$(BUILD)/log test/run-units.sh asan $^
 
 # What has threads.
 THREADED := $(foreach t,test_lane test_journal test_pump test_intake test_stream test_tcp test_mqtt test_mqtt_clients test_coap_server test_block test_stats \
@@ -162,7 +162,7 @@ THREADED := $(foreach t,test_lane test_journal test_pump test_intake test_stream
 unit-tsan: ## the unit tests of everything threaded under the thread sanitizer
 	@$(MAKE) --no-print-directory FLAVOUR=tsan run-units-tsan
 run-units-tsan: $(THREADED:%=$(OUT)/test/unit/%)
-	@test/run-units.sh tsan $^
+	@LOGS=$(BUILD)/log test/run-units.sh tsan $^
 
 FUZZ_SECONDS ?= 20
 fuzz: ## run every fuzz target for FUZZ_SECONDS (20)

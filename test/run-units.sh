@@ -1,29 +1,48 @@
 #!/bin/sh
-# Runs unit test programs, at most as many at once as there are processors, and prints what failed and one closing line.
+# Runs unit test programs, at most as many at once as there are processors, and prints what failed, why, and one closing
+# line. The whole output of each program is kept as LOGS/LABEL-NAME.log.
 #
-#   test/run-units.sh LABEL PROGRAM...
+#   [LOGS=DIR] test/run-units.sh LABEL PROGRAM...      LOGS: build/log
 set -u
 label=$1
 shift
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
-printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c 'n=$(basename "{}"); timeout 300 "{}" >"$0/$n.log" 2>&1; echo $? >"$0/$n.code"' "$out"
+logs=${LOGS:-build/log}
+mkdir -p "$logs"
+rm -f "$logs/$label"-*.log
+codes=$(mktemp -d)
+trap 'rm -rf "$codes"' EXIT
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c 'n=$(basename "{}")
+	timeout 300 "{}" >"$0-$n.log" 2>&1
+	echo $? >"$1/$n"' "$logs/$label" "$codes"
+
+# A log may hold any bytes: without -a, grep says "binary file matches" instead of the reason.
+# failed_tests LOG: the names of the tests that failed. The last one that ran, if the program ended in the middle of it.
+failed_tests() {
+	grep -a '^\[ *\(RUN\|OK\|FAILED\|SKIPPED\) *\] [A-Za-z_]' "$1" | grep -av '\] tests: ' |
+		awk '{ state = $0; sub(/^\[ */, "", state); sub(/ *\].*/, "", state); name = $NF }
+		     state == "RUN" { running = name; next }
+		     { running = "" }
+		     state == "FAILED" && !seen[name]++ { print name }
+		     END { if (running != "") print running }'
+}
+
 passed=0 failed=0
 for program in "$@"; do
 	n=$(basename "$program")
-	p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$out/$n.log" | tail -n 1)
-	# cmocka 1.1.5 writes `[  FAILED  ] 2 test(s)`, 1.1.7 `[  FAILED  ] tests: 2 test(s)`.
-	f=$(sed -n 's/^\[  FAILED  \] \(tests: \)\{0,1\}\([0-9][0-9]*\) test.*/\2/p' "$out/$n.log" | head -n 1)
-	code=$(cat "$out/$n.code" 2>/dev/null || echo 127)
-	passed=$((passed + ${p:-0}))
+	log=$logs/$label-$n.log
+	p=$(grep -ac '^\[ *OK *\] ' "$log")
+	code=$(cat "$codes/$n" 2>/dev/null || echo 127)
+	passed=$((passed + p))
 	# A program that ended badly without saying which test failed (a sanitizer's report, a crash, no test at all) counts as one.
-	if [ "$code" -ne 0 ] || [ "${p:-0}" -eq 0 ]; then
-		[ "${f:-0}" -gt 0 ] || f=1
+	if [ "$code" -ne 0 ] || [ "$p" -eq 0 ]; then
+		names=$(failed_tests "$log" | paste -s -d ' ')
+		f=$(echo "$names" | wc -w)
+		[ "$f" -gt 0 ] || f=1
 		failed=$((failed + f))
-		echo "---- $label: $program ended with $code"
-		grep -v '^\[ *\(RUN\|OK\) *\]' "$out/$n.log" | tail -n 60
+		echo "---- $label: $n: ${names:+failed: $names; }exit code $code, log in $log"
+		grep -av '^\[ *\(RUN\|OK\) *\]' "$log" | tail -n 60
 	fi
 done
-echo "$label: $# programs"
+echo "$label: $# programs, logs in $logs/$label-*.log"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
