@@ -137,16 +137,9 @@ test-deps:
 	@deploy/install-deps.sh test
 	@test/venv.sh $(BUILD)/venv
 
-test: test-deps ## install what is missing and run every test (about 25 minutes)
-	@$(MAKE) --no-print-directory all
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory unit-asan
-	@$(MAKE) --no-print-directory unit-tsan
-	@$(MAKE) --no-print-directory fuzz
-	@$(MAKE) --no-print-directory system
-	@$(MAKE) --no-print-directory torture-bounded
-	@$(MAKE) --no-print-directory image
+STAGES ?= all lint unit unit-asan unit-tsan fuzz system torture-bounded image
+test: test-deps ## install what is missing and run every test (about 25 minutes); logs in build/log
+	@MAKE="$(MAKE)" LOGS=$(BUILD)/log test/run-stages.sh $(STAGES)
 
 unit: $(UNITS:%=$(BUILD)/test/unit/%) ## run the unit tests: seconds
 	@LOGS=$(BUILD)/log test/run-units.sh unit $^
@@ -215,6 +208,7 @@ bench-peers: bench-deps peers-deps bench-programs ## the same load to Mosquitto,
 FORMATTED := $(sort $(shell find gateway protocols sinks config load test/unit test/bench test/fuzz -name '*.[ch]'))
 
 lint: direction format-check tidy docs-check ## style, direction between folders, static analysis, generated pages
+	@echo "lint: ok"
 
 direction: ## the rule of direction between folders
 	@test/direction.py
