@@ -4,7 +4,7 @@ file brings what is new first (replay_order live_first), so that it is killed wi
 import signal
 import time
 
-from plays import in_turn
+from scenarios import in_turn
 
 NUMBER, TITLE = 1, "kill -9, kill in recovery, SIGSTOP"
 FULL, BOUNDED, SECONDS = 200, 20, 3

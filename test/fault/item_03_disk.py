@@ -11,7 +11,7 @@ import time
 
 from harness import ROOT, wait_until
 from sending import Sending, target
-from volume import Breakable, limited, small
+from loop_file_system import Breakable, limited, small
 
 NUMBER, TITLE = 3, "disk full, at its quota, read-only, failing, slow"
 NEEDS = ()

@@ -4,8 +4,8 @@ in this order, in turn with replay_order oldest_first and live_first."""
 
 import time
 
-from places import SASL, Cluster, begun, still
-from plays import absences, in_turn, outlast, play_of, way
+from backends import SASL, Cluster, begun, still
+from scenarios import absences, in_turn, outlast, play_of, way
 from proxy import Proxy
 
 NUMBER, TITLE = 4, "Kafka away, refusing, odd"

@@ -7,8 +7,8 @@ is there, and once."""
 import time
 
 from harness import free_ports, wait_until
-from places import Node, begun
-from plays import absences, in_turn, outlast, play_of, way
+from backends import Node, begun
+from scenarios import absences, in_turn, outlast, play_of, way
 
 NUMBER, TITLE = 5, "Elasticsearch away, refusing, odd"
 BOUNDED, SECONDS = 0, 20

@@ -15,12 +15,12 @@ import time
 
 import aiocoap
 from bounds import CONFIGURATION, MIB, most_memory, peak_memory
-from far import Far
+from lossy_link import Far
 from harness import merge, wait_until
-from mutes import KINDS, Mutes
+from nonreading_clients import KINDS, Mutes
 from resets import compare, resets
 from sending import Sending, errors, p99_ms, target
-from space import LISTENERS, Space
+from network_namespace import LISTENERS, Space
 
 NUMBER, TITLE = 6, "partitions, loss, resets, mutes"
 NEEDS = ()

@@ -19,7 +19,7 @@ import time
 
 from bounds import BLOCK, CONFIGURATION, LANE, LISTENERS, MIB, most_memory, peak_memory
 from harness import ROOT, wait_until
-from quota import PERIOD_US, NoCgroup, Quota
+from cpu_quota import PERIOD_US, NoCgroup, Quota
 from sending import Sending, errors, p99_ms, target
 
 NUMBER, TITLE = 8, "three times what it holds"

@@ -11,7 +11,7 @@ import stat
 import time
 
 from harness import wait_until
-from herd import Herd, Kind
+from slow_clients import Herd, Kind
 from sending import Sending, errors, p99_ms, target
 
 NUMBER, TITLE = 9, "slow, silent and too many clients"

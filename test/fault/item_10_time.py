@@ -12,7 +12,7 @@ import time
 
 from harness import ROOT, free_ports, wait_until
 from journal_reader import Journal
-from near import begin_at
+from sequence_origin import begin_at
 from sending import Sending, errors, target, verify
 
 NUMBER, TITLE = 10, "the clock jumps; long times"

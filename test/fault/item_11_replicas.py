@@ -16,7 +16,7 @@ import yaml
 from campaign import SMALL, Lost
 from harness import DEFAULTS, Sluice, free_ports, merge, wait_until
 from sending import Sending, target
-from space import Space
+from network_namespace import Space
 
 NUMBER, TITLE = 11, "two replicas behind a balancer"
 NEEDS = ()

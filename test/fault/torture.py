@@ -35,8 +35,8 @@ import item_11_replicas  # noqa: E402
 import item_12_soak  # noqa: E402
 import machine  # noqa: E402
 from campaign import Lost, World  # noqa: E402
-from places import Places  # noqa: E402
-from trial import Trial  # noqa: E402
+from backends import Places  # noqa: E402
+from custom_round import Trial  # noqa: E402
 
 # A new item is one file and one line here.
 ITEMS = [
