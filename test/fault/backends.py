@@ -24,7 +24,7 @@ from confluent_kafka.admin import (
 from harness import wait_until  # test/system
 from services import Kafka, Search
 
-PATIENCE = {"WAIT_SECONDS": "240"}  # servers start several times a round, beside the load
+START_TIMEOUT = {"WAIT_SECONDS": "240"}  # servers start several times a round, beside the load
 SASL = 4  # the listener's distance from the base port: test/services/kafka.sh
 
 
@@ -37,22 +37,22 @@ class Broker(Kafka):
     @property
     def env(self):
         others = [f"{name}://127.0.0.1:{self.port + n}" for n, name in ((0, "PLAINTEXT"), (2, "SSL"), (3, "SASL_SSL"), (SASL, "SASL_PLAINTEXT"))]
-        kinds = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,WAY:PLAINTEXT"
-        return {**PATIENCE, "KAFKA_EXTRA": "\n".join([
+        kinds = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,PROXIED:PLAINTEXT"
+        return {**START_TIMEOUT, "KAFKA_EXTRA": "\n".join([
             "auto.create.topics.enable=false",
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "allow.everyone.if.no.acl.found=true",
             f"listener.security.protocol.map={kinds}",
-            f"listeners={','.join([*others, f'CONTROLLER://127.0.0.1:{self.port + 1}', f'WAY://127.0.0.1:{self.port + 5}'])}",
-            f"advertised.listeners={','.join([*others, f'WAY://127.0.0.1:{self.way}'])}"])}
+            f"listeners={','.join([*others, f'CONTROLLER://127.0.0.1:{self.port + 1}', f'PROXIED://127.0.0.1:{self.port + 5}'])}",
+            f"advertised.listeners={','.join([*others, f'PROXIED://127.0.0.1:{self.proxied_port}'])}"])}
 
     @property
-    def way(self):
+    def proxied_port(self):
         """The port that a proxy to way_end has to listen on."""
         return self.port + 6
 
     @property
-    def way_end(self):
+    def proxy_target_port(self):
         return self.port + 5
 
     def _admin(self):
@@ -73,7 +73,7 @@ class Broker(Kafka):
         wait_until(lambda: name not in self.topics(), 30, f"topic {name} is gone", every=0.2)
 
     @contextlib.contextmanager
-    def forbidden(self, topic):
+    def writes_denied(self, topic):
         """Nobody may write to the topic; afterwards everybody may again."""
         def rule(operation, permission):
             return AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", operation, permission)
@@ -90,7 +90,7 @@ class Broker(Kafka):
                                         AclPermissionType.ANY)
             admin.delete_acls([any_rule])[any_rule].result(30)
 
-    def ends(self, topic):
+    def end_offsets(self, topic):
         """Where each partition ends."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "torture"})
         try:
@@ -101,13 +101,13 @@ class Broker(Kafka):
 
     def copy(self, topic, path):
         """Appends all that is in the topic to a file, as a file sink would write it."""
-        total = sum(self.ends(topic).values())
+        total = sum(self.end_offsets(topic).values())
         with open(path, "ab") as file:
             for message in self.consume(topic, total, timeout=60):
                 file.write(message.value() + b"\n")
 
     @contextlib.contextmanager
-    def other_password(self):
+    def changed_password(self):
         """Restarted, with another password for user sluice; afterwards restarted with the right one."""
         path = self.dir / "n1" / "server.properties"
         text = path.read_text()
@@ -125,7 +125,7 @@ class Cluster(Kafka):
     """Three brokers: what is written has to be in two of them."""
 
     ports = 25
-    env = {"KAFKA_NODES": "3", "KAFKA_HEAP": "256m", **PATIENCE}
+    env = {"KAFKA_NODES": "3", "KAFKA_HEAP": "256m", **START_TIMEOUT}
 
     @property
     def bootstrap(self):
@@ -151,20 +151,20 @@ class Node(Search):
 
     @property
     def env(self):
-        return {**Search.env, **PATIENCE, **({"SEARCH_CLUSTER": str(self.first + 1)} if self.first else {})}
+        return {**Search.env, **START_TIMEOUT, **({"SEARCH_CLUSTER": str(self.first + 1)} if self.first else {})}
 
     @property
     def name(self):
         return f"sluice-{self.port + 1}"
 
-    def ask(self, method, path, json=None):
+    def request_ok(self, method, path, json=None):
         """Its answer, which must be a good one."""
         answer = self.request(method, path, json=json)
         answer.raise_for_status()
         return answer.json()
 
     @contextlib.contextmanager
-    def settings(self, lines):
+    def extra_settings(self, lines):
         """Restarted with further lines in its settings; afterwards restarted without them."""
         path = self.dir / "config" / "elasticsearch.yml"
         text = path.read_text()
@@ -177,13 +177,13 @@ class Node(Search):
                 path.write_text(text)
 
     @contextlib.contextmanager
-    def rivals(self, index, count, records):
+    def competing_writers(self, index, count, records):
         """Others write to the server, too: so many at a time, so many records in each request."""
         body = f'{{"create":{{"_index":"{index}"}}}}\n{{"n":1}}\n' * records
-        over = threading.Event()
+        stopping = threading.Event()
 
         def write():
-            while not over.is_set():
+            while not stopping.is_set():
                 with contextlib.suppress(requests.RequestException):
                     self.request("POST", "/_bulk", data=body, headers={"Content-Type": "application/x-ndjson"})
         threads = [threading.Thread(target=write, daemon=True) for _ in range(count)]
@@ -192,13 +192,13 @@ class Node(Search):
         try:
             yield
         finally:
-            over.set()
+            stopping.set()
             for thread in threads:
                 thread.join()
             self.request("DELETE", f"/{index}")
 
 
-class Places:
+class Backends:
     """The servers of a campaign by name."""
 
     kinds = {"kafka": Broker, "elasticsearch": Node}
@@ -210,21 +210,21 @@ class Places:
         if name not in self.running:
             directory = self.dir / name
             directory.mkdir(parents=True)
-            self.running[name] = begun(self.kinds[name], directory)
+            self.running[name] = start_backend(self.kinds[name], directory)
         return self.running[name]
 
     def stop(self):
-        for place in self.running.values():
-            place.stop()
+        for backend in self.running.values():
+            backend.stop()
 
 
-def begun(kind, directory, **options):
+def start_backend(kind, directory, **options):
     """A server, started."""
     print(f"starting {directory.name} ...", file=sys.stderr, flush=True)
     return kind(directory, **options)
 
 
-def still(value, for_s, most_s, what):
+def wait_unchanged(value, for_s, most_s, what):
     """Waits until value() has not changed for a while, and returns it."""
     last, since = value(), time.monotonic()
 

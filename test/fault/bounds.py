@@ -22,7 +22,7 @@ CONFIGURATION = {
 }
 
 
-def most_memory(connections):
+def memory_bound(connections):
     """docs/guarantees.md, "Under overload": the same sum, for CONFIGURATION and so many connections of each listener."""
     stream = 2 * KIB + 16 * KIB + OUTPUT  # a connection; a message that is not whole (max_packet); answers that are not read
     return (20 * MIB + len(LISTENERS) * (LANE + 512 * KIB) +

@@ -25,21 +25,21 @@ SMALL = {
 
 # What resident memory may have grown by when all is delivered that an outage kept: twice the most that was met in rounds
 # of items 4 and 5 (2.1 to 15.3 MiB; 4.6 after a minute without Kafka).
-MEMORY = 32 << 20
+MEMORY_GROWTH_MAX = 32 << 20
 
 
-class Lost(Exception):
+class RoundFailed(Exception):
     """The promise is broken, or the round could not be finished."""
 
 
-class World:
+class StandardRound:
     """One round: .gateway, .chance, and what a strike needs."""
 
-    def __init__(self, directory, places, seed, name, number, duration_s, proxied=False):
-        self.dir, self.places, self.chance, self.name, self.number = directory, places, random.Random(seed), name, number
-        self.duration_s, self.calm_s, self.recovery_s, self.strikes = duration_s, 0.6 * duration_s, 0.0, []
-        self.options, self._gathers, self.dead = [], [], {}  # more of sluice-load; why records are dead letters, by sink
-        self.ending = contextlib.ExitStack()  # what is to be undone after the round
+    def __init__(self, directory, backends, seed, name, number, duration_s, proxied=False):
+        self.dir, self.backends, self.rng, self.name, self.number = directory, backends, random.Random(seed), name, number
+        self.duration_s, self.inject_within_s, self.recovery_s, self.notes = duration_s, 0.6 * duration_s, 0.0, []
+        self.load_options, self._collectors, self.expected_dead_letters = [], [], {}  # more of sluice-load; why records are dead letters, by sink
+        self.cleanup = contextlib.ExitStack()  # what is to be undone after the round
         self.ledger = directory / "ledger"
         self.sources, self.proxied, self.proxy = {}, proxied, None
         self.live_first = None  # the sink that was told to bring what is new first
@@ -50,62 +50,62 @@ class World:
 
     def _sinks(self):
         sinks = {}
-        for name in self.places.names:
-            place = self.places.get(name)
+        for name in self.backends.names:
+            backend = self.backends.get(name)
             if name == "kafka":
-                place.create_topic(self.name)
-                sinks[name] = {"brokers": place.bootstrap, "topic": self.name}
-                self.sources[name] = f"kafka://{place.bootstrap}/{self.name}"
+                backend.create_topic(self.name)
+                sinks[name] = {"brokers": backend.bootstrap, "topic": self.name}
+                self.sources[name] = f"kafka://{backend.bootstrap}/{self.name}"
             else:
                 if self.proxied:
-                    self.proxy = Proxy("127.0.0.1", place.port)
-                sinks[name] = {"nodes": self.proxy.url if self.proxy else place.url, "index": self.name, "backoff_max": "1s",
+                    self.proxy = Proxy("127.0.0.1", backend.port)
+                sinks[name] = {"nodes": self.proxy.url if self.proxy else backend.url, "index": self.name, "backoff_max": "1s",
                                "request_timeout": "5s"}
-                self.sources[name] = f"{place.url}/{self.name}"
+                self.sources[name] = f"{backend.url}/{self.name}"
         return sinks
 
     # -- the load
 
     def _targets(self):
-        own = {"mqtt": f"qos={self.chance.choice([1, 2])}", "coap": "window=4", "tcp": "window=200",
-               "http": f"batch={self.chance.choice([1, 10])}"}
+        own = {"mqtt": f"qos={self.rng.choice([1, 2])}", "coap": "window=4", "tcp": "window=200",
+               "http": f"batch={self.rng.choice([1, 10])}"}
         for listener, options in own.items():
             host, port = self.gateway.address(listener)
             yield f"{listener}://{host}:{port}#{options}"
 
-    def begin(self):
+    def start(self):
         """Starts the gateway and the load, and returns at a random moment in the middle of it."""
         self.gateway.start()
         self.load = subprocess.Popen(
-            [LOAD, *self._targets(), "-c", str(self.chance.randrange(1, 5)), "-r", str(self.chance.choice([200, 500, 1000])),
-             "-t", f"{self.duration_s}s", "--ledger", self.ledger, "--json", self.dir / "load.json", "--quiet", *self.options],
+            [LOAD, *self._targets(), "-c", str(self.rng.randrange(1, 5)), "-r", str(self.rng.choice([200, 500, 1000])),
+             "-t", f"{self.duration_s}s", "--ledger", self.ledger, "--json", self.dir / "load.json", "--quiet", *self.load_options],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         wait_until(lambda: self.gateway.metrics().sum("sluice_messages_accepted_total") > 0, 20, "messages are accepted")
-        time.sleep(self.chance.uniform(0, self.calm_s))
+        time.sleep(self.rng.uniform(0, self.inject_within_s))
         self.before = (self.gateway.pid, self.gateway.memory())
 
-    def struck(self, what):
+    def outage(self, what):
         """with world.struck("kill -9"): ...; the time inside counts as an outage until everything serves again."""
-        self.strikes.append(what)
-        return self._outage()
+        self.notes.append(what)
+        return self._timed()
 
     @contextlib.contextmanager
-    def _outage(self):
+    def _timed(self):
         began = time.monotonic()
         yield
         self.recovery_s = max(self.recovery_s, time.monotonic() - began)
 
-    def away(self, name, how, seconds):
+    def make_unavailable(self, name, how, seconds):
         """A place is stopped in order, killed, or frozen for a while; the outage counts from its return until it has nearly
         everything again."""
-        place = self.places.get(name)
-        gone = {"stopped": place.down, "killed": lambda: place.down(crash=True), "frozen": place.paused}[how]
-        with gone():
+        backend = self.backends.get(name)
+        unavailable = {"stopped": backend.down, "killed": lambda: backend.down(crash=True), "frozen": backend.paused}[how]
+        with unavailable():
             time.sleep(seconds)
-        with self.struck(f"{how} for {seconds:.0f} s"):
-            self.caught_up(name)
+        with self.outage(f"{how} for {seconds:.0f} s"):
+            self.wait_caught_up(name)
 
-    def caught_up(self, name):
+    def wait_caught_up(self, name):
         wait_until(lambda: self.metric(name, "lag_records") < 1000, 240, f"{name} catches up")
 
     def metric(self, name, of):
@@ -117,71 +117,71 @@ class World:
         self.gateway.config["sinks"][name].update(settings)
         self.gateway.write_config()
 
-    def told(self, text, timeout=30):
+    def wait_reported(self, text, timeout=30):
         """Waits until the gateway tells the operator, now."""
         wait_until(lambda: text in self.gateway.admin_get("/readyz?verbose")[1], timeout, f"the operator is told {text!r}")
 
-    def settle(self):
+    def finish(self):
         """Waits for the end of the load, and until every sink has everything and memory came back; stops the gateway, and
         sends again what had to become dead letters."""
         output, _ = self.load.communicate(timeout=self.duration_s + 120)
         if self.load.returncode:
-            raise Lost(f"sluice-load ended with exit code {self.load.returncode}: {output[-2000:]}")
+            raise RoundFailed(f"sluice-load ended with exit code {self.load.returncode}: {output[-2000:]}")
         wait_until(lambda: self.gateway.metrics().sum("sluice_sink_lag_records") == 0, 120, "the sinks have everything")
         self._memory_returns()
         dead = {name: self.metric(name, "dead_records_total") for name in self.gateway.config["sinks"]}
-        if unexpected := {name: n for name, n in dead.items() if n and name not in self.dead}:
-            raise Lost(f"there are dead letters: {unexpected}")
-        wrong = self.gateway.finish()
-        if wrong:
-            raise Lost(wrong)
+        if unexpected := {name: n for name, n in dead.items() if n and name not in self.expected_dead_letters}:
+            raise RoundFailed(f"there are dead letters: {unexpected}")
+        failure = self.gateway.finish()
+        if failure:
+            raise RoundFailed(failure)
         if self.live_first:
             replays = self.gateway.log().count("replays what gathered, behind what is new")
-            self.strikes.append(f"live first, {replays} replays")
-        for name, reason in self.dead.items():
-            self._resurrect(name, reason, dead[name])
+            self.notes.append(f"live first, {replays} replays")
+        for name, reason in self.expected_dead_letters.items():
+            self._replay_dead_letters(name, reason, dead[name])
 
     def _memory_returns(self):
         pid, before = self.before
         if pid != self.gateway.pid:
             return
         try:
-            wait_until(lambda: self.gateway.memory() <= before + MEMORY, 15, "")
+            wait_until(lambda: self.gateway.memory() <= before + MEMORY_GROWTH_MAX, 15, "")
         except AssertionError:
-            raise Lost(f"memory does not come back: {before >> 10} KiB before, {self.gateway.memory() >> 10} KiB after") from None
-        self.strikes.append(f"memory {(self.gateway.memory() - before) / (1 << 20):+.1f} MiB")
+            raise RoundFailed(f"memory does not come back: {before >> 10} KiB before, {self.gateway.memory() >> 10} KiB after") from None
+        self.notes.append(f"memory {(self.gateway.memory() - before) / (1 << 20):+.1f} MiB")
 
-    def _resurrect(self, name, reason, counted):
+    def _replay_dead_letters(self, name, reason, counted):
         """Every dead letter of the sink says why, and is taken now that what was wrong is mended."""
         path = self.gateway.data / "dead" / f"{name}.ndjson"
-        letters = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        if not letters or len(letters) != counted:
-            raise Lost(f"{name}: {len(letters)} dead letters, {counted:.0f} counted")
-        if other := [letter["reason"] for letter in letters if reason not in letter["reason"]]:
-            raise Lost(f"{name}: {len(other)} dead letters for other reasons than {reason}: {other[0]}")
+        dead_letters = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if not dead_letters or len(dead_letters) != counted:
+            raise RoundFailed(f"{name}: {len(dead_letters)} dead letters, {counted:.0f} counted")
+        if other := [dead_letter["reason"] for dead_letter in dead_letters if reason not in dead_letter["reason"]]:
+            raise RoundFailed(f"{name}: {len(other)} dead letters for other reasons than {reason}: {other[0]}")
         done = self.gateway.command("deadletters", "replay", "--sink", name, "--config", self.gateway.config_path, timeout=120)
         if done.returncode:
-            raise Lost(f"{name}: replay of {len(letters)} dead letters: {done.stdout}{done.stderr}")
-        self.strikes.append(f"{len(letters)} dead letters replayed")
+            raise RoundFailed(f"{name}: replay of {len(dead_letters)} dead letters: {done.stdout}{done.stderr}")
+        self.notes.append(f"{len(dead_letters)} dead letters replayed")
 
     # -- the verdict
 
-    def collect(self, name, gather, path):
+    def collect(self, name, complete, path):
         """What this sink delivered is to be read from a file, which gather() completes at the end."""
-        self._gathers.append(gather)
+        self._collectors.append(complete)
         self.sources[name] = str(path)
 
-    def judge(self):
+    def verify(self):
         """The verdicts by the name of the sink, as verify --json tells them."""
-        for gather in self._gathers:
-            gather()
-        told = self.dir / "verdict.json"
-        done = subprocess.run([LOAD, "verify", "--ledger", self.ledger, "--json", told, "--quiet", *self.sources.values()],
+        for complete in self._collectors:
+            complete()
+        verdict_path = self.dir / "verdict.json"
+        done = subprocess.run([LOAD, "verify", "--ledger", self.ledger, "--json", verdict_path, "--quiet", *self.sources.values()],
                               capture_output=True, text=True, timeout=300)
         if done.returncode == 2:
-            raise Lost(f"verify: {done.stderr}")
+            raise RoundFailed(f"verify: {done.stderr}")
         self.report = done.stdout
-        return dict(zip(self.sources, json.loads(told.read_text()), strict=True))
+        return dict(zip(self.sources, json.loads(verdict_path.read_text()), strict=True))
 
     def close(self):
         if self.load and self.load.poll() is None:
@@ -191,7 +191,7 @@ class World:
             self.gateway.finish()
         if self.proxy:
             self.proxy.close()
-        self.ending.close()
+        self.cleanup.close()
         with contextlib.suppress(Exception):
-            if "elasticsearch" in self.places.names:
-                self.places.get("elasticsearch").request("DELETE", f"/{self.name}")
+            if "elasticsearch" in self.backends.names:
+                self.backends.get("elasticsearch").request("DELETE", f"/{self.name}")

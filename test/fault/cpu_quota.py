@@ -13,7 +13,7 @@ def _mounts():
         yield Path(where), kind, options.split(",")
 
 
-def _own(controller):
+def _own_cgroup(controller):
     """The cgroup that we are in, as /proc/self/cgroup has it: of a controller of version 1, or of version 2 ("")."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -25,7 +25,7 @@ def _own(controller):
 def _version_2():
     for where, kind, _ in _mounts():
         if kind == "cgroup2":
-            for parent in (where / _own(""), where):  # below a group with processes of its own there may be no limits: then at the top
+            for parent in (where / _own_cgroup(""), where):  # below a group with processes of its own there may be no limits: then at the top
                 if "cpu" in (parent / "cgroup.subtree_control").read_text().split():
                     yield parent
 
@@ -33,42 +33,42 @@ def _version_2():
 def _version_1():
     for where, kind, options in _mounts():
         if kind == "cgroup" and "cpu" in options:
-            yield where / _own("cpu")
+            yield where / _own_cgroup("cpu")
             yield where
 
 
-class NoCgroup(Exception):
+class NoCpuController(Exception):
     """There is none to be had here."""
 
 
-class Quota:
+class CpuQuota:
     """with Quota(pid, share): ...  share of one core; .kind tells which version it is. NoCgroup."""
 
     def __init__(self, pid, share):
-        self.pid, self.share, self.path, self.kind = pid, share, None, None
+        self.pid, self.share, self.path, self.version = pid, share, None, None
 
     def __enter__(self):
-        why = "there is no cpu controller"
-        for kind, parents in (("cgroup v2", _version_2), ("cgroup v1", _version_1)):
+        reason = "there is no cpu controller"
+        for version, parents in (("cgroup v2", _version_2), ("cgroup v1", _version_1)):
             try:
                 for parent in parents():
-                    if self._make(kind, parent):
+                    if self._make(version, parent):
                         return self
             except OSError as error:
-                why = f"{kind}: {error}"
-        raise NoCgroup(why)
+                reason = f"{version}: {error}"
+        raise NoCpuController(reason)
 
-    def _make(self, kind, parent):
+    def _make(self, version, parent):
         path = parent / f"sluice-torture-{os.getpid()}-{self.pid}"
         path.mkdir()
-        self.path, self.kind = path, kind
-        quota = int(PERIOD_US * self.share)
+        self.path, self.version = path, version
+        quota_us = int(PERIOD_US * self.share)
         try:
-            if kind == "cgroup v2":
-                (path / "cpu.max").write_text(f"{quota} {PERIOD_US}")
+            if version == "cgroup v2":
+                (path / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
             else:
                 (path / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-                (path / "cpu.cfs_quota_us").write_text(str(quota))
+                (path / "cpu.cfs_quota_us").write_text(str(quota_us))
             (path / "cgroup.procs").write_text(str(self.pid))
         except OSError:
             self.path.rmdir()

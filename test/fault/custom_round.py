@@ -7,36 +7,36 @@ import re
 import shutil
 import subprocess
 
-from campaign import SMALL, Lost
+from campaign import SMALL, RoundFailed
 from harness import DEFAULTS, ROOT, Sluice, merge  # test/system
 from sending import verify
 
 
-class Trial:
+class CustomRound:
     """.dir (of this part), .bounded, .chance; .sent, .acknowledged, .missing, .duplicates, .recovery_s, .notes at the end."""
 
     program = ROOT / "build" / "sluice"
 
     def __init__(self, directory, seed, bounded):
-        self.root, self.bounded, self.chance = directory, bounded, random.Random(seed)
+        self.root, self.bounded, self.rng = directory, bounded, random.Random(seed)
         self.sent = self.acknowledged = self.missing = self.duplicates = 0
-        self.recovery_s, self.notes, self._wrong = 0.0, [], []
+        self.recovery_s, self.notes, self._failures = 0.0, [], []
         self.dir, self.gateway = directory, None
         directory.mkdir(parents=True)
 
     # -- for the item
 
-    def part(self, play):
+    def run_part(self, part):
         """Plays one part: play(trial) returns the names of its runs, and all that they had acknowledged must be there."""
-        self.dir, self.gateway = self.root / play.__name__, None
+        self.dir, self.gateway = self.root / part.__name__, None
         self.dir.mkdir()
         try:
-            self._account(play(self))
+            self._verify_runs(part(self))
         finally:
             if self.gateway and self.gateway.running():
                 self.gateway.finish()
-        if self._wrong:
-            raise Lost("\n  ".join([f"{play.__name__}: {'; '.join(self._wrong)}", *self.notes]))
+        if self._failures:
+            raise RoundFailed("\n  ".join([f"{part.__name__}: {'; '.join(self._failures)}", *self.notes]))
         shutil.rmtree(self.dir)
 
     def start(self, change, program=None, env=None):
@@ -44,16 +44,16 @@ class Trial:
         self.gateway = Sluice(self.dir, merge(merge(DEFAULTS, SMALL), change), program or self.program, env)
         return self.gateway.start()
 
-    def unit(self, name, tests=None, env=None, timeout=3600):
+    def run_unit(self, name, tests=None, env=None, timeout=3600):
         """Runs a unit test program, which make has built; all must pass."""
         program = next((ROOT / "build" / "test" / "unit").rglob(name), None)
         if not program:
-            raise Lost(f"{name} is not there: make torture builds it")
+            raise RoundFailed(f"{name} is not there: make torture builds it")
         done = subprocess.run([program, *([tests] if tests else [])], env={**os.environ, **(env or {})}, capture_output=True,
                               text=True, timeout=timeout)
         output = done.stdout + done.stderr
         if done.returncode:
-            raise Lost(f"{name} ended with exit code {done.returncode}: {output[-2000:]}")
+            raise RoundFailed(f"{name} ended with exit code {done.returncode}: {output[-2000:]}")
         passed = re.search(r"PASSED\D+(\d+) test", output)
         self.note(f"{name}: {passed.group(1)} tests passed{''.join(f', {k}={v}' for k, v in (env or {}).items())}")
 
@@ -61,26 +61,26 @@ class Trial:
         """Something found; told in the round's line."""
         self.notes.append(text)
 
-    def must(self, holds, otherwise):
+    def check(self, holds, otherwise):
         """When it does not hold the round has failed; it goes on all the same, to find what else is wrong."""
         if not holds:
-            self._wrong.append(otherwise)
+            self._failures.append(otherwise)
 
     def recovered(self, seconds):
         self.recovery_s = max(self.recovery_s, seconds)
 
     # -- its own
 
-    def _account(self, runs):
+    def _verify_runs(self, runs):
         wrong = self.gateway.finish()
-        self.must(not wrong, wrong)
+        self.check(not wrong, wrong)
         for run in runs:
-            self.add(verify(self.dir / f"{run}.ledger", self.gateway.file))
+            self.add_verdict(verify(self.dir / f"{run}.ledger", self.gateway.file))
 
-    def add(self, total):
+    def add_verdict(self, total):
         self.sent += total["sent"]
         self.acknowledged += total["acknowledged"]
         self.missing += total["missing"]
         self.duplicates += total["twice"]
-        self.must(not total["missing"] and not total["unknown"],
+        self.check(not total["missing"] and not total["unknown"],
                   f"{total['missing']} acknowledged messages are missing, {total['unknown']} were never sent")

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from campaign import Lost
+from campaign import RoundFailed
 from harness import ROOT
 
 NUMBER, TITLE = 2, "power cut in any state of the disk"
@@ -18,19 +18,19 @@ FULL, BOUNDED = 1, 0  # make unit and make system run the same with fewer cuts
 STATES = 10_000
 
 
-def traced(trial):
-    env = {**os.environ, "SLUICE_BIN": str(trial.program)}
+def traced(round_):
+    env = {**os.environ, "SLUICE_BIN": str(round_.program)}
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "system/test_acks.py", "-k",
                            "no_acknowledgement_leaves_before_the_sync"], cwd=ROOT / "test", env=env, capture_output=True, text=True,
                           timeout=600)
     if done.returncode:
-        raise Lost(f"strace: {done.stdout[-3000:]}")
-    trial.note(f"strace: {done.stdout.strip().splitlines()[-1]}")
+        raise RoundFailed(f"strace: {done.stdout[-3000:]}")
+    round_.note(f"strace: {done.stdout.strip().splitlines()[-1]}")
 
 
-def play(trial):
+def run(round_):
     env = {"SLUICE_CRASH_STATES": str(STATES)}
     for tests in ("what_was_durable*", "it_survives*", "*is_caught"):
-        trial.unit("test_journal", tests, env=env)
-    trial.unit("test_journal_state")
-    traced(trial)
+        round_.run_unit("test_journal", tests, env=env)
+    round_.run_unit("test_journal_state")
+    traced(round_)

@@ -11,7 +11,7 @@ import time
 
 from harness import ROOT, wait_until
 from sending import Sending, target
-from loop_file_system import Breakable, limited, small
+from loop_file_system import FailingExt4, btrfs_with_quota, small_tmpfs
 
 NUMBER, TITLE = 3, "disk full, at its quota, read-only, failing, slow"
 NEEDS = ()
@@ -20,8 +20,8 @@ LISTENERS = ("mqtt", "coap", "tcp", "http")
 FAILURES = (("fdatasync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC"), ("pwrite64", "EDQUOT"), ("pwrite64", "EROFS"))
 
 
-def send(trial, gateway, seconds, rate=400):
-    return Sending(trial.dir, "disk", [target(gateway, name, connections=3) for name in LISTENERS], "-r", str(rate), "-t", f"{seconds}s")
+def send(round_, gateway, seconds, rate=400):
+    return Sending(round_.dir, "disk", [target(gateway, name, connections=3) for name in LISTENERS], "-r", str(rate), "-t", f"{seconds}s")
 
 
 def delivered(gateway):
@@ -39,118 +39,118 @@ def fill(path):
         os.close(fd)
 
 
-def filled(trial, disk, gives_back):
+def filled(round_, disk, release):
     """Something else takes what room there is, and gives it back some time later."""
-    gateway = trial.start({"data": str(disk / "data"), "journal": {"max_bytes": "12MiB", "max_share": "90%", "keep_free": "0%"}})
-    load = send(trial, gateway, 8)
+    gateway = round_.start({"data": str(disk / "data"), "journal": {"max_bytes": "12MiB", "max_share": "90%", "keep_free": "0%"}})
+    load = send(round_, gateway, 8)
     wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 200, 20, "messages are accepted")
     ballast = disk / "ballast"
     fill(ballast)
-    trial.note(f"{disk.name}: {told(trial, gateway)}")
-    time.sleep(trial.chance.uniform(0.5, 3))
+    round_.note(f"{disk.name}: {wait_not_ready(round_, gateway)}")
+    time.sleep(round_.rng.uniform(0.5, 3))
     began = time.monotonic()
     ballast.unlink()
-    gives_back()
+    release()
     wait_until(lambda: gateway.status("/readyz") == 200, 30, "it serves again")
-    trial.recovered(time.monotonic() - began)
+    round_.recovered(time.monotonic() - began)
     load.finish()
     delivered(gateway)
-    taken_along(trial, gateway)
+    copy_output(round_, gateway)
     return ["disk"]
 
 
-def told(trial, gateway):
+def wait_not_ready(round_, gateway):
     """Waits until /readyz says that it is not, and returns why."""
     wait_until(lambda: gateway.status("/readyz") == 503, 30, "the disk's trouble is told")
     text = gateway.admin_get("/readyz?verbose")[1]
-    why = [line.strip() for line in text.splitlines() if "[-]" in line]
-    trial.must(why, f"/readyz does not say why: {text}")
-    return "; ".join(why)
+    reasons = [line.strip() for line in text.splitlines() if "[-]" in line]
+    round_.check(reasons, f"/readyz does not say why: {text}")
+    return "; ".join(reasons)
 
 
-def taken_along(trial, gateway):
+def copy_output(round_, gateway):
     """The file system goes before what is on it is looked at."""
-    there = gateway.file
+    source = gateway.file
     wrong = gateway.finish()
-    trial.must(not wrong, wrong)
-    gateway.file = trial.dir / "telemetry.ndjson"
-    shutil.copy(there, gateway.file)
+    round_.check(not wrong, wrong)
+    gateway.file = round_.dir / "telemetry.ndjson"
+    shutil.copy(source, gateway.file)
 
 
-def full(trial):
-    with small(trial.dir / "full", 32) as (disk, gives_back):
-        return ended(trial, filled, disk, gives_back)
+def full(round_):
+    with small_tmpfs(round_.dir / "full", 32) as (disk, release):
+        return with_gateway_stopped(round_, filled, disk, release)
 
 
-def quota(trial):
-    with limited(trial.dir / "btrfs", 32) as (disk, gives_back):
-        return ended(trial, filled, disk, gives_back)
+def at_quota(round_):
+    with btrfs_with_quota(round_.dir / "btrfs", 32) as (disk, release):
+        return with_gateway_stopped(round_, filled, disk, release)
 
 
-def read_only(trial):
+def read_only(round_):
     """The file system meets an error of its own and goes read-only with the journal open; the operator mends it."""
-    disk = Breakable(trial.dir / "ext4")
+    disk = FailingExt4(round_.dir / "ext4")
     try:
-        return ended(trial, broken, disk)
+        return with_gateway_stopped(round_, broken, disk)
     finally:
         disk.remove()
 
 
-def broken(trial, disk):
-    gateway = trial.start({"data": str(disk.path / "data")})
-    load = send(trial, gateway, 10)
+def broken(round_, disk):
+    gateway = round_.start({"data": str(disk.path / "data")})
+    load = send(round_, gateway, 10)
     wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 200, 20, "messages are accepted")
-    time.sleep(trial.chance.uniform(0, 1))
+    time.sleep(round_.rng.uniform(0, 1))
     disk.fail()
-    trial.note(f"read-only: {told(trial, gateway)}")
+    round_.note(f"read-only: {wait_not_ready(round_, gateway)}")
     began = time.monotonic()
     gateway.kill()
-    disk.mend()
+    disk.repair()
     gateway.start()
-    trial.recovered(time.monotonic() - began)
+    round_.recovered(time.monotonic() - began)
     load.finish()
     delivered(gateway)
-    taken_along(trial, gateway)
+    copy_output(round_, gateway)
     return ["disk"]
 
 
-def ended(trial, play, *more):
+def with_gateway_stopped(round_, part, *more):
     """What play found; with its gateway ended whatever happens, since nothing unmounts below it."""
     try:
-        return play(trial, *more)
+        return part(round_, *more)
     finally:
-        if trial.gateway and trial.gateway.running():
-            trial.gateway.finish()
+        if round_.gateway and round_.gateway.running():
+            round_.gateway.finish()
 
 
-def failing(trial):
+def failing(round_):
     """Every n-th call is answered with an error, and never reaches the disk."""
-    call, error = trial.chance.choice(FAILURES)
-    first, every = trial.chance.randrange(60, 120), trial.chance.randrange(7, 60)
-    wrapper = trial.dir / "failing"
+    call, error = round_.rng.choice(FAILURES)
+    first, every = round_.rng.randrange(60, 120), round_.rng.randrange(7, 60)
+    wrapper = round_.dir / "failing"
     wrapper.write_text(f'#!/bin/sh\nexec strace -D -qq -f -o /dev/null -e trace={call} -e inject={call}:error={error}:when={first}+{every} '
-                       f'"{trial.program}" "$@"\n')
+                       f'"{round_.program}" "$@"\n')
     wrapper.chmod(0o755)
-    gateway = trial.start({}, program=wrapper)
-    load = send(trial, gateway, 6)
+    gateway = round_.start({}, program=wrapper)
+    load = send(round_, gateway, 6)
     load.finish()
     failures = gateway.metrics().sum("sluice_journal_failures_total")
-    trial.must(failures > 0, f"no {call} of the journal failed")
-    trial.note(f"{error} of {call}, from the {first}th each {every}th: {failures:.0f} failures of the journal")
+    round_.check(failures > 0, f"no {call} of the journal failed")
+    round_.note(f"{error} of {call}, from the {first}th each {every}th: {failures:.0f} failures of the journal")
     delivered(gateway)
     return ["disk"]
 
 
-def slow(trial):
+def slow(round_):
     """Syncs that take a quarter of a second: everything waits, nothing breaks."""
-    gateway = trial.start({}, env={"LD_PRELOAD": str(ROOT / "build" / "test" / "bench" / "slow_sync.so"), "SLOW_SYNC_US": "250000"})
-    load = send(trial, gateway, 6)
+    gateway = round_.start({}, env={"LD_PRELOAD": str(ROOT / "build" / "test" / "bench" / "slow_sync.so"), "SLOW_SYNC_US": "250000"})
+    load = send(round_, gateway, 6)
     found = load.finish()
-    trial.note(f"syncs of 250 ms: p99 {max(r['latency']['p99_us'] for r in found.values()) / 1000:.0f} ms")
+    round_.note(f"syncs of 250 ms: p99 {max(r['latency']['p99_us'] for r in found.values()) / 1000:.0f} ms")
     delivered(gateway)
     return ["disk"]
 
 
-def play(trial):
-    for part in (full, quota, read_only, failing, slow):
-        trial.part(part)
+def run(round_):
+    for part in (full, at_quota, read_only, failing, slow):
+        round_.run_part(part)

@@ -4,8 +4,8 @@ in this order, in turn with replay_order oldest_first and live_first."""
 
 import time
 
-from backends import SASL, Cluster, begun, still
-from scenarios import absences, in_turn, outlast, play_of, way
+from backends import SASL, Cluster, start_backend, wait_unchanged
+from scenarios import outages, alternate_replay_order, outlast_outage, scenario_of, proxy_scenario
 from proxy import Proxy
 
 NUMBER, TITLE = 4, "Kafka away, refusing, odd"
@@ -13,77 +13,77 @@ BOUNDED, SECONDS = 0, 20
 NEEDS = ("kafka",)
 
 
-def topic_deleted(world):
+def topic_deleted(round_):
     """Who deletes a topic throws away what is in it. So writing is forbidden first, all is copied, and then the topic goes, while
     records for it keep coming; the operator makes it again some time later."""
-    broker, copy = world.places.get("kafka"), world.dir / "topic.ndjson"
-    with broker.forbidden(world.name):
-        world.told(f"topic {world.name} is forbidden")
-        still(lambda: broker.ends(world.name), 1, 60, "nothing is written any more")
-        broker.copy(world.name, copy)
-        broker.delete_topic(world.name)
-    world.told(f"topic {world.name} does not exist")
-    time.sleep(world.chance.uniform(0, 5))
-    with world.struck("writing forbidden, topic deleted"):
-        broker.create_topic(world.name)
-        world.caught_up("kafka")
-    world.collect("kafka", lambda: broker.copy(world.name, copy), copy)
+    broker, copy = round_.backends.get("kafka"), round_.dir / "topic.ndjson"
+    with broker.writes_denied(round_.name):
+        round_.wait_reported(f"topic {round_.name} is forbidden")
+        wait_unchanged(lambda: broker.end_offsets(round_.name), 1, 60, "nothing is written any more")
+        broker.copy(round_.name, copy)
+        broker.delete_topic(round_.name)
+    round_.wait_reported(f"topic {round_.name} does not exist")
+    time.sleep(round_.rng.uniform(0, 5))
+    with round_.outage("writing forbidden, topic deleted"):
+        broker.create_topic(round_.name)
+        round_.wait_caught_up("kafka")
+    round_.collect("kafka", lambda: broker.copy(round_.name, copy), copy)
 
 
-def too_large(world):
+def too_large(round_):
     """The broker takes less than before: the larger records become dead letters, the smaller ones are delivered."""
-    broker = world.places.get("kafka")
-    broker.alter_topic(world.name, max_message_bytes=2500)
-    world.dead["kafka"] = "MSG_SIZE_TOO_LARGE"
-    time.sleep(world.chance.uniform(2, 6))
-    with world.struck("records too large for the broker"):
-        broker.alter_topic(world.name, max_message_bytes=None)
-        world.caught_up("kafka")
+    broker = round_.backends.get("kafka")
+    broker.alter_topic(round_.name, max_message_bytes=2500)
+    round_.expected_dead_letters["kafka"] = "MSG_SIZE_TOO_LARGE"
+    time.sleep(round_.rng.uniform(2, 6))
+    with round_.outage("records too large for the broker"):
+        broker.alter_topic(round_.name, max_message_bytes=None)
+        round_.wait_caught_up("kafka")
 
 
-def login_withdrawn(world):
-    with world.places.get("kafka").other_password():
-        world.told("the brokers refuse the login")
-        time.sleep(world.chance.uniform(0, 5))
-    with world.struck("login withdrawn"):
-        world.caught_up("kafka")
+def login_withdrawn(round_):
+    with round_.backends.get("kafka").changed_password():
+        round_.wait_reported("the brokers refuse the login")
+        time.sleep(round_.rng.uniform(0, 5))
+    with round_.outage("login withdrawn"):
+        round_.wait_caught_up("kafka")
 
 
-def one_of_three_killed(world):
-    node = world.chance.randrange(1, 4)
-    with world.cluster.one_killed(node):
-        with world.struck(f"broker {node} of 3 killed"):
-            world.caught_up("kafka")  # by the two that are left
-        time.sleep(world.chance.uniform(1, 5))
+def one_of_three_killed(round_):
+    node = round_.rng.randrange(1, 4)
+    with round_.cluster.one_killed(node):
+        with round_.outage(f"broker {node} of 3 killed"):
+            round_.wait_caught_up("kafka")  # by the two that are left
+        time.sleep(round_.rng.uniform(1, 5))
 
 
-AWAY = absences("kafka")
-WAYS = [way("kafka", 5, 15, mode) for mode in ("slow", "cut", "garbage")]
-PLAYS = [*AWAY, topic_deleted, too_large, login_withdrawn, *WAYS, one_of_three_killed]
-FULL = len(PLAYS)
+OUTAGES = outages("kafka")
+PROXY_SCENARIOS = [proxy_scenario("kafka", 5, 15, mode) for mode in ("slow", "cut", "garbage")]
+SCENARIOS = [*OUTAGES, topic_deleted, too_large, login_withdrawn, *PROXY_SCENARIOS, one_of_three_killed]
+FULL = len(SCENARIOS)
 
 
-def prepare(world):
-    broker, play = world.places.get("kafka"), play_of(PLAYS, world)
-    in_turn(world, len(PLAYS), "kafka")
-    if play is AWAY[0]:
-        outlast(world)
-    elif play is too_large:
-        world.change_sink("kafka", compression="none")
-        world.options += ["--size", "200,200,200,3000"]
-    elif play is login_withdrawn:
-        world.change_sink("kafka", brokers=f"127.0.0.1:{broker.port + SASL}", security="sasl_plaintext", username="sluice",
+def prepare(round_):
+    broker, scenario = round_.backends.get("kafka"), scenario_of(SCENARIOS, round_)
+    alternate_replay_order(round_, len(SCENARIOS), "kafka")
+    if scenario is OUTAGES[0]:
+        outlast_outage(round_)
+    elif scenario is too_large:
+        round_.change_sink("kafka", compression="none")
+        round_.load_options += ["--size", "200,200,200,3000"]
+    elif scenario is login_withdrawn:
+        round_.change_sink("kafka", brokers=f"127.0.0.1:{broker.port + SASL}", security="sasl_plaintext", username="sluice",
                           password="sluice-secret")
-    elif play in WAYS:
-        world.proxy = Proxy("127.0.0.1", broker.way_end, broker.way)
-        world.change_sink("kafka", brokers=f"127.0.0.1:{broker.way}")
-    elif play is one_of_three_killed:
-        world.cluster = begun(Cluster, world.dir / "cluster")
-        world.ending.callback(world.cluster.stop)
-        world.cluster.create_topic(world.name, replicas=3)
-        world.change_sink("kafka", brokers=world.cluster.bootstrap.split(","))
-        world.sources["kafka"] = f"kafka://127.0.0.1:{world.cluster.port}/{world.name}"
+    elif scenario in PROXY_SCENARIOS:
+        round_.proxy = Proxy("127.0.0.1", broker.proxy_target_port, broker.proxied_port)
+        round_.change_sink("kafka", brokers=f"127.0.0.1:{broker.proxied_port}")
+    elif scenario is one_of_three_killed:
+        round_.cluster = start_backend(Cluster, round_.dir / "cluster")
+        round_.cleanup.callback(round_.cluster.stop)
+        round_.cluster.create_topic(round_.name, replicas=3)
+        round_.change_sink("kafka", brokers=round_.cluster.bootstrap.split(","))
+        round_.sources["kafka"] = f"kafka://127.0.0.1:{round_.cluster.port}/{round_.name}"
 
 
-def strike(world):
-    play_of(PLAYS, world)(world)
+def inject(round_):
+    scenario_of(SCENARIOS, round_)(round_)

@@ -7,8 +7,8 @@ is there, and once."""
 import time
 
 from harness import free_ports, wait_until
-from backends import Node, begun
-from scenarios import absences, in_turn, outlast, play_of, way
+from backends import Node, start_backend
+from scenarios import outages, alternate_replay_order, outlast_outage, scenario_of, proxy_scenario
 
 NUMBER, TITLE = 5, "Elasticsearch away, refusing, odd"
 BOUNDED, SECONDS = 0, 20
@@ -16,85 +16,85 @@ NEEDS = ("elasticsearch",)
 PROXIED = True
 
 
-def full(world):
+def full(round_):
     def block(on):
-        world.places.get("elasticsearch").ask("PUT", f"/{world.name}/_settings", {"index.blocks.read_only_allow_delete": on})
+        round_.backends.get("elasticsearch").request_ok("PUT", f"/{round_.name}/_settings", {"index.blocks.read_only_allow_delete": on})
 
-    wait_until(lambda: world.metric("elasticsearch", "records_total") > 0, 30, "there is an index")
+    wait_until(lambda: round_.metric("elasticsearch", "records_total") > 0, 30, "there is an index")
     block(True)
-    time.sleep(world.chance.uniform(1, 8))
-    with world.struck("read-only index"):
+    time.sleep(round_.rng.uniform(1, 8))
+    with round_.outage("read-only index"):
         block(None)
-        world.caught_up("elasticsearch")
+        round_.wait_caught_up("elasticsearch")
 
 
-def queue_full(world):
+def queue_full(round_):
     """One thread writes and one request may wait (prepare): with others at it, what comes on top is answered 429."""
-    before = world.metric("elasticsearch", "retried_records_total")
-    with world.places.get("elasticsearch").rivals(f"{world.name}-rival", 4, 2000):
-        wait_until(lambda: world.metric("elasticsearch", "retried_records_total") > before, 60, "records are refused for now")
-        time.sleep(world.chance.uniform(3, 10))
-    with world.struck(f"429: {world.metric('elasticsearch', 'retried_records_total') - before:.0f} records refused for now"):
-        world.caught_up("elasticsearch")
+    before = round_.metric("elasticsearch", "retried_records_total")
+    with round_.backends.get("elasticsearch").competing_writers(f"{round_.name}-rival", 4, 2000):
+        wait_until(lambda: round_.metric("elasticsearch", "retried_records_total") > before, 60, "records are refused for now")
+        time.sleep(round_.rng.uniform(3, 10))
+    with round_.outage(f"429: {round_.metric('elasticsearch', 'retried_records_total') - before:.0f} records refused for now"):
+        round_.wait_caught_up("elasticsearch")
 
 
 def conflict_mapping(ignored):
     return {"properties": {"payload": {"properties": {"odd": {"type": "long", "ignore_malformed": ignored}}}}}
 
 
-def conflict(world):
+def conflict(round_):
     """A quarter of the records have a text where the mapping wants a number, which it refuses for a while."""
     def ignore(ignored):
-        world.places.get("elasticsearch").ask("PUT", f"/{world.name}/_mapping", conflict_mapping(ignored))
+        round_.backends.get("elasticsearch").request_ok("PUT", f"/{round_.name}/_mapping", conflict_mapping(ignored))
 
     ignore(False)
-    world.dead["elasticsearch"] = "document_parsing_exception"
-    wait_until(lambda: world.metric("elasticsearch", "dead_records_total") > 0, 30, "there are dead letters")
-    time.sleep(world.chance.uniform(1, 5))
-    with world.struck("mapping conflict"):
+    round_.expected_dead_letters["elasticsearch"] = "document_parsing_exception"
+    wait_until(lambda: round_.metric("elasticsearch", "dead_records_total") > 0, 30, "there are dead letters")
+    time.sleep(round_.rng.uniform(1, 5))
+    with round_.outage("mapping conflict"):
         ignore(True)
-        world.caught_up("elasticsearch")
+        round_.wait_caught_up("elasticsearch")
 
 
-def node_replaced(world):
+def node_replaced(round_):
     """As an operator does it: a second node joins and gets a copy of every shard, the first gives its vote back, and is stopped for
     good."""
-    old = world.node
-    new = begun(Node, world.dir / "new-node", port=world.new_port, first=old.port)
-    world.ending.callback(new.stop)
-    assert new.ask("GET", "/_cluster/health?wait_for_nodes=2&timeout=30s")["number_of_nodes"] == 2
-    wait_until(lambda: new.ask("GET", "/_cluster/health")["status"] == "green", 90, "the second node has a copy of all", every=0.2)
+    old = round_.node
+    new = start_backend(Node, round_.dir / "new-node", port=round_.new_port, first=old.port)
+    round_.cleanup.callback(new.stop)
+    assert new.request_ok("GET", "/_cluster/health?wait_for_nodes=2&timeout=30s")["number_of_nodes"] == 2
+    wait_until(lambda: new.request_ok("GET", "/_cluster/health")["status"] == "green", 90, "the second node has a copy of all", every=0.2)
     new.request("POST", f"/_cluster/voting_config_exclusions?node_names={old.name}&timeout=30s").raise_for_status()
     old.stop()
-    with world.struck("node replaced"):
-        world.caught_up("elasticsearch")
-        wait_until(lambda: world.metric("elasticsearch", "up") == 1, 30, "the sink is up")
+    with round_.outage("node replaced"):
+        round_.wait_caught_up("elasticsearch")
+        wait_until(lambda: round_.metric("elasticsearch", "up") == 1, 30, "the sink is up")
 
 
-AWAY = absences("elasticsearch")
-WAYS = [way("elasticsearch", 3, 8, *modes) for modes in (("freeze", "garbage"), ("cut", "empty"), ("slow", "redirect"))]
-PLAYS = [*AWAY, full, *WAYS, queue_full, conflict, node_replaced]
-FULL = len(PLAYS)
+OUTAGES = outages("elasticsearch")
+PROXY_SCENARIOS = [proxy_scenario("elasticsearch", 3, 8, *modes) for modes in (("freeze", "garbage"), ("cut", "empty"), ("slow", "redirect"))]
+SCENARIOS = [*OUTAGES, full, *PROXY_SCENARIOS, queue_full, conflict, node_replaced]
+FULL = len(SCENARIOS)
 
 
-def prepare(world):
-    place, play = world.places.get("elasticsearch"), play_of(PLAYS, world)
-    in_turn(world, len(PLAYS), "elasticsearch")
-    if play is AWAY[0]:
-        outlast(world)
-    elif play is queue_full:
-        world.ending.enter_context(place.settings("thread_pool.write.size: 1\nthread_pool.write.queue_size: 1\n"))
-    elif play is conflict:
-        place.ask("PUT", f"/{world.name}", {"mappings": conflict_mapping(True)})
-        world.options += ["--payload", '{"temperature":{walk:-20.00:45.00},"odd":{random:1|2|3|"none"}}']
-    elif play is node_replaced:
+def prepare(round_):
+    backend, scenario = round_.backends.get("elasticsearch"), scenario_of(SCENARIOS, round_)
+    alternate_replay_order(round_, len(SCENARIOS), "elasticsearch")
+    if scenario is OUTAGES[0]:
+        outlast_outage(round_)
+    elif scenario is queue_full:
+        round_.cleanup.enter_context(backend.extra_settings("thread_pool.write.size: 1\nthread_pool.write.queue_size: 1\n"))
+    elif scenario is conflict:
+        backend.request_ok("PUT", f"/{round_.name}", {"mappings": conflict_mapping(True)})
+        round_.load_options += ["--payload", '{"temperature":{walk:-20.00:45.00},"odd":{random:1|2|3|"none"}}']
+    elif scenario is node_replaced:
         port = free_ports(2)
-        world.new_port = free_ports(2)
-        world.node = begun(Node, world.dir / "old-node", port=port, first=port)
-        world.ending.callback(world.node.stop)
-        world.change_sink("elasticsearch", nodes=[world.node.url, f"http://127.0.0.1:{world.new_port}"])
-        world.sources["elasticsearch"] = f"http://127.0.0.1:{world.new_port}/{world.name}"
+        round_.new_port = free_ports(2)
+        round_.node = start_backend(Node, round_.dir / "old-node", port=port, first=port)
+        round_.cleanup.callback(round_.node.stop)
+        round_.change_sink("elasticsearch", nodes=[round_.node.url, f"http://127.0.0.1:{round_.new_port}"])
+        round_.sources["elasticsearch"] = f"http://127.0.0.1:{round_.new_port}/{round_.name}"
 
 
-def strike(world):
-    play_of(PLAYS, world)(world)
+def inject(round_):
+    scenario_of(SCENARIOS, round_)(round_)

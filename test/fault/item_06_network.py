@@ -14,13 +14,13 @@ import os
 import time
 
 import aiocoap
-from bounds import CONFIGURATION, MIB, most_memory, peak_memory
-from lossy_link import Far
+from bounds import CONFIGURATION, MIB, memory_bound, peak_memory
+from lossy_link import LossyLink
 from harness import merge, wait_until
-from nonreading_clients import KINDS, Mutes
+from nonreading_clients import KINDS, NonreadingClients
 from resets import compare, resets
 from sending import Sending, errors, p99_ms, target
-from network_namespace import LISTENERS, Space
+from network_namespace import LISTENERS, NetworkNamespace
 
 NUMBER, TITLE = 6, "partitions, loss, resets, mutes"
 NEEDS = ()
@@ -33,49 +33,49 @@ def descriptors(gateway):
     return len(os.listdir(f"/proc/{gateway.pid}/fd"))
 
 
-def cut(trial):
-    space = Space(trial.chance.randrange(10000))
+def cut(round_):
+    namespace = NetworkNamespace(round_.rng.randrange(10000))
     try:
-        gateway = trial.start(merge(space.listeners(), {"listeners": {"http": {"idle_timeout": "5s"}}}),
-                              program=space.program(trial.program, trial.dir / "inside"))
+        gateway = round_.start(merge(namespace.listeners(), {"listeners": {"http": {"idle_timeout": "5s"}}}),
+                              program=namespace.program(round_.program, round_.dir / "inside"))
         before = descriptors(gateway)
-        load = Sending(trial.dir, "cut", [target(gateway, name, connections=5) for name in LISTENERS], "-r", "400", "-t", "14s")
+        load = Sending(round_.dir, "cut", [target(gateway, name, connections=5) for name in LISTENERS], "-r", "400", "-t", "14s")
         wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 0, 20, "messages are accepted")
         most = 0
-        for kind in trial.chance.sample(sorted(RULES), len(RULES)):
-            time.sleep(trial.chance.uniform(0.5, 1.5))
-            space.filter(RULES[kind])
-            trial.note(kind)
-            time.sleep(trial.chance.uniform(0.5, 2.5))
-            space.filter(None)
+        for kind in round_.rng.sample(sorted(RULES), len(RULES)):
+            time.sleep(round_.rng.uniform(0.5, 1.5))
+            namespace.filter(RULES[kind])
+            round_.note(kind)
+            time.sleep(round_.rng.uniform(0.5, 2.5))
+            namespace.filter(None)
             began = time.monotonic()
-            taken = gateway.metrics().sum("sluice_messages_accepted_total")
-            wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > taken or not load.running(), 60,
+            accepted = gateway.metrics().sum("sluice_messages_accepted_total")
+            wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > accepted or not load.running(), 60,
                        "messages come again")
-            trial.recovered(time.monotonic() - began)
+            round_.recovered(time.monotonic() - began)
             most = max(most, descriptors(gateway))
         load.finish(timeout=180)
         wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
-        trial.note(f"descriptors {before} before, {most} at most")
-        trial.must(most < before + 200, f"{most} descriptors: connections that are gone are not closed")
+        round_.note(f"descriptors {before} before, {most} at most")
+        round_.check(most < before + 200, f"{most} descriptors: connections that are gone are not closed")
         wrong = gateway.finish()
-        trial.must(not wrong, wrong)
+        round_.check(not wrong, wrong)
     finally:
-        if trial.gateway and trial.gateway.running():
-            trial.gateway.finish()
-        space.close()
+        if round_.gateway and round_.gateway.running():
+            round_.gateway.finish()
+        namespace.close()
     return ["cut"]
 
 
-async def in_blocks(port, count, size):
+async def post_in_blocks(port, count, size):
     """A third party's client posts bodies that take several blocks (RFC 7959); returns the numbers of those that it was told to be safe, and the code where it was told something else."""
     client = await aiocoap.Context.create_client_context()
-    few = asyncio.Semaphore(4)  # blocks_per_peer
+    at_once = asyncio.Semaphore(4)  # blocks_per_peer
 
     async def post(n):  # each to its own resource: two bodies for one, side by side, are what RFC 7959 cannot tell apart
         uri = f"coap://127.0.0.1:{port}/t/blocks-{n}"
         body = json.dumps({"block": n, "pad": "x" * size}).encode()
-        async with few:
+        async with at_once:
             answer = await client.request(aiocoap.Message(code=aiocoap.POST, uri=uri, payload=body)).response
         return n if answer.code == aiocoap.CHANGED else str(answer.code)
     try:
@@ -84,35 +84,35 @@ async def in_blocks(port, count, size):
         await client.shutdown()
 
 
-def far(trial):
-    gateway = trial.start({})
-    way = Far(trial.chance.random())
+def lossy_link(round_):
+    gateway = round_.start({})
+    link = LossyLink(round_.rng.random())
     try:
-        ports = {name: way.to(gateway.address(name), name == "coap") for name in LISTENERS}
-        load = Sending(trial.dir, "far", [f"{name}://127.0.0.1:{ports[name]}#connections={5 if trial.bounded else 20}" +
+        ports = {name: link.open(gateway.address(name), name == "coap") for name in LISTENERS}
+        load = Sending(round_.dir, "far", [f"{name}://127.0.0.1:{ports[name]}#connections={5 if round_.bounded else 20}" +
                                           (",qos=2" if name == "mqtt" else "") for name in LISTENERS],
-                       "-r", "60" if trial.bounded else "200", "-t", "3s" if trial.bounded else "15s", "--grace", "60s")
-        blocks = 2 if trial.bounded else 10
-        safe = asyncio.run(in_blocks(ports["coap"], blocks, 4000))
+                       "-r", "60" if round_.bounded else "200", "-t", "3s" if round_.bounded else "15s", "--grace", "60s")
+        blocks = 2 if round_.bounded else 10
+        safe = asyncio.run(post_in_blocks(ports["coap"], blocks, 4000))
         found = load.finish()
     finally:
-        way.close()
+        link.close()
     wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
-    trial.note(f"far: {way.counts}, p99 {p99_ms(found):.0f} ms, {sum(r['resent'] for r in found.values())} sent again")
+    round_.note(f"far: {link.counts}, p99 {p99_ms(found):.0f} ms, {sum(r['resent'] for r in found.values())} sent again")
     records = gateway.records()
-    sent, told = (sum(r[what] for r in found.values()) for what in ("sent", "acknowledged"))
-    there = sorted(record["payload"]["block"] for record in records if "block" in record["payload"])
-    trial.must(safe == there == list(range(blocks)), f"bodies in blocks: safe {safe}, there {there}")
+    sent, acknowledged = (sum(r[what] for r in found.values()) for what in ("sent", "acknowledged"))
+    delivered = sorted(record["payload"]["block"] for record in records if "block" in record["payload"])
+    round_.check(safe == delivered == list(range(blocks)), f"bodies in blocks: safe {safe}, there {delivered}")
     # A device gives up after the fourth repetition (RFC 7252, section 4.8), and does not know then whether its message came.
-    trial.must(told <= len(records) - blocks <= sent, f"{sent} messages were sent, {told} acknowledged, and {len(records) - blocks} are there")
-    open_ones = {name: r["unacknowledged"] for name, r in found.items() if name != "coap" and r["unacknowledged"]}
-    trial.must(not open_ones, f"no answer: {open_ones}")
-    trial.must(not errors(found, "timeout"), f"errors: {errors(found)}")
+    round_.check(acknowledged <= len(records) - blocks <= sent, f"{sent} messages were sent, {acknowledged} acknowledged, and {len(records) - blocks} are there")
+    unanswered = {name: r["unacknowledged"] for name, r in found.items() if name != "coap" and r["unacknowledged"]}
+    round_.check(not unanswered, f"no answer: {unanswered}")
+    round_.check(not errors(found, "timeout"), f"errors: {errors(found)}")
     return ["far"]
 
 
 SLACK = 8          # descriptors that come and go with the journal's segments and the file
-OTHERS = 4         # connections of each protocol that behave
+BESIDE = 4         # connections of each protocol that behave
 LATEST_MS = 1000   # p99 of those, beside mutes; alone it is some milliseconds
 # Short, so that a round need not wait for long; what ends a connection is what matters.
 SHORT = {"listeners": {"mqtt": {"stall_timeout": "1s", "idle_timeout": "2s"},
@@ -120,59 +120,59 @@ SHORT = {"listeners": {"mqtt": {"stall_timeout": "1s", "idle_timeout": "2s"},
                        "http": {"request_timeout": "1s", "idle_timeout": "2s"}}}
 
 
-def others(trial, gateway, name, seconds):
-    return Sending(trial.dir, name, [target(gateway, listener) for listener in LISTENERS], "-c", str(OTHERS), "-r", "100", "-t", f"{seconds}s")
+def send_beside(round_, gateway, name, seconds):
+    return Sending(round_.dir, name, [target(gateway, listener) for listener in LISTENERS], "-c", str(BESIDE), "-r", "100", "-t", f"{seconds}s")
 
 
-def none_left(trial, gateway, before, but=0):
+def none_left(round_, gateway, before, but=0):
     """Connections and descriptors are what they were."""
     wait_until(lambda: gateway.metrics().sum("sluice_connections") == but, 30, "the connections are gone")
     wait_until(lambda: descriptors(gateway) <= before + but + SLACK, 10, f"the descriptors are gone, of {before} before")
 
 
-def mute(trial):
-    each, most_bytes = (2, {"QoS 1 PUBLISHes": 1 * MIB}) if trial.bounded else (30, {})
-    gateway = trial.start(merge(CONFIGURATION, SHORT))
+def nonreading(round_):
+    each, most_bytes = (2, {"QoS 1 PUBLISHes": 1 * MIB}) if round_.bounded else (30, {})
+    gateway = round_.start(merge(CONFIGURATION, SHORT))
     before = descriptors(gateway)
-    with Mutes(gateway, each, most_bytes) as mutes:
-        found = others(trial, gateway, "beside", 2 if trial.bounded else 20).finish()
-        none_left(trial, gateway, before)
-    for kind, count, sent, ages, everything in mutes.told():
-        closed = f"closed after {min(ages):.1f} to {max(ages):.1f} s" if ages else "closed"
-        trial.note(f"{count} that never read, {kind}: {sent / MIB:.2f} MiB of one at most were read, {closed}")
-        trial.must(not everything or kind in most_bytes or KINDS[kind].ends, f"{kind}: all {sent} bytes of one that reads no answer were read")
+    with NonreadingClients(gateway, each, most_bytes) as clients:
+        found = send_beside(round_, gateway, "beside", 2 if round_.bounded else 20).finish()
+        none_left(round_, gateway, before)
+    for kind, count, sent, lifetimes, everything in clients.results():
+        closed = f"closed after {min(lifetimes):.1f} to {max(lifetimes):.1f} s" if lifetimes else "closed"
+        round_.note(f"{count} that never read, {kind}: {sent / MIB:.2f} MiB of one at most were read, {closed}")
+        round_.check(not everything or kind in most_bytes or KINDS[kind].may_finish, f"{kind}: all {sent} bytes of one that reads no answer were read")
     memory = peak_memory(gateway.pid)
-    most = most_memory({name: OTHERS + mutes.count(name) for name in LISTENERS})
-    trial.note(f"memory {memory / MIB:.1f} MiB ({most / MIB:.1f} at most), p99 of the others {p99_ms(found):.0f} ms")
-    trial.must(memory <= most, f"{memory / MIB:.1f} MiB, and {most / MIB:.1f} at most")
-    trial.must(not errors(found), f"errors: {errors(found)}")
-    trial.must(trial.bounded or p99_ms(found) <= LATEST_MS, f"p99 of the others is {p99_ms(found):.0f} ms")
-    return ["beside", last(trial, gateway)]
+    most = memory_bound({name: BESIDE + clients.count(name) for name in LISTENERS})
+    round_.note(f"memory {memory / MIB:.1f} MiB ({most / MIB:.1f} at most), p99 of the others {p99_ms(found):.0f} ms")
+    round_.check(memory <= most, f"{memory / MIB:.1f} MiB, and {most / MIB:.1f} at most")
+    round_.check(not errors(found), f"errors: {errors(found)}")
+    round_.check(round_.bounded or p99_ms(found) <= LATEST_MS, f"p99 of the others is {p99_ms(found):.0f} ms")
+    return ["beside", serves_as_before(round_, gateway)]
 
 
-def reset(trial):
-    gateway = trial.start({})
+def reset(round_):
+    gateway = round_.start({})
     before = descriptors(gateway)
-    load = others(trial, gateway, "beside", 3 if trial.bounded else 10)
-    outcomes = resets(gateway, trial.chance, every=3 if trial.bounded else 1)
-    trial.must(not errors(load.finish()), "errors of connections that were not reset")
-    none_left(trial, gateway, before)
-    name = last(trial, gateway)
+    load = send_beside(round_, gateway, "beside", 3 if round_.bounded else 10)
+    outcomes = resets(gateway, round_.rng, every=3 if round_.bounded else 1)
+    round_.check(not errors(load.finish()), "errors of connections that were not reset")
+    none_left(round_, gateway, before)
+    name = serves_as_before(round_, gateway)
     wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
-    wrong, there = compare(outcomes, gateway.records())
-    told = sum(len(o.told) for o in outcomes.values())
-    whole = sum(len(o.whole) for o in outcomes.values())
-    trial.note(f"{len(outcomes)} connections reset: {whole} messages were whole, {told} acknowledged, {there} are there")
-    trial.must(not wrong, "; ".join(wrong[:5]))
+    wrong, delivered = compare(outcomes, gateway.records())
+    acknowledged = sum(len(o.acknowledged) for o in outcomes.values())
+    complete = sum(len(o.complete) for o in outcomes.values())
+    round_.note(f"{len(outcomes)} connections reset: {complete} messages were whole, {acknowledged} acknowledged, {delivered} are there")
+    round_.check(not wrong, "; ".join(wrong[:5]))
     return ["beside", name]
 
 
-def last(trial, gateway):
+def serves_as_before(round_, gateway):
     """It serves as before."""
-    trial.must(not errors(others(trial, gateway, "last", 1).finish()), "errors when it was over")
+    round_.check(not errors(send_beside(round_, gateway, "last", 1).finish()), "errors when it was over")
     return "last"
 
 
-def play(trial):
-    for part in (far, mute, reset) if trial.bounded else (cut, far, mute, reset):
-        trial.part(part)
+def run(round_):
+    for part in (lossy_link, nonreading, reset) if round_.bounded else (cut, lossy_link, nonreading, reset):
+        round_.run_part(part)

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 
-from campaign import Lost
+from campaign import RoundFailed
 from harness import ROOT, wait_until
 
 NUMBER, TITLE = 7, "journal bytes flipped, files cut"
@@ -16,13 +16,13 @@ NEEDS = ()
 FULL, BOUNDED = 3, 1
 
 TESTS = ("test_journal_damage", "test_inspection")
-PLACES = {False: 60, True: 5}  # damaged one after the other on the real disk
+DAMAGES = {False: 60, True: 5}  # damaged one after the other on the real disk
 
 
 def journal(gateway, *args):
     done = gateway.command("journal", *args, "--data", gateway.data, timeout=120)
     if done.returncode not in (0, 1):
-        raise Lost(f"sluice journal {args[0]} ended with exit code {done.returncode}: {done.stderr[-1000:]}")
+        raise RoundFailed(f"sluice journal {args[0]} ended with exit code {done.returncode}: {done.stderr[-1000:]}")
     return done
 
 
@@ -32,65 +32,65 @@ def records(gateway):
     return {line["sequence"]: line.get("record") for line in lines}
 
 
-def harm(trial, gateway):
+def damage(round_, gateway):
     """One byte of one file flipped, or a file cut."""
     # Where something is: spares, and the rest of a segment, are zeros.
     files = {path: data for path in sorted((gateway.data / "journal").glob("*.segment")) if (data := path.read_bytes()).rstrip(b"\0")}
-    path = trial.chance.choice(list(files))
+    path = round_.rng.choice(list(files))
     data, size = files[path], len(files[path])
     used = len(data.rstrip(b"\0"))
-    at = trial.chance.randrange(used)
-    if trial.chance.random() < 0.2:
+    at = round_.rng.randrange(used)
+    if round_.rng.random() < 0.2:
         os.truncate(path, at)
         return f"{path.name} cut at {at} of {size}"
     while data[at] == 0:  # most of a small block is padding, which is nobody's
-        at = trial.chance.randrange(used)
+        at = round_.rng.randrange(used)
     with open(path, "r+b") as f:
         f.seek(at)
-        f.write(bytes([data[at] ^ 1 << trial.chance.randrange(8)]))
+        f.write(bytes([data[at] ^ 1 << round_.rng.randrange(8)]))
     return f"{path.name} flipped at {at}"
 
 
-def on_a_real_disk(trial):
+def on_a_real_disk(round_):
     """Copies of one journal, each damaged in one place: what was there is there, but for what the damage is told to cost."""
-    gateway = trial.start({"stop": {"drain": "1s"}, "listeners": {"tcp": {"reply": "count"}},
+    gateway = round_.start({"stop": {"drain": "1s"}, "listeners": {"tcp": {"reply": "count"}},
                            "sinks": {"away": {"type": "elasticsearch", "nodes": ["http://127.0.0.1:9"]}}})
     run = subprocess.run([ROOT / "build" / "sluice-load", "tcp://{}:{}#window=200".format(*gateway.address("tcp")), "-c", "2", "-r", "4k",
-                          "-t", "2s", "--ledger", trial.dir / "run.ledger", "--quiet"], capture_output=True, text=True, timeout=60)
+                          "-t", "2s", "--ledger", round_.dir / "run.ledger", "--quiet"], capture_output=True, text=True, timeout=60)
     if run.returncode:
-        raise Lost(f"sluice-load ended with exit code {run.returncode}: {run.stderr}")
+        raise RoundFailed(f"sluice-load ended with exit code {run.returncode}: {run.stderr}")
     gateway.kill()
     whole, before = gateway.data, records(gateway)
-    told = lost_most = 0
+    reported = lost_most = 0
     try:
-        for n in range(PLACES[trial.bounded]):
-            gateway.data = trial.dir / f"damaged-{n}"
+        for n in range(DAMAGES[round_.bounded]):
+            gateway.data = round_.dir / f"damaged-{n}"
             shutil.copytree(whole, gateway.data)
-            what = harm(trial, gateway)
+            what = damage(round_, gateway)
             verdict = json.loads(journal(gateway, "verify", "--json").stdout)
             after = records(gateway)
             wrong = [q for q, record in after.items() if before.get(q) != record]
             gone = set(before) - set(after)
             # What is lost at the very end looks like the block that a crash leaves.
             at_end = gone and max(gone) == max(before) and gone == set(range(min(gone), max(before) + 1))
-            trial.must(not wrong, f"{what}: wrong records {wrong[:5]}")
-            trial.must(len(gone) == verdict["records_lost"] or at_end,
+            round_.check(not wrong, f"{what}: wrong records {wrong[:5]}")
+            round_.check(len(gone) == verdict["records_lost"] or at_end,
                        f"{what}: {len(gone)} records are gone, {verdict['records_lost']} told")
             journal(gateway, "repair")
-            trial.must(journal(gateway, "verify").returncode == 0, f"{what}: not whole after the repair")
-            trial.must(records(gateway) == after, f"{what}: the repair changed what is there")
-            told += verdict["verdict"] == "damaged"
+            round_.check(journal(gateway, "verify").returncode == 0, f"{what}: not whole after the repair")
+            round_.check(records(gateway) == after, f"{what}: the repair changed what is there")
+            reported += verdict["verdict"] == "damaged"
             lost_most = max(lost_most, len(gone))
             shutil.rmtree(gateway.data)
     finally:
         gateway.data = whole
-    trial.note(f"{PLACES[trial.bounded]} places damaged on disk, {told} told, {lost_most} of {len(before)} records at most lost by one")
+    round_.note(f"{DAMAGES[round_.bounded]} places damaged on disk, {reported} told, {lost_most} of {len(before)} records at most lost by one")
     gateway.start()  # and the one that was not damaged delivers everything
     wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records", type="file") == 0, 60, "the file has everything")
     return ["run"]
 
 
-def play(trial):
-    for name in () if trial.bounded else TESTS:
-        trial.unit(name, env={"SLUICE_EXHAUSTIVE": "1"})
-    trial.part(on_a_real_disk)
+def run(round_):
+    for name in () if round_.bounded else TESTS:
+        round_.run_unit(name, env={"SLUICE_EXHAUSTIVE": "1"})
+    round_.run_part(on_a_real_disk)

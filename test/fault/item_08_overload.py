@@ -17,9 +17,9 @@ What is held to, while senders in an open loop offer three times that on all fou
 import re
 import time
 
-from bounds import BLOCK, CONFIGURATION, LANE, LISTENERS, MIB, most_memory, peak_memory
+from bounds import BLOCK, CONFIGURATION, LANE, LISTENERS, MIB, memory_bound, peak_memory
 from harness import ROOT, wait_until
-from cpu_quota import PERIOD_US, NoCgroup, Quota
+from cpu_quota import PERIOD_US, NoCpuController, CpuQuota
 from sending import Sending, errors, p99_ms, target
 
 NUMBER, TITLE = 8, "three times what it holds"
@@ -29,7 +29,7 @@ FULL, BOUNDED = 1, 1
 TIMES, GOODPUT, LATENCY_TIMES, P99_TIMES = 3, 0.9, 2, 2
 SYNC_S = 0.02
 SHARE = 0.2                                   # of a core, in the other part, where a message waits for so many ...
-TURNS = 3                                     # ... threads: listener, journal, listener; each may just have used the share up
+THREADS_PASSED = 3                                     # ... threads: listener, journal, listener; each may just have used the share up
 P99_MS = 4e3 * SYNC_S                         # below which no p99 counts as longer
 BOUNDED_GOODPUT, BOUNDED_P99_MS = 0.6, 250   # a few seconds on a machine that does other things as well say little
 CONNECTIONS = {"mqtt": 20, "coap": 100, "tcp": 4, "http": 300}  # many where each has little under way
@@ -48,7 +48,7 @@ def targets(gateway, names=LISTENERS, rates=None):
                    **({"rate": max(1, round(rates[name]))} if rates else {})) for name in names]
 
 
-def late(metrics, before, share):
+def ack_latency_s(metrics, before, share):
     """By listener: what this share of the answers did not exceed, in seconds, interpolated in the histogram's buckets."""
     out = {}
     for name in LISTENERS:
@@ -71,13 +71,13 @@ def acknowledged(metrics, before, name):
     return metrics.sum("sluice_acknowledgements_total", listener=name) - before.sum("sluice_acknowledgements_total", listener=name)
 
 
-def told(metrics, before):
+def refused_or_delayed(metrics, before):
     """What was refused for want of room, and how often senders were held back."""
     refused = {name: metrics.sum("sluice_messages_refused_total", listener=name, reason="full") -
                before.sum("sluice_messages_refused_total", listener=name, reason="full") for name in ("coap", "http")}
-    held = {name: metrics.sum("sluice_backpressure_total", listener=name) - before.sum("sluice_backpressure_total", listener=name)
+    delayed = {name: metrics.sum("sluice_backpressure_total", listener=name) - before.sum("sluice_backpressure_total", listener=name)
             for name in ("mqtt", "tcp")}
-    return refused | held
+    return refused | delayed
 
 
 def per_second(gateway, seconds):
@@ -85,103 +85,103 @@ def per_second(gateway, seconds):
     listener."""
     def look():
         metrics = gateway.metrics()
-        taken = {name: metrics.sum("sluice_messages_accepted_total", listener=name) for name in LISTENERS}
-        return metrics.sum("sluice_journal_records_total"), taken, time.monotonic()
-    count, taken, since = look()
+        accepted = {name: metrics.sum("sluice_messages_accepted_total", listener=name) for name in LISTENERS}
+        return metrics.sum("sluice_journal_records_total"), accepted, time.monotonic()
+    count, accepted, since = look()
     time.sleep(seconds)
     more, later, now = look()
-    return (more - count) / (now - since), {name: (later[name] - taken[name]) / (now - since) for name in LISTENERS}
+    return (more - count) / (now - since), {name: (later[name] - accepted[name]) / (now - since) for name in LISTENERS}
 
 
-def holds(world, gateway):
+def measure_capacity(round_, gateway):
     """Messages a second while every sender waits for its answers: all, and by listener."""
-    seconds = 2 if world.bounded else 10
-    sending = Sending(world.dir, "closed", targets(gateway), "-t", f"{seconds + 1}s", "--grace", "1s")
+    seconds = 2 if round_.bounded else 10
+    sending = Sending(round_.dir, "closed", targets(gateway), "-t", f"{seconds + 1}s", "--grace", "1s")
     wait_until(lambda: gateway.metrics().sum("sluice_journal_records_total") > 2000, 20, "messages are acknowledged")
     rates = per_second(gateway, seconds)
     sending.finish()
     return rates
 
 
-def overload(world, gateway, holding, shares, seconds, pressed, waits_s=lambda name, rate: 0.0):
+def overload(round_, gateway, capacity, by_listener, seconds, is_overloaded, processor_wait_s=lambda name, rate: 0.0):
     """holding, shares: as holds() tells. pressed(metrics before): whether the gateway shows that it has more to do than it can.
     waits_s(listener, messages it acknowledges a second): how long a message waits for threads that are not let run, beside what it
     waits for the disk."""
     before, since = gateway.metrics(), time.monotonic()
-    offered = {name: TIMES * share for name, share in shares.items()}
-    sending = Sending(world.dir, "open", targets(gateway, rates=offered), "-t", f"{seconds + 1}s", "--grace", "1s", nice=5)
-    wait_until(lambda: pressed(before), 20, "it is pressed")
-    good, _ = per_second(gateway, seconds - 1)
+    offered = {name: TIMES * share for name, share in by_listener.items()}
+    sending = Sending(round_.dir, "open", targets(gateway, rates=offered), "-t", f"{seconds + 1}s", "--grace", "1s", nice=5)
+    wait_until(lambda: is_overloaded(before), 20, "it is pressed")
+    goodput, _ = per_second(gateway, seconds - 1)
     metrics, seconds = gateway.metrics(), time.monotonic() - since
     rates = {name: acknowledged(metrics, before, name) / seconds for name in LISTENERS}
-    disk, latency = longest_latency_s(metrics, before), late(metrics, before, 0.99)
-    limits = {name: LATENCY_TIMES * (disk + waits_s(name, rates[name])) for name in LISTENERS}
+    disk, latency = longest_latency_s(metrics, before), ack_latency_s(metrics, before, 0.99)
+    limits = {name: LATENCY_TIMES * (disk + processor_wait_s(name, rates[name])) for name in LISTENERS}
     worst = max(LISTENERS, key=lambda name: latency[name] / limits[name])
     results = sending.finish(500)
-    memory, reasons = peak_memory(gateway.pid), told(gateway.metrics(), before)
-    world.note(f"it holds {holding:.0f}/s; offered {TIMES * holding:.0f}/s: {good:.0f}/s acknowledged ({good / holding:.0%}), "
-               f"memory {memory / MIB:.1f} MiB ({most_memory(CONNECTIONS) / MIB:.1f} at most), p99 of what was taken "
+    memory, reasons = peak_memory(gateway.pid), refused_or_delayed(gateway.metrics(), before)
+    round_.note(f"it holds {capacity:.0f}/s; offered {TIMES * capacity:.0f}/s: {goodput:.0f}/s acknowledged ({goodput / capacity:.0%}), "
+               f"memory {memory / MIB:.1f} MiB ({memory_bound(CONNECTIONS) / MIB:.1f} at most), p99 of what was taken "
                f"{latency[worst]:.3f} s ({worst}, {limits[worst]:.2f} at most), refused or held back {reasons}")
-    world.must(good >= (BOUNDED_GOODPUT if world.bounded else GOODPUT) * holding, f"{good:.0f}/s of {holding:.0f}/s")
-    world.must(memory <= most_memory(CONNECTIONS), f"{memory / MIB:.1f} MiB, and {most_memory(CONNECTIONS) / MIB:.1f} at most")
-    world.must(latency[worst] <= limits[worst], f"p99 by listener {latency}, at most {limits}")
-    world.must(not errors(results, "busy"), f"errors: {errors(results)}")
+    round_.check(goodput >= (BOUNDED_GOODPUT if round_.bounded else GOODPUT) * capacity, f"{goodput:.0f}/s of {capacity:.0f}/s")
+    round_.check(memory <= memory_bound(CONNECTIONS), f"{memory / MIB:.1f} MiB, and {memory_bound(CONNECTIONS) / MIB:.1f} at most")
+    round_.check(latency[worst] <= limits[worst], f"p99 by listener {latency}, at most {limits}")
+    round_.check(not errors(results, "busy"), f"errors: {errors(results)}")
     return ["open"]
 
 
-def flood(world, gateway, holding, name):
+def flood(round_, gateway, capacity, name):
     """One listener is offered three times what the gateway holds; the others a tenth each."""
     others = [other for other in LISTENERS if other != name]
 
     def calm(run):
-        return Sending(world.dir, run, targets(gateway, others), "-r", str(int(0.1 * holding)), "-t",
-                       "1500ms" if world.bounded else "20s", "--warmup", "500ms").finish()
+        return Sending(round_.dir, run, targets(gateway, others), "-r", str(int(0.1 * capacity)), "-t",
+                       "1500ms" if round_.bounded else "20s", "--warmup", "500ms").finish()
 
     alone = calm(f"alone-{name}")
-    flooding = Sending(world.dir, f"flood-{name}", targets(gateway, [name]), "-r", str(int(TIMES * holding)), "-t",
-                       "3s" if world.bounded else "22s", "--grace", "1s", nice=5)
+    flooding = Sending(round_.dir, f"flood-{name}", targets(gateway, [name]), "-r", str(int(TIMES * capacity)), "-t",
+                       "3s" if round_.bounded else "22s", "--grace", "1s", nice=5)
     try:
         beside = calm(f"beside-{name}")
     finally:
         results = flooding.finish(200)
     for other in others:
         quiet, loud = p99_ms(alone, other), p99_ms(beside, other)
-        world.note(f"{name} flooded with {TIMES * holding:.0f}/s: {other} p99 {quiet:.0f} -> {loud:.0f} ms")
-        world.must(loud <= max(P99_TIMES * quiet, BOUNDED_P99_MS if world.bounded else P99_MS), f"{other}: p99 {loud:.0f} ms beside a flood of {name}, {quiet:.0f} without")
-    world.must(not errors(beside) and not errors(results, "busy"), f"errors: {errors(beside)} {errors(results)}")
+        round_.note(f"{name} flooded with {TIMES * capacity:.0f}/s: {other} p99 {quiet:.0f} -> {loud:.0f} ms")
+        round_.check(loud <= max(P99_TIMES * quiet, BOUNDED_P99_MS if round_.bounded else P99_MS), f"{other}: p99 {loud:.0f} ms beside a flood of {name}, {quiet:.0f} without")
+    round_.check(not errors(beside) and not errors(results, "busy"), f"errors: {errors(beside)} {errors(results)}")
     return [f"alone-{name}", f"flood-{name}", f"beside-{name}"]
 
 
-def slow_disk(world):
+def slow_disk(round_):
     preload = ROOT / "build" / "test" / "bench" / "slow_sync.so"
-    world.must(preload.exists(), f"{preload} is not there: make build/test/bench/slow_sync.so")
-    gateway = world.start(CONFIGURATION, env={"LD_PRELOAD": str(preload), "SLOW_SYNC_US": str(int(SYNC_S * 1e6))})
-    holding, shares = holds(world, gateway)
+    round_.check(preload.exists(), f"{preload} is not there: make build/test/bench/slow_sync.so")
+    gateway = round_.start(CONFIGURATION, env={"LD_PRELOAD": str(preload), "SLOW_SYNC_US": str(int(SYNC_S * 1e6))})
+    capacity, by_listener = measure_capacity(round_, gateway)
 
-    def everybody_is_told(before):
-        return all(told(gateway.metrics(), before).values())
+    def every_listener_reports(before):
+        return all(refused_or_delayed(gateway.metrics(), before).values())
 
-    runs = ["closed", *overload(world, gateway, holding, shares, 3 if world.bounded else 300, everybody_is_told)]
-    for name in [world.chance.choice(LISTENERS)] if world.bounded else LISTENERS:
-        runs += flood(world, gateway, holding, name)
+    runs = ["closed", *overload(round_, gateway, capacity, by_listener, 3 if round_.bounded else 300, every_listener_reports)]
+    for name in [round_.rng.choice(LISTENERS)] if round_.bounded else LISTENERS:
+        runs += flood(round_, gateway, capacity, name)
     return runs
 
 
-def little_time(world):
-    gateway = world.start(CONFIGURATION)
+def little_processor_time(round_):
+    gateway = round_.start(CONFIGURATION)
     try:
-        with Quota(gateway.pid, SHARE) as quota:
-            holding, shares = holds(world, gateway)
-            stood = quota.throttled()[0]
-            runs = ["closed", *overload(world, gateway, holding, shares, 3 if world.bounded else 60, lambda _: quota.throttled()[0] > stood,
-                                        lambda name, rate: CONNECTIONS[name] * WINDOWS.get(name, 1) / rate + TURNS * (1 - SHARE) * PERIOD_US / 1e6)]
-            world.note("{}, {:.0%} of a core: throttled in {} of {} periods".format(quota.kind, SHARE, *quota.throttled()))
-    except NoCgroup as error:
-        world.note(f"processor time is not capped: {error}")
+        with CpuQuota(gateway.pid, SHARE) as cpu_quota:
+            capacity, by_listener = measure_capacity(round_, gateway)
+            throttled_before = cpu_quota.throttled()[0]
+            runs = ["closed", *overload(round_, gateway, capacity, by_listener, 3 if round_.bounded else 60, lambda _: cpu_quota.throttled()[0] > throttled_before,
+                                        lambda name, rate: CONNECTIONS[name] * WINDOWS.get(name, 1) / rate + THREADS_PASSED * (1 - SHARE) * PERIOD_US / 1e6)]
+            round_.note("{}, {:.0%} of a core: throttled in {} of {} periods".format(cpu_quota.version, SHARE, *cpu_quota.throttled()))
+    except NoCpuController as error:
+        round_.note(f"processor time is not capped: {error}")
         return []
     return runs
 
 
-def play(world):
-    world.part(slow_disk)
-    world.part(little_time)
+def run(round_):
+    round_.run_part(slow_disk)
+    round_.run_part(little_processor_time)

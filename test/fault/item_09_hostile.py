@@ -11,7 +11,7 @@ import stat
 import time
 
 from harness import wait_until
-from slow_clients import Herd, Kind
+from slow_clients import SlowClients, ClientKind
 from sending import Sending, errors, p99_ms, target
 
 NUMBER, TITLE = 9, "slow, silent and too many clients"
@@ -19,10 +19,10 @@ NEEDS = ()
 FULL, BOUNDED = 2, 1
 
 P99_TIMES, P99_MS, BOUNDED_P99_MS = 2, 25, 250  # a few seconds on a machine that does other things as well say little
-EACH_BYTES = 16 << 10
-LATE_S = 4      # time-outs are looked at once a second; connections wait to be accepted; the machine is busy
-RETURN_S = 30   # within which all have to be in again
-STOP_S = 10
+CONNECTION_BYTES_MAX = 16 << 10
+CLOSE_DELAY_MAX_S = 4      # time-outs are looked at once a second; connections wait to be accepted; the machine is busy
+RECONNECT_MAX_S = 30   # within which all have to be in again
+STOP_MAX_S = 10
 
 # seconds: the time-outs of the configuration, by what they are called there
 FULL_TIMES = {"http_idle": 30, "http_request": 60, "mqtt_connect": 10, "mqtt_idle": 40, "tcp_idle": 30}
@@ -41,48 +41,48 @@ def kinds(gateway, slow, idle, times):
     """slow connections that drip, in quarters; idle ones that do not. Each with the time-out that ends it."""
     mqtt, tcp, http = (gateway.address(name) for name in ("mqtt", "tcp", "http"))
     connect = b"\x10\xc8\x01\x00\x04MQTT\x04\x02\x00\x3c\x00\xbc" + b"slow" * 47       # 200 bytes and its header
-    hello = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"                            # no keep-alive, no identifier
+    opening = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"                            # no keep-alive, no identifier
     head = b"POST /v1/telemetry/slow HTTP/1.1\r\nHost: h\r\nX-Slow: " + b"a" * 200
     body = b"POST /v1/telemetry/slow HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n"
     return {
-        Kind("HTTP heads", http, slow // 4, drip=head): times["http_idle"],
-        Kind("HTTP bodies", http, slow // 4, hello=body, drip=b"1"): times["http_request"],
-        Kind("MQTT CONNECTs", mqtt, slow // 4, drip=connect): times["mqtt_connect"],
-        Kind("TCP lines", tcp, slow // 4, drip=b"x"): times["tcp_idle"],
-        Kind("silent HTTP", http, idle // 3): times["http_idle"],
-        Kind("idle MQTT", mqtt, idle // 3, hello=hello): times["mqtt_idle"],
-        Kind("silent TCP", tcp, idle // 3): times["tcp_idle"],
+        ClientKind("HTTP heads", http, slow // 4, drip=head): times["http_idle"],
+        ClientKind("HTTP bodies", http, slow // 4, opening=body, drip=b"1"): times["http_request"],
+        ClientKind("MQTT CONNECTs", mqtt, slow // 4, drip=connect): times["mqtt_connect"],
+        ClientKind("TCP lines", tcp, slow // 4, drip=b"x"): times["tcp_idle"],
+        ClientKind("silent HTTP", http, idle // 3): times["http_idle"],
+        ClientKind("idle MQTT", mqtt, idle // 3, opening=opening): times["mqtt_idle"],
+        ClientKind("silent TCP", tcp, idle // 3): times["tcp_idle"],
     }
 
 
-def send(world, gateway, name, seconds, warmup="1s"):
+def send(round_, gateway, name, seconds, warmup="1s"):
     """What devices that behave send: a steady rate on all four protocols."""
     targets = [target(gateway, listener) for listener in ("mqtt", "coap", "tcp", "http")]
-    return Sending(world.dir, name, targets, "-c", "4", "-r", "100", "-t", f"{seconds}s", "--warmup", warmup)
+    return Sending(round_.dir, name, targets, "-c", "4", "-r", "100", "-t", f"{seconds}s", "--warmup", warmup)
 
 
-def herd(world):
+def slow_and_silent(round_):
     """Thousands that drip or stay silent, while others work."""
-    slow, idle, seconds, times = (600, 1200, 2, SHORT_TIMES) if world.bounded else (5000, 10000, 20, FULL_TIMES)
-    gateway = world.start(configuration(times))
-    alone = send(world, gateway, "alone", seconds).finish()
+    slow, idle, seconds, times = (600, 1200, 2, SHORT_TIMES) if round_.bounded else (5000, 10000, 20, FULL_TIMES)
+    gateway = round_.start(configuration(times))
+    alone = send(round_, gateway, "alone", seconds).finish()
     memory, expected = gateway.memory(), kinds(gateway, slow, idle, times)
-    with Herd(list(expected)) as crowd:
-        wait_until(lambda: crowd.failed or crowd.standing() >= 0.98 * (slow + idle), 60, "the herd is there")
-        beside = send(world, gateway, "beside", seconds).finish()
-        each = (gateway.memory() - memory) / crowd.standing()
-        crowd.settle()
-        wait_until(lambda: crowd.failed or crowd.standing() == 0, max(times.values()) + LATE_S + 5, "the herd is gone")
+    with SlowClients(list(expected)) as clients:
+        wait_until(lambda: clients.failed or clients.connected() >= 0.98 * (slow + idle), 60, "the herd is there")
+        beside = send(round_, gateway, "beside", seconds).finish()
+        per_connection = (gateway.memory() - memory) / clients.connected()
+        clients.stop_replacing()
+        wait_until(lambda: clients.failed or clients.connected() == 0, max(times.values()) + CLOSE_DELAY_MAX_S + 5, "the herd is gone")
     ratio = p99_ms(beside) / p99_ms(alone)
-    world.note(f"{slow} slow and {idle} silent beside: p99 {p99_ms(alone):.1f} -> {p99_ms(beside):.1f} ms ({ratio:.2f} times), "
-               f"{each / 1024:.1f} KiB each")
+    round_.note(f"{slow} slow and {idle} silent beside: p99 {p99_ms(alone):.1f} -> {p99_ms(beside):.1f} ms ({ratio:.2f} times), "
+               f"{per_connection / 1024:.1f} KiB each")
     for kind, seconds in expected.items():
-        world.note(f"  {kind} (time-out {seconds} s)")
-        world.must(len(kind.ages) == kind.opened and not kind.refused, f"{kind}, {kind.refused} refused: not every one was closed")
-        world.must(seconds - 0.5 <= min(kind.ages) and max(kind.ages) <= seconds + LATE_S, f"{kind}: the time-out is {seconds} s")
-    world.must(not errors(alone) and not errors(beside), f"errors: {errors(alone)} {errors(beside)}")
-    world.must(p99_ms(beside) <= max(P99_TIMES * p99_ms(alone), BOUNDED_P99_MS if world.bounded else P99_MS), f"p99 is {ratio:.1f} times what it was")
-    world.must(each <= EACH_BYTES, f"{each:.0f} bytes a connection")
+        round_.note(f"  {kind} (time-out {seconds} s)")
+        round_.check(len(kind.lifetimes) == kind.opened and not kind.refused, f"{kind}, {kind.refused} refused: not every one was closed")
+        round_.check(seconds - 0.5 <= min(kind.lifetimes) and max(kind.lifetimes) <= seconds + CLOSE_DELAY_MAX_S, f"{kind}: the time-out is {seconds} s")
+    round_.check(not errors(alone) and not errors(beside), f"errors: {errors(alone)} {errors(beside)}")
+    round_.check(p99_ms(beside) <= max(P99_TIMES * p99_ms(alone), BOUNDED_P99_MS if round_.bounded else P99_MS), f"p99 is {ratio:.1f} times what it was")
+    round_.check(per_connection <= CONNECTION_BYTES_MAX, f"{per_connection:.0f} bytes a connection")
     wait_until(lambda: gateway.metrics().sum("sluice_connections") == 0, 10, "no connection is left")
     return ["alone", "beside"]
 
@@ -92,68 +92,68 @@ def processor_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def descriptors(world):
+def descriptors(round_):
     """256 descriptors and 600 connections: those that are there are served; it does not spin; it says so; it recovers."""
-    limited = world.dir / "limited"
-    limited.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{world.program}" "$@"\n')
+    limited = round_.dir / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{round_.program}" "$@"\n')
     limited.chmod(limited.stat().st_mode | stat.S_IXUSR)
-    gateway = world.start({}, program=limited)
-    first = send(world, gateway, "first", 2)
+    gateway = round_.start({}, program=limited)
+    first = send(round_, gateway, "first", 2)
     wait_until(lambda: gateway.metrics().sum("sluice_connections") >= 12, 10, "devices are connected")
-    idle = [Kind(name, gateway.address(name), 200) for name in ("mqtt", "tcp", "http")]
-    with Herd(idle, replaced=False):
+    idle = [ClientKind(name, gateway.address(name), 200) for name in ("mqtt", "tcp", "http")]
+    with SlowClients(idle, replaced=False):
         gateway.wait_log("cannot accept connections")
         spent, since = processor_s(gateway.pid), time.monotonic()
         first = first.finish()
         share = (processor_s(gateway.pid) - spent) / (time.monotonic() - since)
         lines = gateway.log().count("cannot accept connections")
         probe = gateway.status("/livez"), gateway.status("/readyz")
-    second = send(world, gateway, "second", 1, warmup="0").finish()
-    back = max(r["latency"]["max_us"] for r in second.values()) / 1e6  # a message waits until its connection is accepted
+    second = send(round_, gateway, "second", 1, warmup="0").finish()
+    recovery_s = max(r["latency"]["max_us"] for r in second.values()) / 1e6  # a message waits until its connection is accepted
     wait_until(lambda: gateway.metrics().sum("sluice_connections") == 0, 10, "no connection is left")
-    world.note(f"256 descriptors, 600 connections more: {share:.0%} of a core, {lines} lines in the log, back in {back:.1f} s")
-    world.must(not errors(first) and not errors(second), f"errors: {errors(first)} {errors(second)}")
-    world.must(share < 0.5, f"it used {share:.0%} of a core")
-    world.must(lines < 60, f"{lines} lines in the log")
-    world.must(probe == (200, 200), f"probes were answered {probe}: somebody would have restarted it")
-    world.must(back <= 5, f"back in {back:.1f} s")
-    world.recovered(back)
+    round_.note(f"256 descriptors, 600 connections more: {share:.0%} of a core, {lines} lines in the log, back in {recovery_s:.1f} s")
+    round_.check(not errors(first) and not errors(second), f"errors: {errors(first)} {errors(second)}")
+    round_.check(share < 0.5, f"it used {share:.0%} of a core")
+    round_.check(lines < 60, f"{lines} lines in the log")
+    round_.check(probe == (200, 200), f"probes were answered {probe}: somebody would have restarted it")
+    round_.check(recovery_s <= 5, f"back in {recovery_s:.1f} s")
+    round_.recovered(recovery_s)
     return ["first", "second"]
 
 
-def storm(world):
+def storm(round_):
     """All devices come back in one moment."""
-    count = 2000 if world.bounded else 10000
-    gateway = world.start({})
-    results = Sending(world.dir, "storm", [target(gateway, "mqtt")], "--storm", str(count), "-n", str(count), "-t", "60s").finish()
+    count = 2000 if round_.bounded else 10000
+    gateway = round_.start({})
+    results = Sending(round_.dir, "storm", [target(gateway, "mqtt")], "--storm", str(count), "-n", str(count), "-t", "60s").finish()
     took = results["mqtt"]["connect"]["max_us"] / 1e6
-    world.note(f"{count} MQTT clients at once: all in after {took:.1f} s")
-    world.must(results["mqtt"]["connects"] == count and not errors(results), f"{results['mqtt']['connects']} came in, {errors(results)}")
-    world.must(took <= RETURN_S, f"the last came in after {took:.1f} s")
-    world.recovered(took)
+    round_.note(f"{count} MQTT clients at once: all in after {took:.1f} s")
+    round_.check(results["mqtt"]["connects"] == count and not errors(results), f"{results['mqtt']['connects']} came in, {errors(results)}")
+    round_.check(took <= RECONNECT_MAX_S, f"the last came in after {took:.1f} s")
+    round_.recovered(took)
     return ["storm"]
 
 
-def stop(world):
+def stop(round_):
     """An orderly stop is one with the herd there, too."""
-    slow, idle = (600, 1200) if world.bounded else (5000, 10000)
-    gateway = world.start({})
-    with Herd(list(kinds(gateway, slow, idle, FULL_TIMES)), replaced=False) as crowd:
-        wait_until(lambda: crowd.failed or crowd.standing() >= 0.98 * (slow + idle), 60, "the herd is there")
-        there = crowd.standing()
-        sending = send(world, gateway, "stopped", 1, warmup="0")
+    slow, idle = (600, 1200) if round_.bounded else (5000, 10000)
+    gateway = round_.start({})
+    with SlowClients(list(kinds(gateway, slow, idle, FULL_TIMES)), replaced=False) as clients:
+        wait_until(lambda: clients.failed or clients.connected() >= 0.98 * (slow + idle), 60, "the herd is there")
+        connected = clients.connected()
+        sending = send(round_, gateway, "stopped", 1, warmup="0")
         wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 50, 10, "devices send")
         began = time.monotonic()
         code = gateway.stop(20)
         took = time.monotonic() - began
         gateway.start()
         sending.finish()
-    world.note(f"stopped in order with {there} connections in {took:.1f} s")
-    world.must(code == 0, f"it stopped with exit code {code}")
-    world.must(took <= STOP_S, f"it stopped after {took:.1f} s")
+    round_.note(f"stopped in order with {connected} connections in {took:.1f} s")
+    round_.check(code == 0, f"it stopped with exit code {code}")
+    round_.check(took <= STOP_MAX_S, f"it stopped after {took:.1f} s")
     return ["stopped"]
 
 
-def play(world):
-    for part in (herd, descriptors, storm, stop):
-        world.part(part)
+def run(round_):
+    for part in (slow_and_silent, descriptors, storm, stop):
+        round_.run_part(part)

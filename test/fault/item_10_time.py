@@ -12,7 +12,7 @@ import time
 
 from harness import ROOT, free_ports, wait_until
 from journal_reader import Journal
-from sequence_origin import begin_at
+from sequence_origin import set_sequence_origin
 from sending import Sending, errors, target, verify
 
 NUMBER, TITLE = 10, "the clock jumps; long times"
@@ -27,50 +27,50 @@ MANY = 140_000  # messages of a connection: twice all 16-bit identifiers, and so
 
 class Clock:
     def __init__(self, path):
-        self.path, self.off = path, 0
+        self.path, self.offset_s = path, 0
         path.write_bytes(struct.pack("<q", 0))
 
     def jump(self, seconds):
-        self.off += seconds
+        self.offset_s += seconds
         with open(self.path, "r+b") as file:  # in place: it is mapped
-            file.write(struct.pack("<q", self.off * 1_000_000))
+            file.write(struct.pack("<q", self.offset_s * 1_000_000))
 
 
-def jumps(trial):
-    clock = Clock(trial.dir / "clock")
+def jumps(round_):
+    clock = Clock(round_.dir / "clock")
     library = ROOT / "build" / "test" / "fault" / "wall_clock.so"
-    out = trial.dir / "out"
-    gateway = trial.start({"listeners": {"tcp": {"reply": "count", "idle_timeout": "5s"}},
+    out = round_.dir / "out"
+    gateway = round_.start({"listeners": {"tcp": {"reply": "count", "idle_timeout": "5s"}},
                            "sinks": {"file": {"path": str(out / "telemetry.ndjson"), "rotate_bytes": "1MiB", "keep": 1000}}},
                           env={"LD_PRELOAD": str(library), "WALL_CLOCK": str(clock.path)})
-    seconds = 4 if trial.bounded else 12
-    load = Sending(trial.dir, "jumps", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "500", "-t", f"{seconds}s")
+    seconds = 4 if round_.bounded else 12
+    load = Sending(round_.dir, "jumps", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "500", "-t", f"{seconds}s")
     wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 0, 20, "messages are accepted")
     killed = 0
     while load.running():
-        time.sleep(trial.chance.uniform(0.1, 0.4))
-        clock.jump(trial.chance.choice(JUMPS))
-        if killed < (not trial.bounded) and trial.chance.random() < 0.05:
+        time.sleep(round_.rng.uniform(0.1, 0.4))
+        clock.jump(round_.rng.choice(JUMPS))
+        if killed < (not round_.bounded) and round_.rng.random() < 0.05:
             killed += 1
             gateway.kill()
-            clock.jump(trial.chance.choice(JUMPS))
+            clock.jump(round_.rng.choice(JUMPS))
             began = time.monotonic()
             gateway.start()
-            trial.recovered(time.monotonic() - began)
+            round_.recovered(time.monotonic() - began)
     found = load.finish()
     wrong = errors(found)
-    trial.must(killed or not wrong, f"errors though nothing was wrong but the clock: {wrong}")
+    round_.check(killed or not wrong, f"errors though nothing was wrong but the clock: {wrong}")
     wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
     m = gateway.metrics()
     late = m.sum("sluice_acknowledgements_late_total")
-    trial.must(killed or late == 0, f"{late} answers were late")
+    round_.check(killed or late == 0, f"{late} answers were late")
     dump = gateway.command("journal", "verify", "--data", gateway.data, timeout=60)
-    trial.must(dump.returncode == 0, f"the journal is not whole: {dump.stdout}{dump.stderr}")
+    round_.check(dump.returncode == 0, f"the journal is not whole: {dump.stdout}{dump.stderr}")
     files, size = len(list(out.iterdir())), sum(f.stat().st_size for f in out.iterdir())
-    trial.must(files <= size // (1 << 20) + 2 + killed, f"{files} files for {size} bytes: a jump rotates")
+    round_.check(files <= size // (1 << 20) + 2 + killed, f"{files} files for {size} bytes: a jump rotates")
     disorder = verify(load.ledger, out)["out_of_order"]
-    trial.must(killed or disorder == 0, f"{disorder} messages are out of their order")
-    trial.note(f"the clock ended {clock.off / DAY:+.1f} days off, {killed} times killed, {files} files")
+    round_.check(killed or disorder == 0, f"{disorder} messages are out of their order")
+    round_.note(f"the clock ended {clock.offset_s / DAY:+.1f} days off, {killed} times killed, {files} files")
     gateway.file = out  # all of its files are verified
     return ["jumps"]
 
@@ -79,66 +79,66 @@ def across(edge, what):
     """A part: the journal's numbers pass this one while the gateway is loaded and killed, with a sink that is away; then the sink is
     a file and gets everything, what gathered and what comes beside it."""
 
-    def numbers(trial):
-        begin = edge - trial.chance.randrange(200, 2000)
-        begin_at(trial.dir / "data", begin, ("file", "late"))
-        away = {"type": "elasticsearch", "nodes": [f"http://127.0.0.1:{free_ports()}"]}
-        gateway = trial.start({"sinks": {"late": away}, "stop": {"drain": "1s"}})
-        seconds = 3 if trial.bounded else 12
-        load = Sending(trial.dir, "first", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "500", "-t", f"{seconds}s")
-        for _ in range(1 if trial.bounded else 4):
-            time.sleep(trial.chance.uniform(0.3, 1.5))
-            again(trial, gateway)
+    def pass_edge(round_):
+        begin = edge - round_.rng.randrange(200, 2000)
+        set_sequence_origin(round_.dir / "data", begin, ("file", "late"))
+        unreachable = {"type": "elasticsearch", "nodes": [f"http://127.0.0.1:{free_ports()}"]}
+        gateway = round_.start({"sinks": {"late": unreachable}, "stop": {"drain": "1s"}})
+        seconds = 3 if round_.bounded else 12
+        load = Sending(round_.dir, "first", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "500", "-t", f"{seconds}s")
+        for _ in range(1 if round_.bounded else 4):
+            time.sleep(round_.rng.uniform(0.3, 1.5))
+            kill_and_restart(round_, gateway)
         load.finish()
-        trial.must(gateway.stop() == 0, "it does not stop well")
-        held = [e.sequence for e in Journal.open(gateway.data).entries()]
-        trial.must(held == list(range(begin + 1, begin + 1 + len(held))), f"the journal does not hold {begin + 1} and what follows, without gaps")
-        trial.must(held[-1] > edge, f"{edge} was not passed: the last is {held[-1]}")
+        round_.check(gateway.stop() == 0, "it does not stop well")
+        sequences = [e.sequence for e in Journal.open(gateway.data).entries()]
+        round_.check(sequences == list(range(begin + 1, begin + 1 + len(sequences))), f"the journal does not hold {begin + 1} and what follows, without gaps")
+        round_.check(sequences[-1] > edge, f"{edge} was not passed: the last is {sequences[-1]}")
         verified = gateway.command("journal", "verify", "--data", gateway.data, timeout=60)
-        trial.must(verified.returncode == 0, f"the journal is not whole: {verified.stdout}{verified.stderr}")
-        gateway.config["sinks"]["late"] = {"type": "file", "path": str(trial.dir / "late.ndjson"), "replay_order": "live_first",
+        round_.check(verified.returncode == 0, f"the journal is not whole: {verified.stdout}{verified.stderr}")
+        gateway.config["sinks"]["late"] = {"type": "file", "path": str(round_.dir / "late.ndjson"), "replay_order": "live_first",
                                            "replay_rate": 5000, "batch_records": 100}
         gateway.restart()
-        load = Sending(trial.dir, "second", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "100", "-t", "2s")
-        time.sleep(trial.chance.uniform(0.3, 1))
-        again(trial, gateway)
+        load = Sending(round_.dir, "second", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "100", "-t", "2s")
+        time.sleep(round_.rng.uniform(0.3, 1))
+        kill_and_restart(round_, gateway)
         load.finish()
         wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "both files have everything")
         last = int(gateway.metrics().sum("sluice_journal_last_sequence"))
         cursors = {int(gateway.metrics().sum("sluice_sink_cursor", sink=sink)) for sink in ("file", "late")}
-        trial.must(cursors == {last}, f"cursors {cursors}, the last is {last}")
+        round_.check(cursors == {last}, f"cursors {cursors}, the last is {last}")
         for run in ("first", "second"):
-            missing = verify(trial.dir / f"{run}.ledger", trial.dir / "late.ndjson")["missing"]
-            trial.must(missing == 0, f"{missing} acknowledged messages of the {run} run are missing in the sink that was away")
-        trial.note(f"sequences {begin + 1} to {last}, over {what}")
+            missing = verify(round_.dir / f"{run}.ledger", round_.dir / "late.ndjson")["missing"]
+            round_.check(missing == 0, f"{missing} acknowledged messages of the {run} run are missing in the sink that was away")
+        round_.note(f"sequences {begin + 1} to {last}, over {what}")
         return ["first", "second"]
 
-    numbers.__name__ = f"numbers_{edge}"
-    return numbers
+    pass_edge.__name__ = f"numbers_{edge}"
+    return pass_edge
 
 
-def again(trial, gateway):
+def kill_and_restart(round_, gateway):
     gateway.kill()
     began = time.monotonic()
     gateway.start()
-    trial.recovered(time.monotonic() - began)
+    round_.recovered(time.monotonic() - began)
 
 
-def identifiers(trial):
+def identifiers(round_):
     """One connection of each kind that gives every 16-bit identifier out more than once, over a kill."""
-    gateway = trial.start({"listeners": {"mqtt": {"idle_timeout": "60s"}}})
+    gateway = round_.start({"listeners": {"mqtt": {"idle_timeout": "60s"}}})
     kinds = {"qos1": target(gateway, "mqtt", qos=1, window=500), "qos2": target(gateway, "mqtt", qos=2, window=500),
              "coap": target(gateway, "coap", window=50)}
-    loads = [Sending(trial.dir, name, [kind], "-c", "1", "-n", str(MANY), "-t", "300s") for name, kind in kinds.items()]
-    wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > trial.chance.randrange(MANY, 2 * MANY), 120, "messages are accepted")
-    again(trial, gateway)
+    loads = [Sending(round_.dir, name, [kind], "-c", "1", "-n", str(MANY), "-t", "300s") for name, kind in kinds.items()]
+    wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > round_.rng.randrange(MANY, 2 * MANY), 120, "messages are accepted")
+    kill_and_restart(round_, gateway)
     for load in loads:
         load.finish(400)
-    trial.note(f"{MANY} messages of one connection each: QoS 1, QoS 2, CoAP")
+    round_.note(f"{MANY} messages of one connection each: QoS 1, QoS 2, CoAP")
     return list(kinds)
 
 
-def play(trial):
-    trial.part(jumps)
-    longs = [across(edge, what) for edge, what in EDGES.items()]
-    trial.part(trial.chance.choice(longs if trial.bounded else [*longs, identifiers]))
+def run(round_):
+    round_.run_part(jumps)
+    parts = [across(edge, what) for edge, what in EDGES.items()]
+    round_.run_part(round_.rng.choice(parts if round_.bounded else [*parts, identifiers]))

@@ -13,10 +13,10 @@ import time
 
 import yaml
 
-from campaign import SMALL, Lost
+from campaign import SMALL, RoundFailed
 from harness import DEFAULTS, Sluice, free_ports, merge, wait_until
 from sending import Sending, target
-from network_namespace import Space
+from network_namespace import NetworkNamespace
 
 NUMBER, TITLE = 11, "two replicas behind a balancer"
 NEEDS = ()
@@ -24,30 +24,30 @@ FULL, BOUNDED = 5, 0
 BALANCED = ("mqtt", "tcp", "http")
 
 
-def replica(trial, space, name, change):
-    directory = trial.dir / name
+def replica(round_, namespace, name, change):
+    directory = round_.dir / name
     directory.mkdir()
-    return Sluice(directory, merge(merge(merge(DEFAULTS, SMALL), space.listeners()), change), space.program(trial.program, directory / "inside"))
+    return Sluice(directory, merge(merge(merge(DEFAULTS, SMALL), namespace.listeners()), change), namespace.program(round_.program, directory / "inside"))
 
 
 class DatagramBalancer:
     """nftables, without connection tracking, so that a change of .to() holds for every packet that comes after it; .address("coap") and
     .config as those of a gateway."""
 
-    def __init__(self, space, replicas):
-        self.space, self.port, self.ports = space, free_ports(), [one.port("coap") for one in replicas]
-        self.config = {"listeners": {"coap": {"listen": f"{space.address}:{self.port}"}}}
-        self.to(*range(len(replicas)))
+    def __init__(self, namespace, replicas):
+        self.namespace, self.port, self.ports = namespace, free_ports(), [each.port("coap") for each in replicas]
+        self.config = {"listeners": {"coap": {"listen": f"{namespace.address}:{self.port}"}}}
+        self.route_to(*range(len(replicas)))
 
-    def to(self, *which):
+    def route_to(self, *which):
         """Which of the replicas get something from now on."""
-        places = ", ".join(f"{i} : {self.ports[number]}" for i, number in enumerate(which))
+        buckets = ", ".join(f"{i} : {self.ports[number]}" for i, number in enumerate(which))
         back = ", ".join(map(str, self.ports))
-        self.space.nft(f"""table ip balance
+        self.namespace.nft(f"""table ip balance
             delete table ip balance
             table ip balance {{
                 chain in {{ type filter hook prerouting priority raw;
-                    udp dport {self.port} notrack udp dport set jhash ip saddr . udp sport mod {len(which)} seed 0x5eed map {{ {places} }}; }}
+                    udp dport {self.port} notrack udp dport set jhash ip saddr . udp sport mod {len(which)} seed 0x5eed map {{ {buckets} }}; }}
                 chain out {{ type filter hook output priority raw; udp sport {{ {back} }} notrack udp sport set {self.port}; }}
             }}""")
 
@@ -62,7 +62,7 @@ class Balancer:
     def __init__(self, directory, replicas):
         program = shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin")
         if not program:
-            raise Lost("haproxy is not there: deploy/install-deps.sh torture")
+            raise RoundFailed("haproxy is not there: deploy/install-deps.sh torture")
         self.config = {"listeners": {name: {"listen": f"127.0.0.1:{free_ports()}"} for name in BALANCED}}
         text = ["defaults", " mode tcp", " timeout connect 2s", " timeout client 60s", " timeout server 60s", " option redispatch"]
         for name in BALANCED:
@@ -93,72 +93,72 @@ class Balancer:
         self.log.close()
 
 
-def scaled_in(trial):
-    away = {"sinks": {"file": None, "store": {"type": "elasticsearch", "nodes": [f"http://127.0.0.1:{free_ports()}"]}}}
-    space, balancer, stays, goes = Space(trial.chance.randrange(10000)), None, None, None
+def scaled_in(round_):
+    unreachable = {"sinks": {"file": None, "store": {"type": "elasticsearch", "nodes": [f"http://127.0.0.1:{free_ports()}"]}}}
+    namespace, balancer, staying, leaving = NetworkNamespace(round_.rng.randrange(10000)), None, None, None
     try:
-        stays, goes = replica(trial, space, "stays", {}), replica(trial, space, "goes", away)
-        for one in (stays, goes):
-            one.start()
-        balancer, datagrams = Balancer(trial.dir, (stays, goes)), DatagramBalancer(space, (stays, goes))
-        load = Sending(trial.dir, "replicas", [*(target(balancer, name, connections=6) for name in BALANCED),
+        staying, leaving = replica(round_, namespace, "stays", {}), replica(round_, namespace, "goes", unreachable)
+        for each in (staying, leaving):
+            each.start()
+        balancer, datagrams = Balancer(round_.dir, (staying, leaving)), DatagramBalancer(namespace, (staying, leaving))
+        load = Sending(round_.dir, "replicas", [*(target(balancer, name, connections=6) for name in BALANCED),
                                                target(datagrams, "coap", connections=16)], "-r", "400", "-t", "10s")
-        for one in (stays, goes):
+        for each in (staying, leaving):
             for name in (*BALANCED, "coap"):
-                wait_until(lambda one=one, name=name: one.metrics().sum("sluice_messages_accepted_total", listener=name) > 20, 20,
+                wait_until(lambda each=each, name=name: each.metrics().sum("sluice_messages_accepted_total", listener=name) > 20, 20,
                            f"both get messages by {name}")
-        time.sleep(trial.chance.uniform(0, 2))
+        time.sleep(round_.rng.uniform(0, 2))
         began = time.monotonic()
-        stays.kill()
-        time.sleep(trial.chance.uniform(0, 0.5))
-        datagrams.to(1)
-        time.sleep(trial.chance.uniform(0, 0.5))
-        stays.start()
-        datagrams.to(0, 1)
-        trial.recovered(time.monotonic() - began)
-        time.sleep(trial.chance.uniform(0, 2))
-        first = trial.chance.choice([True, False])
+        staying.kill()
+        time.sleep(round_.rng.uniform(0, 0.5))
+        datagrams.route_to(1)
+        time.sleep(round_.rng.uniform(0, 0.5))
+        staying.start()
+        datagrams.route_to(0, 1)
+        round_.recovered(time.monotonic() - began)
+        time.sleep(round_.rng.uniform(0, 2))
+        first = round_.rng.choice([True, False])
         if first:
-            datagrams.to(0)
-        gone = {name: int(goes.metrics().sum("sluice_messages_accepted_total", listener=name)) for name in (*BALANCED, "coap")}
-        trial.must(goes.stop() == 0, "the replica that is scaled in does not stop well")
-        datagrams.to(0)
+            datagrams.route_to(0)
+        gone = {name: int(leaving.metrics().sum("sluice_messages_accepted_total", listener=name)) for name in (*BALANCED, "coap")}
+        round_.check(leaving.stop() == 0, "the replica that is scaled in does not stop well")
+        datagrams.route_to(0)
         load.finish(timeout=180)
-        left = drain(trial, goes)
-        wait_until(lambda: stays.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
-        wrong = stays.finish()
-        trial.must(not wrong, wrong)
-        trial.note(f"{left} records drained of the replica that was scaled in, of {gone}; taken out {'before' if first else 'after'} it stopped")
-        trial.must(left > 100, "nothing was left to drain")
-        join(trial, stays.file, trial.dir / "drained.ndjson")
-        trial.gateway = stays
+        left = drain(round_, leaving)
+        wait_until(lambda: staying.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
+        wrong = staying.finish()
+        round_.check(not wrong, wrong)
+        round_.note(f"{left} records drained of the replica that was scaled in, of {gone}; taken out {'before' if first else 'after'} it stopped")
+        round_.check(left > 100, "nothing was left to drain")
+        join(round_, staying.file, round_.dir / "drained.ndjson")
+        round_.gateway = staying
     finally:
-        for one in filter(None, (stays, goes)):
-            if one.running():
-                one.finish()
+        for each in filter(None, (staying, leaving)):
+            if each.running():
+                each.finish()
         if balancer:
             balancer.close()
-        space.close()
+        namespace.close()
     return ["replicas"]
 
 
-def drain(trial, gateway):
+def drain(round_, gateway):
     """Its journal, into a file; how many records there were."""
-    config = merge(gateway.config, {"sinks": {"store": None, "drained": {"type": "file", "path": str(trial.dir / "drained.ndjson")}}})
-    path = trial.dir / "drain.yaml"
+    config = merge(gateway.config, {"sinks": {"store": None, "drained": {"type": "file", "path": str(round_.dir / "drained.ndjson")}}})
+    path = round_.dir / "drain.yaml"
     path.write_text(yaml.safe_dump(config))
     gateway.command("cursor", "drop", "store", "--config", path)
     done = gateway.command("drain", "--config", path, timeout=120)
     if done.returncode:
-        raise Lost(f"drain: {done.stdout}{done.stderr}")
-    with open(trial.dir / "drained.ndjson") as file:
+        raise RoundFailed(f"drain: {done.stdout}{done.stderr}")
+    with open(round_.dir / "drained.ndjson") as file:
         return sum(1 for _ in file)
 
 
-def join(trial, first, second):
+def join(round_, first, second):
     with open(first, "ab") as file:
         file.write(second.read_bytes())
 
 
-def play(trial):
-    trial.part(scaled_in)
+def run(round_):
+    round_.run_part(scaled_in)

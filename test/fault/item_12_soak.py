@@ -8,12 +8,12 @@ FULL, BOUNDED = 1, 1
 FULL_S, BOUNDED_S = 1800, 8
 
 
-def play(trial):
-    seconds = BOUNDED_S if trial.bounded else FULL_S
-    (trial.root / "soak").mkdir()
-    verdicts, total, _, _ = soak(trial.root / "soak", seconds, 2000, lambda text: print(text, flush=True), 10 if seconds < SHORT_S else 30)
-    trial.add(total)
+def run(round_):
+    seconds = BOUNDED_S if round_.bounded else FULL_S
+    (round_.root / "soak").mkdir()
+    verdicts, total, _, _ = soak(round_.root / "soak", seconds, 2000, lambda text: print(text, flush=True), 10 if seconds < SHORT_S else 30)
+    round_.add_verdict(total)
     for name, _, _ in QUANTITIES:
         v = verdicts[name]
-        trial.note(f"{name} {v['least']:.0f} to {v['most']:.0f}, drift {v['drift']:+.0f}")
-        trial.must(v["flat"], f"{name} is not flat: {v}")
+        round_.note(f"{name} {v['least']:.0f} to {v['most']:.0f}, drift {v['drift']:+.0f}")
+        round_.check(v["flat"], f"{name} is not flat: {v}")

@@ -5,24 +5,24 @@ import os
 import subprocess
 from pathlib import Path
 
-from campaign import Lost
+from campaign import RoundFailed
 
 
 def run(*words):
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL,
                           env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
     if done.returncode:
-        raise Lost(f"{' '.join(map(str, words))}: exit code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+        raise RoundFailed(f"{' '.join(map(str, words))}: exit code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
-class Volume:
+class LoopFileSystem:
     """A file system at .path while it is mounted; one on an image lives in a file beside it, through a loop device."""
 
-    def __init__(self, place, kind, *options, mib=0):
+    def __init__(self, path, kind, *options, mib=0):
         if os.geteuid():
-            raise Lost("a small file system is needed, and mounting one needs root")
-        self.path, self.image, self.kind, self.options = Path(place), None, kind, ",".join(options)
+            raise RoundFailed("a small file system is needed, and mounting one needs root")
+        self.path, self.image, self.kind, self.options = Path(path), None, kind, ",".join(options)
         self.path.mkdir()
         if mib:
             self.image = self.path.with_suffix(".img")
@@ -41,51 +41,51 @@ class Volume:
         run("umount", self.path)
 
     def remove(self):
-        with contextlib.suppress(Lost):  # it may be unmounted already
+        with contextlib.suppress(RoundFailed):  # it may be unmounted already
             run("umount", "-l", self.path)
         if self.image:
             self.image.unlink()
 
 
 @contextlib.contextmanager
-def small(place, mib):
+def small_tmpfs(path, mib):
     """A tmpfs: (the directory, how its space comes back after something was deleted)."""
-    volume = Volume(place, "tmpfs", f"size={mib}m")
+    file_system = LoopFileSystem(path, "tmpfs", f"size={mib}m")
     try:
-        yield volume.path, lambda: None
+        yield file_system.path, lambda: None
     finally:
-        volume.remove()
+        file_system.remove()
 
 
 @contextlib.contextmanager
-def limited(place, mib):
+def btrfs_with_quota(path, mib):
     """A directory that a quota limits, of a larger btrfs: its quotas hold for root as well, and need nothing of the kernel beside
     btrfs. What was deleted counts until btrfs has ended its transaction."""
-    volume = Volume(place, "btrfs", mib=256)
+    file_system = LoopFileSystem(path, "btrfs", mib=256)
     try:
-        directory = volume.path / "limited"
-        run("btrfs", "quota", "enable", volume.path)
+        directory = file_system.path / "limited"
+        run("btrfs", "quota", "enable", file_system.path)
         run("btrfs", "subvolume", "create", directory)
         run("btrfs", "qgroup", "limit", f"{mib}M", directory)
-        yield directory, lambda: run("btrfs", "filesystem", "sync", volume.path)
+        yield directory, lambda: run("btrfs", "filesystem", "sync", file_system.path)
     finally:
-        volume.remove()
+        file_system.remove()
 
 
-class Breakable(Volume):
+class FailingExt4(LoopFileSystem):
     """An ext4 that goes read-only under its users when it meets an error, as most are mounted, and an error to meet."""
 
-    def __init__(self, place):
-        super().__init__(place, "ext4", "errors=remount-ro", mib=128)
+    def __init__(self, path):
+        super().__init__(path, "ext4", "errors=remount-ro", mib=128)
 
     def fail(self):
         device = Path(run("findmnt", "-no", "SOURCE", self.path).strip()).name
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
 
-    def mend(self):
+    def repair(self):
         """Unmounted, looked through, mounted again: what the operator does. Nobody may use it."""
         self.unmount()
         done = subprocess.run(["/sbin/e2fsck", "-fy", self.image], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode > 1:  # 1: errors were corrected
-            raise Lost(f"e2fsck: exit code {done.returncode}: {done.stdout}{done.stderr}")
+            raise RoundFailed(f"e2fsck: exit code {done.returncode}: {done.stdout}{done.stderr}")
         self.mount()

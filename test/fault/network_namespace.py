@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 
-from campaign import Lost
+from campaign import RoundFailed
 from harness import free_ports  # test/system
 
 LISTENERS = ("mqtt", "coap", "tcp", "http")
 
 
-class Space:
+class NetworkNamespace:
     """A network namespace at the other end of a pair of interfaces: .address is its own, .program() runs something inside it, .nft()
     tells it rules."""
 
@@ -18,18 +18,18 @@ class Space:
         self.name = f"sluice-{os.getpid()}-{number}"
         self.outside, self.inside = f"sl{os.getpid() % 10000}o", f"sl{os.getpid() % 10000}i"
         own = os.getpid() % (1 << 14)  # so that two campaigns do not meet
-        self.near, self.address = (f"10.213.{own >> 6}.{(own & 63) * 4 + last}" for last in (1, 2))
+        self.outside_address, self.address = (f"10.213.{own >> 6}.{(own & 63) * 4 + last}" for last in (1, 2))
         for tool in ("ip", "nft"):
             if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
-                raise Lost(f"{tool} is not there: deploy/install-deps.sh torture")
+                raise RoundFailed(f"{tool} is not there: deploy/install-deps.sh torture")
         if os.geteuid():
-            raise Lost("network namespaces need root")
+            raise RoundFailed("network namespaces need root")
         self.open()
 
     def open(self):
         self.ip("netns", "add", self.name)
         self.ip("link", "add", self.outside, "type", "veth", "peer", "name", self.inside, "netns", self.name)
-        self.ip("addr", "add", f"{self.near}/30", "dev", self.outside)
+        self.ip("addr", "add", f"{self.outside_address}/30", "dev", self.outside)
         self.ip("link", "set", self.outside, "up")
         self.ip("-n", self.name, "addr", "add", f"{self.address}/30", "dev", self.inside)
         self.ip("-n", self.name, "link", "set", self.inside, "up")

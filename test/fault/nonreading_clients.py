@@ -12,7 +12,7 @@ import threading
 import time
 
 CHUNK = 16 << 10
-RECEIVE = 4096
+RECEIVE_BUFFER = 4096
 
 
 def publishes():
@@ -26,7 +26,7 @@ def publishes():
             packets = []
 
 
-def always(text):
+def repeated(text):
     while True:
         yield text * (CHUNK // len(text))
 
@@ -34,7 +34,7 @@ def always(text):
 def requests():
     """A hundred that are stored, each answered when it is safe; then such as are refused, at once and at some length."""
     yield REQUEST % (1, b"1") * 100
-    yield from always(REQUEST % (2, b"{]"))
+    yield from repeated(REQUEST % (2, b"{]"))
 
 
 CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"  # no keep-alive, no identifier
@@ -43,48 +43,48 @@ LINE = json.dumps({"device": "mute", "n": 1}).encode() + b"\n"
 
 # listener; first: what it says first; again(): what then, without an end; most bytes; ends: whether it may get through with them;
 # share: how many there are for one of another kind.
-Kind = collections.namedtuple("Kind", "listener first again most ends share")
+Kind = collections.namedtuple("Kind", "listener opening stream max_bytes may_finish share")
 
 # What is refused line by line is answered line by line. Good lines are not: the newest count replaces those that have not left, so
 # that a peer which reads none takes no room, and is read like any other. It has its say and then runs into the idle time-out. A PUBACK
 # is 4 bytes: a million messages until a socket is full, so that of those there are few.
 KINDS = {
     "QoS 1 PUBLISHes": Kind("mqtt", CONNECT, publishes, 64 << 20, False, 0.1),
-    "PINGREQs": Kind("mqtt", CONNECT, lambda: always(b"\xc0\x00"), 64 << 20, False, 1),
-    "refused lines": Kind("tcp", b"", lambda: always(b"{]\n"), 64 << 20, False, 1),
-    "good lines": Kind("tcp", b"", lambda: always(LINE), 256 << 10, True, 1),
+    "PINGREQs": Kind("mqtt", CONNECT, lambda: repeated(b"\xc0\x00"), 64 << 20, False, 1),
+    "refused lines": Kind("tcp", b"", lambda: repeated(b"{]\n"), 64 << 20, False, 1),
+    "good lines": Kind("tcp", b"", lambda: repeated(LINE), 256 << 10, True, 1),
     "HTTP requests": Kind("http", b"", requests, 64 << 20, False, 1),
 }
 
 
-class Mute:
-    def __init__(self, kind, address, most):
-        self.kind, self.sent, self.closed_s, self.since = kind, 0, None, time.monotonic()
-        self.most, self._more, self._data = most, KINDS[kind].again(), KINDS[kind].first
+class NonreadingClient:
+    def __init__(self, kind, address, max_bytes):
+        self.kind, self.sent, self.lifetime_s, self.since = kind, 0, None, time.monotonic()
+        self.max_bytes, self._stream, self._data = max_bytes, KINDS[kind].stream(), KINDS[kind].opening
         self.sock = socket.socket()
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self.sock.settimeout(30)
         self.sock.connect(address)
         self.sock.setblocking(False)
 
     def send(self):
         """False: it has said all it wants to say."""
-        if self.sent >= self.most:
+        if self.sent >= self.max_bytes:
             return False
-        self._data = self._data or next(self._more)
+        self._data = self._data or next(self._stream)
         count = self.sock.send(self._data)
         self.sent += count
         self._data = self._data[count:]
         return True
 
 
-class Mutes:
+class NonreadingClients:
     """with Mutes(gateway, each, most) as mutes: ...  `each` of every kind, or a share of it; kept by one thread; none is replaced. most: bytes that
     one of a kind sends at most, where it is not the kind's own number."""
 
-    def __init__(self, gateway, each, most):
-        self.all = [Mute(name, gateway.address(kind.listener), most.get(name, kind.most)) for name, kind in KINDS.items() for _ in range(math.ceil(each * kind.share))]
-        self._over, self.failed = threading.Event(), None
+    def __init__(self, gateway, each, max_bytes):
+        self.all = [NonreadingClient(name, gateway.address(kind.listener), max_bytes.get(name, kind.max_bytes)) for name, kind in KINDS.items() for _ in range(math.ceil(each * kind.share))]
+        self._stopping, self.failed = threading.Event(), None
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self):
@@ -92,48 +92,48 @@ class Mutes:
         return self
 
     def __exit__(self, *_):
-        self._over.set()
+        self._stopping.set()
         self._thread.join()
-        for mute in self.all:
-            mute.sock.close()
+        for client in self.all:
+            client.sock.close()
         if self.failed:
             raise self.failed
 
     def count(self, listener):
-        return sum(KINDS[mute.kind].listener == listener for mute in self.all)
+        return sum(KINDS[client.kind].listener == listener for client in self.all)
 
-    def told(self):
+    def results(self):
         """For each kind: how many there were, how many bytes one sent at most, after what times the server closed them, and whether it read
         all that one had to say."""
         for kind in KINDS:
             of = [m for m in self.all if m.kind == kind]
-            ages = [m.closed_s for m in of if m.closed_s is not None]
-            yield kind, len(of), max(m.sent for m in of), ages, any(m.sent >= m.most for m in of)
+            lifetimes = [m.lifetime_s for m in of if m.lifetime_s is not None]
+            yield kind, len(of), max(m.sent for m in of), lifetimes, any(m.sent >= m.max_bytes for m in of)
 
     def _run(self):
         try:
             poll, by_fd = select.epoll(), {m.sock.fileno(): m for m in self.all}
             for fd in by_fd:
                 poll.register(fd, select.EPOLLOUT | select.EPOLLRDHUP)
-            while not self._over.is_set() and by_fd:
+            while not self._stopping.is_set() and by_fd:
                 for fd, events in poll.poll(0.1):
-                    self._turn(poll, by_fd, fd, events)
+                    self._handle(poll, by_fd, fd, events)
             poll.close()
         except Exception as error:  # noqa: BLE001 - told by the item, not lost in a thread
             self.failed = error
 
     @staticmethod
-    def _turn(poll, by_fd, fd, events):
-        mute = by_fd[fd]
+    def _handle(poll, by_fd, fd, events):
+        client = by_fd[fd]
         try:
-            over = events & (select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP)
-            if not over and not mute.send():
+            closed = events & (select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP)
+            if not closed and not client.send():
                 poll.modify(fd, select.EPOLLRDHUP)
         except BlockingIOError:
             return
         except OSError:
-            over = True
-        if over:
-            mute.closed_s = time.monotonic() - mute.since
+            closed = True
+        if closed:
+            client.lifetime_s = time.monotonic() - client.since
             poll.unregister(fd)
             del by_fd[fd]

@@ -34,7 +34,7 @@ class Proxy:
     other than pass."""
 
     def __init__(self, host, port, listen=0):
-        self._to, self.mode, self.struck, self._closed = (host, port), "pass", 0, False
+        self._to, self.mode, self.injected, self._closed = (host, port), "pass", 0, False
         self._listener = socket.create_server(("127.0.0.1", listen), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -47,12 +47,12 @@ class Proxy:
     def _accept(self):
         while not self._closed:
             try:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(self._to, timeout=10)
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._to, timeout=10)
             except OSError:
                 continue
-            far.settimeout(None)
-            for args in ((near, far, False), (far, near, True)):
+            server.settimeout(None)
+            for args in ((client, server, False), (server, client, True)):
                 threading.Thread(target=self._pass, args=args, daemon=True).start()
 
     def _pass(self, source, sink, answers):
@@ -70,18 +70,18 @@ class Proxy:
 
     def _forward(self, data, source, sink, answers):
         while self.mode == "freeze":
-            self.struck += 1
+            self.injected += 1
             time.sleep(0.02)
         if self.mode == "cut" and answers:
-            self.struck += 1
+            self.injected += 1
             sink.sendall(data[:len(data) // 2])
             reset(sink)
             raise OSError("cut")
         if self.mode in ANSWERS and not answers:
-            self.struck += 1
+            self.injected += 1
             source.sendall(ANSWERS[self.mode])
             raise OSError("answered")
         if self.mode == "slow":
-            self.struck += 1
+            self.injected += 1
             time.sleep(0.3)
         sink.sendall(data)

@@ -64,27 +64,27 @@ def http_chunks(device):
     return [Piece(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n", b"HTTP/1.1 204 ", 1)]
 
 
-SPEAKERS = {"tcp": ("tcp", tcp_lines), "mqtt": ("mqtt", mqtt_packets), "http": ("http", http_requests), "chunked": ("http", http_chunks)}
+CONVERSATIONS = {"tcp": ("tcp", tcp_lines), "mqtt": ("mqtt", mqtt_packets), "http": ("http", http_requests), "chunked": ("http", http_chunks)}
 
 
 class Outcome:
     """What a client that was cut at `cut` sent wholly (whole), and what it heard to be safe (told)."""
 
     def __init__(self, device, cut):
-        self.device, self.cut, self.whole, self.told = device, cut, set(), set()
+        self.device, self.cut, self.complete, self.acknowledged = device, cut, set(), set()
 
 
-def _hear(sock, wanted):
-    heard = b""
-    while len(heard) < len(wanted) or (wanted.startswith(b"HTTP") and b"\r\n\r\n" not in heard):
+def _expect(sock, wanted):
+    received = b""
+    while len(received) < len(wanted) or (wanted.startswith(b"HTTP") and b"\r\n\r\n" not in received):
         more = sock.recv(4096)
         if not more:
             break
-        heard += more
-    assert heard.startswith(wanted), f"{wanted!r} was expected, {heard!r} came"
+        received += more
+    assert received.startswith(wanted), f"{wanted!r} was expected, {received!r} came"
 
 
-def _play(address, pieces, outcome, patient, pause_s):
+def _converse(address, pieces, outcome, patient, pause_s):
     with socket.create_connection(address, timeout=30) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not patient:
@@ -97,10 +97,10 @@ def _play(address, pieces, outcome, patient, pause_s):
                 sock.sendall(part)
             if len(part) < len(piece.data):
                 break
-            outcome.whole |= {piece.number} - {None}
+            outcome.complete |= {piece.number} - {None}
             if patient:
-                _hear(sock, piece.answer)
-                outcome.told |= {piece.number} - {None}
+                _expect(sock, piece.answer)
+                outcome.acknowledged |= {piece.number} - {None}
             if left == 0:
                 break
         time.sleep(pause_s)  # 0: the reset comes with the bytes; else perhaps after they were read
@@ -108,19 +108,19 @@ def _play(address, pieces, outcome, patient, pause_s):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def resets(gateway, chance, every=1):
+def resets(gateway, rng, every=1):
     """Plays every speaker cut at every `every`-th byte and at its end, patient and hasty; returns {device: Outcome}."""
-    outcomes, plays = {}, []
-    for name, (listener, speak) in SPEAKERS.items():
+    outcomes, attempts = {}, []
+    for name, (listener, pieces_of) in CONVERSATIONS.items():
         for patient in (True, False):
-            length = sum(len(p.data) for p in speak(f"reset-{name}-{patient:d}-0000"))
-            for cut in sorted({*range(1 + chance.randrange(every), length + 1, every), length}):
+            length = sum(len(p.data) for p in pieces_of(f"reset-{name}-{patient:d}-0000"))
+            for cut in sorted({*range(1 + rng.randrange(every), length + 1, every), length}):
                 outcome = Outcome(f"reset-{name}-{patient:d}-{cut:04}", cut)
                 outcomes[outcome.device] = outcome
-                plays.append((gateway.address(listener), speak(outcome.device), outcome, patient, chance.choice([0, 0, 0.002])))
-    chance.shuffle(plays)
+                attempts.append((gateway.address(listener), pieces_of(outcome.device), outcome, patient, rng.choice([0, 0, 0.002])))
+    rng.shuffle(attempts)
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for done in [pool.submit(_play, *play) for play in plays]:
+        for done in [pool.submit(_converse, *attempt) for attempt in attempts]:
             done.result()
     return outcomes
 
@@ -138,10 +138,10 @@ def compare(outcomes, records):
         got = record["payload"]
         number = got.get("n") if isinstance(got, dict) else None
         found[device, number] += 1
-        if number not in outcome.whole:
+        if number not in outcome.complete:
             wrong.append(f"{device} was cut before its message {number} was whole, and it is there: {got!r}")
         elif got not in ({"n": number}, payload(device, number)):
             wrong.append(f"{device}: its message {number} is not what was sent: {got!r}")
     wrong += [f"{device}: message {number} is there {times} times" for (device, number), times in found.items() if times > 1]
-    wrong += [f"{o.device}: message {n} was acknowledged and is missing" for o in outcomes.values() for n in o.told if not found[o.device, n]]
+    wrong += [f"{o.device}: message {n} was acknowledged and is missing" for o in outcomes.values() for n in o.acknowledged if not found[o.device, n]]
     return wrong, len(found)

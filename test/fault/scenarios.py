@@ -6,45 +6,45 @@ import time
 from harness import wait_until  # test/system
 
 
-def play_of(plays, world):
-    return plays[(world.number - 1) % len(plays)]
+def scenario_of(scenarios, round_):
+    return scenarios[(round_.number - 1) % len(scenarios)]
 
 
-def in_turn(world, count, name, **more):
+def alternate_replay_order(round_, count, name, **more):
     """Every second round the sink brings what is new first and what gathered behind it; with a second turn through the plays,
     those that did not the first time. Batches are small, so that little is enough to be a backlog."""
-    if (world.number + (world.number - 1) // count) % 2 == 0:
-        world.change_sink(name, **{"replay_order": "live_first", "replay_after": "500ms", "batch_records": 100,
-                                   "replay_rate": world.chance.choice([0, 3000]), **more})
-        world.live_first = name
+    if (round_.number + (round_.number - 1) // count) % 2 == 0:
+        round_.change_sink(name, **{"replay_order": "live_first", "replay_after": "500ms", "batch_records": 100,
+                                   "replay_rate": round_.rng.choice([0, 3000]), **more})
+        round_.live_first = name
 
 
-def absences(name):
+def outages(name):
     """It is stopped in order for a minute (the load has to last: outlast), killed, frozen."""
-    def stopped(world):
-        world.away(name, "stopped", 60)
+    def stopped(round_):
+        round_.make_unavailable(name, "stopped", 60)
 
-    def killed(world):
-        world.away(name, "killed", world.chance.uniform(1, 20))
+    def killed(round_):
+        round_.make_unavailable(name, "killed", round_.rng.uniform(1, 20))
 
-    def frozen(world):
-        world.away(name, "frozen", world.chance.uniform(1, 20))
+    def frozen(round_):
+        round_.make_unavailable(name, "frozen", round_.rng.uniform(1, 20))
     return [stopped, killed, frozen]
 
 
-def outlast(world):
-    world.duration_s = 75
+def outlast_outage(round_):
+    round_.duration_s = 75
 
 
-def way(name, least_s, most_s, *modes):
+def proxy_scenario(name, least_s, most_s, *modes):
     """The way to it misbehaves (proxy.py), in one mode after the other, each for so long."""
-    def odd(world):
+    def scenario(round_):
         for mode in modes:
-            before = world.proxy.struck
-            world.proxy.mode = mode
-            wait_until(lambda before=before: world.proxy.struck > before, 60, f"the way was met: {mode}")
-            time.sleep(world.chance.uniform(least_s, most_s))
-            world.proxy.mode = "pass"
-            with world.struck(f"the way: {mode} ({world.proxy.struck - before} times)"):
-                world.caught_up(name)
-    return odd
+            before = round_.proxy.injected
+            round_.proxy.mode = mode
+            wait_until(lambda before=before: round_.proxy.injected > before, 60, f"the way was met: {mode}")
+            time.sleep(round_.rng.uniform(least_s, most_s))
+            round_.proxy.mode = "pass"
+            with round_.outage(f"the way: {mode} ({round_.proxy.injected - before} times)"):
+                round_.wait_caught_up(name)
+    return scenario

@@ -6,7 +6,7 @@ import struct
 from journal_reader import PAGE, crc32c  # test/system
 
 
-def begin_at(data, sequence, sinks):
+def set_sequence_origin(data, sequence, sinks):
     """Before the first start on this data directory: these sinks have everything up to the number."""
     cursors = data / "journal" / "cursors"
     cursors.mkdir(parents=True)

@@ -9,41 +9,41 @@ import socket
 import threading
 import time
 
-OPENING = 400  # connections that are being opened at one time: the server's queue has an end
+CONNECTING_MAX = 400  # connections that are being opened at one time: the server's queue has an end
 SLOTS = 20     # the second in which everybody sends a byte is cut into so many
 
 
-class Kind:
+class ClientKind:
     """name; where they connect to; hello is sent at once, then drip byte by byte, its last byte again and again."""
 
-    def __init__(self, name, address, count, hello=b"", drip=b""):
-        self.name, self.address, self.count, self.hello, self.drip = name, address, count, hello, drip
-        self.opened, self.refused, self.ages, self.answers = 0, 0, [], collections.Counter()
+    def __init__(self, name, address, count, opening=b"", drip=b""):
+        self.name, self.address, self.count, self.opening, self.drip = name, address, count, opening, drip
+        self.opened, self.refused, self.lifetimes, self.answers = 0, 0, [], collections.Counter()
 
     def __str__(self):
-        ages = f", closed after {min(self.ages):.1f} to {max(self.ages):.1f} s" if self.ages else ""
-        return f"{self.name}: {self.opened} opened, {len(self.ages)} closed by the server{ages}"
+        lifetimes = f", closed after {min(self.lifetimes):.1f} to {max(self.lifetimes):.1f} s" if self.lifetimes else ""
+        return f"{self.name}: {self.opened} opened, {len(self.lifetimes)} closed by the server{lifetimes}"
 
 
-class Member:
-    __slots__ = ("kind", "sock", "since", "at", "connecting")
+class Client:
+    __slots__ = ("kind", "sock", "since", "sent", "connecting")
 
     def __init__(self, kind, sock):
-        self.kind, self.sock, self.since, self.at, self.connecting = kind, sock, time.monotonic(), 0, True
+        self.kind, self.sock, self.since, self.sent, self.connecting = kind, sock, time.monotonic(), 0, True
 
 
-class Herd:
+class SlowClients:
     """with Herd(kinds) as herd: ...  They are kept at their number until settle(), from when on nobody is replaced
     (replaced=False: nobody is from the start)."""
 
     def __init__(self, kinds, replaced=True):
         self.kinds = kinds
         self.failed = None
-        self._members, self._opening = {}, 0
+        self._clients, self._connecting = {}, 0
         self._poll = select.epoll()
         self._lock = threading.Lock()
-        self._replacing, self._replaced, self._over = True, replaced, False
-        self._missing = collections.deque(kind for kind in kinds for _ in range(kind.count))
+        self._replacing, self._replaced, self._stopping = True, replaced, False
+        self._to_open = collections.deque(kind for kind in kinds for _ in range(kind.count))
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.room = hard - 200
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -55,20 +55,20 @@ class Herd:
         return self
 
     def __exit__(self, *_):
-        self._over = True
+        self._stopping = True
         self._thread.join()
-        for member in self._members.values():
-            member.sock.close()
+        for client in self._clients.values():
+            client.sock.close()
         self._poll.close()
         if self.failed:
             raise self.failed
 
-    def standing(self):
+    def connected(self):
         """How many are connected now."""
         with self._lock:
-            return len(self._members) - self._opening
+            return len(self._clients) - self._connecting
 
-    def settle(self):
+    def stop_replacing(self):
         self._replacing = False
 
     # -- its thread
@@ -76,11 +76,11 @@ class Herd:
     def _run(self):
         try:
             slot, due = 0, time.monotonic()
-            while not self._over:
+            while not self._stopping:
                 self._open_some()
                 wait = max(0, due - time.monotonic())
-                for fd, events in self._poll.poll(wait if not self._missing or not self._replacing else min(wait, 0.005)):
-                    self._look(self._members[fd], events)
+                for fd, events in self._poll.poll(wait if not self._to_open or not self._replacing else min(wait, 0.005)):
+                    self._handle(self._clients[fd], events)
                 if time.monotonic() >= due:
                     due = max(due + 1 / SLOTS, time.monotonic() - 1)
                     self._drip(slot)
@@ -89,63 +89,63 @@ class Herd:
             self.failed = error
 
     def _open_some(self):
-        while self._replacing and self._missing and self._opening < OPENING:
-            kind = self._missing.popleft()
+        while self._replacing and self._to_open and self._connecting < CONNECTING_MAX:
+            kind = self._to_open.popleft()
             sock = socket.socket()
             sock.setblocking(False)
             code = sock.connect_ex(kind.address)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, f"{kind.name}: {errno.errorcode[code]}")
             with self._lock:
-                self._members[sock.fileno()] = Member(kind, sock)
-                self._opening += 1
+                self._clients[sock.fileno()] = Client(kind, sock)
+                self._connecting += 1
             self._poll.register(sock, select.EPOLLOUT)
 
-    def _look(self, member, events):
-        if member.connecting:
-            if member.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                member.kind.refused += 1
-                self._gone(member)
+    def _handle(self, client, events):
+        if client.connecting:
+            if client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                client.kind.refused += 1
+                self._remove(client)
                 return
             with self._lock:
-                member.connecting = False
-                self._opening -= 1
-            member.since = time.monotonic()
-            member.kind.opened += 1
-            self._poll.modify(member.sock, select.EPOLLIN)
-            if member.kind.hello:
-                self._send(member, member.kind.hello)
+                client.connecting = False
+                self._connecting -= 1
+            client.since = time.monotonic()
+            client.kind.opened += 1
+            self._poll.modify(client.sock, select.EPOLLIN)
+            if client.kind.opening:
+                self._send(client, client.kind.opening)
             return
         try:
-            data = member.sock.recv(4096)
+            data = client.sock.recv(4096)
         except OSError:
             data = b""
         if data:
-            member.kind.answers[data[:12]] += 1
+            client.kind.answers[data[:12]] += 1
             return
-        member.kind.ages.append(time.monotonic() - member.since)
-        self._gone(member)
+        client.kind.lifetimes.append(time.monotonic() - client.since)
+        self._remove(client)
 
-    def _send(self, member, data):
+    def _send(self, client, data):
         try:
-            member.sock.send(data)
+            client.sock.send(data)
         except OSError:
             pass  # its end is read in a moment
 
     def _drip(self, slot):
-        for fd in [fd for fd in self._members if fd % SLOTS == slot]:
-            member = self._members[fd]
-            drip = member.kind.drip
-            if drip and not member.connecting:
-                self._send(member, drip[member.at:member.at + 1])
-                member.at = min(member.at + 1, len(drip) - 1)
+        for fd in [fd for fd in self._clients if fd % SLOTS == slot]:
+            client = self._clients[fd]
+            drip = client.kind.drip
+            if drip and not client.connecting:
+                self._send(client, drip[client.sent:client.sent + 1])
+                client.sent = min(client.sent + 1, len(drip) - 1)
 
-    def _gone(self, member):
+    def _remove(self, client):
         with self._lock:
-            del self._members[member.sock.fileno()]
-            if member.connecting:
-                self._opening -= 1
-        self._poll.unregister(member.sock)
-        member.sock.close()
+            del self._clients[client.sock.fileno()]
+            if client.connecting:
+                self._connecting -= 1
+        self._poll.unregister(client.sock)
+        client.sock.close()
         if self._replaced:
-            self._missing.append(member.kind)
+            self._to_open.append(client.kind)

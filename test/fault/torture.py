@@ -34,9 +34,9 @@ import item_10_time  # noqa: E402
 import item_11_replicas  # noqa: E402
 import item_12_soak  # noqa: E402
 import machine  # noqa: E402
-from campaign import Lost, World  # noqa: E402
-from backends import Places  # noqa: E402
-from custom_round import Trial  # noqa: E402
+from campaign import RoundFailed, StandardRound  # noqa: E402
+from backends import Backends  # noqa: E402
+from custom_round import CustomRound  # noqa: E402
 
 # A new item is one file and one line here.
 ITEMS = [
@@ -83,61 +83,61 @@ def rounds_of(item, a):
     return range(1, 1 + (a.rounds if a.rounds is not None and own else own))
 
 
-def check(world, verdicts):
+def check(round_, verdicts):
     for sink, verdict in verdicts.items():
         total = verdict["total"]
         if total["missing"] or total["unknown"]:
-            raise Lost(f"{sink}: {total['missing']} acknowledged messages are missing, {total['unknown']} were never sent\n{world.report}")
+            raise RoundFailed(f"{sink}: {total['missing']} acknowledged messages are missing, {total['unknown']} were never sent\n{round_.report}")
         if sink == "elasticsearch" and total["twice"]:
-            raise Lost(f"{sink}: {total['twice']} messages that were sent once are there twice\n{world.report}")
+            raise RoundFailed(f"{sink}: {total['twice']} messages that were sent once are there twice\n{round_.report}")
 
 
-def play(item, number, row, places, work, seed):
-    world = World(work / f"round-{item.NUMBER}-{number}", places, f"{seed}-{item.NUMBER}-{number}",
+def run_standard_round(item, number, row, backends, work, seed):
+    round_ = StandardRound(work / f"round-{item.NUMBER}-{number}", backends, f"{seed}-{item.NUMBER}-{number}",
                   f"torture-{seed}-{item.NUMBER}-{number}", number, item.SECONDS, getattr(item, "PROXIED", False))
     try:
         if hasattr(item, "prepare"):
-            item.prepare(world)
-        world.begin()
-        item.strike(world)
-        world.settle()
-        verdicts = world.judge()
+            item.prepare(round_)
+        round_.start()
+        item.inject(round_)
+        round_.finish()
+        verdicts = round_.verify()
         first = verdicts["file"]["total"]
         row["rounds"] += 1
         row["sent"] += first["sent"]
         row["acknowledged"] += first["acknowledged"]
         row["missing"] += sum(v["total"]["missing"] for v in verdicts.values())
-        row["recovery_s"] = round(max(row["recovery_s"], world.recovery_s), 3)
+        row["recovery_s"] = round(max(row["recovery_s"], round_.recovery_s), 3)
         for sink, v in verdicts.items():
             row["duplicates"][sink] = row["duplicates"].get(sink, 0) + v["total"]["twice"]
-        check(world, verdicts)
+        check(round_, verdicts)
     finally:
-        world.close()
-    shutil.rmtree(world.dir)
-    return f"{', '.join(world.strikes)}: {first['acknowledged']} acknowledged, missing {row['missing']}, back in {world.recovery_s:.2f} s"
+        round_.close()
+    shutil.rmtree(round_.dir)
+    return f"{', '.join(round_.notes)}: {first['acknowledged']} acknowledged, missing {row['missing']}, back in {round_.recovery_s:.2f} s"
 
 
-def play_own(item, number, row, work, seed, bounded):
+def run_custom_round(item, number, row, work, seed, bounded):
     """A round of an item that brings its own course (trial.py)."""
-    trial = Trial(work / f"round-{item.NUMBER}-{number}", f"{seed}-{item.NUMBER}-{number}", bounded)
+    round_ = CustomRound(work / f"round-{item.NUMBER}-{number}", f"{seed}-{item.NUMBER}-{number}", bounded)
     try:
-        item.play(trial)
+        item.run(round_)
     finally:
-        row["sent"] += trial.sent
-        row["acknowledged"] += trial.acknowledged
-        row["missing"] += trial.missing
-        row["duplicates"]["file"] = row["duplicates"].get("file", 0) + trial.duplicates
-        row["recovery_s"] = round(max(row["recovery_s"], trial.recovery_s), 3)
+        row["sent"] += round_.sent
+        row["acknowledged"] += round_.acknowledged
+        row["missing"] += round_.missing
+        row["duplicates"]["file"] = row["duplicates"].get("file", 0) + round_.duplicates
+        row["recovery_s"] = round(max(row["recovery_s"], round_.recovery_s), 3)
     row["rounds"] += 1
-    shutil.rmtree(trial.root)
-    return "\n  ".join([f"{trial.acknowledged} acknowledged, missing {trial.missing}", *trial.notes])
+    shutil.rmtree(round_.root)
+    return "\n  ".join([f"{round_.acknowledged} acknowledged, missing {round_.missing}", *round_.notes])
 
 
 def write_rows(path, rows):
     path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
 
 
-def campaign(item, a, rows, places, work):
+def run_item(item, a, rows, backends, work):
     """Plays an item's rounds; returns how many failed."""
     row = {"item": item.NUMBER, "title": item.TITLE, "rounds": 0, "sent": 0, "acknowledged": 0, "missing": 0, "duplicates": {},
            "recovery_s": 0.0, "failed": 0, "seed": a.seed, "minutes": 0}
@@ -148,14 +148,14 @@ def campaign(item, a, rows, places, work):
     rows.append(row)
     for number in rounds:
         try:
-            if hasattr(item, "play"):
-                told = play_own(item, number, row, work, a.seed, a.bounded)
+            if hasattr(item, "run"):
+                result = run_custom_round(item, number, row, work, a.seed, a.bounded)
             else:
-                told = play(item, number, row, places, work, a.seed)
+                result = run_standard_round(item, number, row, backends, work, a.seed)
         except (Exception, pytest.fail.Exception) as error:
             row["failed"] += 1
-            told = f"FAILED: {error}\n  kept: {work}\n  again: make torture ITEM={item.NUMBER} SEED={a.seed} ROUND={number}"
-        print(f"item {item.NUMBER}, round {number} of {rounds[-1]}: {told}", flush=True)
+            result = f"FAILED: {error}\n  kept: {work}\n  again: make torture ITEM={item.NUMBER} SEED={a.seed} ROUND={number}"
+        print(f"item {item.NUMBER}, round {number} of {rounds[-1]}: {result}", flush=True)
         row["minutes"] = round((time.monotonic() - began) / 60, 1)
         a.json.parent.mkdir(parents=True, exist_ok=True)
         write_rows(a.json, rows)
@@ -174,9 +174,9 @@ def record(rows):
     """What was found, into the documentation: the rows of these items anew, those of the others as they were."""
     docs = Path(__file__).resolve().parents[2] / "docs"
     facts = machine.facts(docs, docs.parent / "build" / "sluice")
-    place = f"{facts['processor']}, {facts['memory']}, {facts['kernel']}, {facts['system']}"
+    machine_name = f"{facts['processor']}, {facts['memory']}, {facts['kernel']}, {facts['system']}"
     known = {r["item"]: r for r in json.loads((docs / "torture.json").read_text())}
-    known |= {r["item"]: r | {"commit": facts["commit"], "date": facts["date"], "machine": place} for r in rows}
+    known |= {r["item"]: r | {"commit": facts["commit"], "date": facts["date"], "machine": machine_name} for r in rows}
     merged = [known[n] for n in sorted(known)]
     write_rows(docs / "torture.json", merged)
     lines = ["`make torture RECORD=1 ITEM=n SEED=seed` of each item. " +
@@ -200,14 +200,14 @@ def main():
     print(f"torture: SEED={a.seed}", flush=True)
     work, rows, failed, began = Path(tempfile.mkdtemp(prefix="sluice-torture-")), [], 0, time.monotonic()
     asked = set() if a.bounded else set(a.sinks.split(",")) - {"file"}
-    places = Places(work, asked)
+    backends = Backends(work, asked)
     try:
         for item in ITEMS:
             if item.NUMBER in a.items:
-                places.names = sorted(asked | set(item.NEEDS))
-                failed += campaign(item, a, rows, places, work)
+                backends.names = sorted(asked | set(item.NEEDS))
+                failed += run_item(item, a, rows, backends, work)
     finally:
-        places.stop()
+        backends.stop()
         if not failed:
             shutil.rmtree(work, ignore_errors=True)
     table(rows)
