@@ -89,7 +89,7 @@ $(OUT)/obj/test/bench/%.o: test/bench/%.cpp Makefile
 $(OUT)/test/bench/bench_validator: $(OUT)/obj/test/bench/simdjson_parse.o
 $(OUT)/test/bench/bench_validator: BENCH_LIBS := -lsimdjson -lstdc++
 
-# What benchmarks and faults preload.
+# Libraries that benchmarks and fault injection preload.
 $(OUT)/test/%.so: test/%.c Makefile
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
@@ -172,11 +172,11 @@ FAULT_UNITS := $(patsubst %,$(BUILD)/test/unit/gateway/journal/%,test_journal te
 FAULT_LIBS := $(BUILD)/test/bench/slow_sync.so $(BUILD)/test/fault/wall_clock.so
 torture-deps:
 	@deploy/install-deps.sh torture
-torture: torture-deps all $(FAULT_UNITS) $(FAULT_LIBS) ## faults struck at random moments, round after round, and what was lost: nothing (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
+torture: torture-deps all $(FAULT_UNITS) $(FAULT_LIBS) ## fault injection; verifies that nothing acknowledged is lost (ITEM= ROUNDS= SEED= ROUND= SINKS=); hours
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/torture.py --json $(BUILD)/torture.json $(ROUND_ARGS)
 
-soak: all ## ordinary traffic for SOAK (30m) at SOAK_RATE (4000/s), and whether anything grows; curves in build/soak.svg
+soak: all ## ordinary traffic for SOAK (30m) at SOAK_RATE (4000/s); fails if anything grows; curves in build/soak.svg
 	@test/venv.sh $(BUILD)/venv
 	@$(BUILD)/venv/bin/python test/fault/soak.py --out $(BUILD) $(if $(SOAK),--time $(SOAK)) $(if $(SOAK_RATE),--rate $(SOAK_RATE))
 

@@ -8,7 +8,7 @@
 #   test    build, and the tools, clients and servers of `make test`
 #   bench   build, and what the programs of test/bench compare with
 #   peers   bench, and the programs that `make bench-peers` runs beside Sluice (Telegraf needs Go besides)
-#   torture test, and what `make torture` strikes with: network namespaces, packet filters, a balancer
+#   torture test, and what `make torture` injects faults with: network namespaces, packet filters, a balancer
 #   image   what test/image.sh needs to make and run the container image
 #
 # Works on Debian 12 and 13 and their relatives. Packages are installed by apt-get, as root or through sudo.

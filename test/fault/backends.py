@@ -1,5 +1,5 @@
-"""Where the campaign's records are delivered to: files always, real servers when a round asks for them, each started once; and
-what an operator, or chance, does to these servers."""
+"""The servers that the campaign's sinks deliver to, real ones, each started once when a round needs it; and what an operator or an
+outage does to them."""
 
 import contextlib
 import sys
@@ -24,13 +24,13 @@ from confluent_kafka.admin import (
 from harness import wait_until  # test/system
 from services import Kafka, Search
 
-START_TIMEOUT = {"WAIT_SECONDS": "240"}  # servers start several times a round, beside the load
+START_TIMEOUT = {"WAIT_SECONDS": "240"}  # servers start several times a round, while the load runs
 SASL = 4  # the listener's distance from the base port: test/services/kafka.sh
 
 
 class Broker(Kafka):
-    """One broker that makes no topics by itself, with one more listener that is reached only by a way which can misbehave
-    (proxy.py): clients go where a broker says that it is, so it says the way's address."""
+    """One broker that creates no topics by itself, with one more listener that clients reach only through a proxy which can misbehave
+    (proxy.py): clients connect to the address that a broker advertises, so it advertises the proxy's."""
 
     ports = 7
 
@@ -48,7 +48,7 @@ class Broker(Kafka):
 
     @property
     def proxied_port(self):
-        """The port that a proxy to way_end has to listen on."""
+        """The port that a proxy to proxy_target_port has to listen on."""
         return self.port + 6
 
     @property
@@ -59,12 +59,12 @@ class Broker(Kafka):
         return AdminClient({"bootstrap.servers": self.bootstrap})
 
     def alter_topic(self, name, **config):
-        """None takes the topic's own value away."""
+        """A value of None removes the topic's own value."""
         entries = [ConfigEntry(key.replace("_", "."), None if value is None else str(value),
                                incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET)
                    for key, value in config.items()]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        admin = self._admin()  # held: what it promised is gone with it
+        admin = self._admin()  # kept in a variable: its futures do not outlive it
         admin.incremental_alter_configs([resource])[resource].result(30)
 
     def delete_topic(self, name):
@@ -74,12 +74,12 @@ class Broker(Kafka):
 
     @contextlib.contextmanager
     def writes_denied(self, topic):
-        """Nobody may write to the topic; afterwards everybody may again."""
+        """Denies everybody to write to the topic; afterwards allows it again."""
         def rule(operation, permission):
             return AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", operation, permission)
 
         admin = self._admin()
-        # where a topic has any rule, what none allows is forbidden
+        # when a topic has any rule, what no rule allows is denied
         rules = [rule(AclOperation.ALL, AclPermissionType.ALLOW), rule(AclOperation.WRITE, AclPermissionType.DENY)]
         for done in admin.create_acls(rules).values():
             done.result(30)
@@ -91,7 +91,7 @@ class Broker(Kafka):
             admin.delete_acls([any_rule])[any_rule].result(30)
 
     def end_offsets(self, topic):
-        """Where each partition ends."""
+        """The end offset of each partition."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "torture"})
         try:
             found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
@@ -122,7 +122,7 @@ class Broker(Kafka):
 
 
 class Cluster(Kafka):
-    """Three brokers: what is written has to be in two of them."""
+    """Three brokers: a record must be in two of them."""
 
     ports = 25
     env = {"KAFKA_NODES": "3", "KAFKA_HEAP": "256m", **START_TIMEOUT}
@@ -143,7 +143,7 @@ class Cluster(Kafka):
 
 
 class Node(Search):
-    """A node that can be told other settings, or, with first (the port of its first node), is one of a cluster that grows."""
+    """A node that can be given other settings, or, with first (the port of the cluster's first node), that joins a cluster."""
 
     def __init__(self, directory, port=None, first=None):
         self.first = first
@@ -158,7 +158,7 @@ class Node(Search):
         return f"sluice-{self.port + 1}"
 
     def request_ok(self, method, path, json=None):
-        """Its answer, which must be a good one."""
+        """The JSON of the answer; raises unless its status is a success."""
         answer = self.request(method, path, json=json)
         answer.raise_for_status()
         return answer.json()
@@ -178,7 +178,7 @@ class Node(Search):
 
     @contextlib.contextmanager
     def competing_writers(self, index, count, records):
-        """Others write to the server, too: so many at a time, so many records in each request."""
+        """`count` threads write to the server meanwhile, `records` records in each request."""
         body = f'{{"create":{{"_index":"{index}"}}}}\n{{"n":1}}\n' * records
         stopping = threading.Event()
 
@@ -199,7 +199,7 @@ class Node(Search):
 
 
 class Backends:
-    """The servers of a campaign by name."""
+    """The backends of a campaign by name; .names: those of the round."""
 
     kinds = {"kafka": Broker, "elasticsearch": Node}
 
@@ -219,7 +219,7 @@ class Backends:
 
 
 def start_backend(kind, directory, **options):
-    """A server, started."""
+    """Returns a backend that is started."""
     print(f"starting {directory.name} ...", file=sys.stderr, flush=True)
     return kind(directory, **options)
 

@@ -1,4 +1,4 @@
-"""A gateway whose memory is bounded by a configuration, and by how much: for what sends it more than it can take."""
+"""A configuration that bounds a gateway's memory, and that bound: for items that send more than the gateway can take."""
 
 import re
 from pathlib import Path
@@ -23,8 +23,8 @@ CONFIGURATION = {
 
 
 def memory_bound(connections):
-    """docs/guarantees.md, "Under overload": the same sum, for CONFIGURATION and so many connections of each listener."""
-    stream = 2 * KIB + 16 * KIB + OUTPUT  # a connection; a message that is not whole (max_packet); answers that are not read
+    """docs/guarantees.md, "Under overload": the same sum, for CONFIGURATION and this number of connections per listener."""
+    stream = 2 * KIB + 16 * KIB + OUTPUT  # a connection; an incomplete message (max_packet); answers that are not read
     return (20 * MIB + len(LISTENERS) * (LANE + 512 * KIB) +
             (connections["mqtt"] + connections["tcp"]) * stream +
             connections["http"] * (6 * KIB + HEAD) + BODIES +

@@ -1,5 +1,5 @@
-"""A round of the campaign: a fresh gateway, sluice-load sending numbered messages on all four protocols, a fault at a random
-moment, and what sluice-load verify says of every sink afterwards. Everything random comes from the round's seed."""
+"""A standard round of the campaign: a fresh gateway, sluice-load sending numbered messages on all four protocols, a fault injected at
+a random moment, and sluice-load verify on every sink afterwards. Everything random comes from the round's seed."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from proxy import Proxy
 
 LOAD = ROOT / "build" / "sluice-load"
 
-# Small segments and lanes, so that a few megabytes of traffic take the journal through many segments.
+# Small segments and lanes, so that a few megabytes of traffic fill many segments of the journal.
 SMALL = {
     "journal": {"segment": "1MiB", "block": "256KiB", "tail_memory": "256KiB"},
     "listeners": {
@@ -23,26 +23,26 @@ SMALL = {
     },
 }
 
-# What resident memory may have grown by when all is delivered that an outage kept: twice the most that was met in rounds
-# of items 4 and 5 (2.1 to 15.3 MiB; 4.6 after a minute without Kafka).
+# How much resident memory may have grown when the backlog of an outage is delivered: twice the largest growth measured in
+# rounds of items 4 and 5 (2.1 to 15.3 MiB; 4.6 after a minute without Kafka).
 MEMORY_GROWTH_MAX = 32 << 20
 
 
 class RoundFailed(Exception):
-    """The promise is broken, or the round could not be finished."""
+    """An acknowledged message is missing, or the round could not be finished."""
 
 
 class StandardRound:
-    """One round: .gateway, .chance, and what a strike needs."""
+    """Load, inject, verify: .gateway, .rng, and what inject() needs."""
 
     def __init__(self, directory, backends, seed, name, number, duration_s, proxied=False):
         self.dir, self.backends, self.rng, self.name, self.number = directory, backends, random.Random(seed), name, number
         self.duration_s, self.inject_within_s, self.recovery_s, self.notes = duration_s, 0.6 * duration_s, 0.0, []
-        self.load_options, self._collectors, self.expected_dead_letters = [], [], {}  # more of sluice-load; why records are dead letters, by sink
-        self.cleanup = contextlib.ExitStack()  # what is to be undone after the round
+        self.load_options, self._collectors, self.expected_dead_letters = [], [], {}  # of sluice-load; -; reason by sink
+        self.cleanup = contextlib.ExitStack()  # undone after the round
         self.ledger = directory / "ledger"
         self.sources, self.proxied, self.proxy = {}, proxied, None
-        self.live_first = None  # the sink that was told to bring what is new first
+        self.live_first = None  # the name of the sink that has replay_order live_first
         directory.mkdir(parents=True)
         self.gateway = Sluice(directory, merge(merge(DEFAULTS, SMALL), {"sinks": self._sinks()}))
         self.sources["file"] = str(self.gateway.file)
@@ -74,7 +74,7 @@ class StandardRound:
             yield f"{listener}://{host}:{port}#{options}"
 
     def start(self):
-        """Starts the gateway and the load, and returns at a random moment in the middle of it."""
+        """Starts the gateway and the load, and returns at a random moment during the load."""
         self.gateway.start()
         self.load = subprocess.Popen(
             [LOAD, *self._targets(), "-c", str(self.rng.randrange(1, 5)), "-r", str(self.rng.choice([200, 500, 1000])),
@@ -85,7 +85,7 @@ class StandardRound:
         self.before = (self.gateway.pid, self.gateway.memory())
 
     def outage(self, what):
-        """with world.struck("kill -9"): ...; the time inside counts as an outage until everything serves again."""
+        """with round_.outage("kill -9"): ...; the time inside is the time to recovery."""
         self.notes.append(what)
         return self._timed()
 
@@ -96,8 +96,8 @@ class StandardRound:
         self.recovery_s = max(self.recovery_s, time.monotonic() - began)
 
     def make_unavailable(self, name, how, seconds):
-        """A place is stopped in order, killed, or frozen for a while; the outage counts from its return until it has nearly
-        everything again."""
+        """A backend is stopped in order, killed or frozen for some seconds; the time to recovery is from its return until the sink has
+        caught up."""
         backend = self.backends.get(name)
         unavailable = {"stopped": backend.down, "killed": lambda: backend.down(crash=True), "frozen": backend.paused}[how]
         with unavailable():
@@ -109,7 +109,7 @@ class StandardRound:
         wait_until(lambda: self.metric(name, "lag_records") < 1000, 240, f"{name} catches up")
 
     def metric(self, name, of):
-        """A figure of the sink of that name."""
+        """A metric of the sink of that name."""
         return self.gateway.metrics().sum(f"sluice_sink_{of}", sink=name)
 
     def change_sink(self, name, **settings):
@@ -118,12 +118,12 @@ class StandardRound:
         self.gateway.write_config()
 
     def wait_reported(self, text, timeout=30):
-        """Waits until the gateway tells the operator, now."""
-        wait_until(lambda: text in self.gateway.admin_get("/readyz?verbose")[1], timeout, f"the operator is told {text!r}")
+        """Waits until /readyz?verbose reports the text."""
+        wait_until(lambda: text in self.gateway.admin_get("/readyz?verbose")[1], timeout, f"/readyz reports {text!r}")
 
     def finish(self):
-        """Waits for the end of the load, and until every sink has everything and memory came back; stops the gateway, and
-        sends again what had to become dead letters."""
+        """Waits for the end of the load, until every sink has everything, and until memory is given back; stops the gateway, and
+        replays the expected dead letters."""
         output, _ = self.load.communicate(timeout=self.duration_s + 120)
         if self.load.returncode:
             raise RoundFailed(f"sluice-load ended with exit code {self.load.returncode}: {output[-2000:]}")
@@ -148,11 +148,11 @@ class StandardRound:
         try:
             wait_until(lambda: self.gateway.memory() <= before + MEMORY_GROWTH_MAX, 15, "")
         except AssertionError:
-            raise RoundFailed(f"memory does not come back: {before >> 10} KiB before, {self.gateway.memory() >> 10} KiB after") from None
+            raise RoundFailed(f"memory is not given back: {before >> 10} KiB before, {self.gateway.memory() >> 10} KiB after") from None
         self.notes.append(f"memory {(self.gateway.memory() - before) / (1 << 20):+.1f} MiB")
 
     def _replay_dead_letters(self, name, reason, counted):
-        """Every dead letter of the sink says why, and is taken now that what was wrong is mended."""
+        """Every dead letter of the sink has this reason, and is accepted now that the cause is fixed."""
         path = self.gateway.data / "dead" / f"{name}.ndjson"
         dead_letters = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         if not dead_letters or len(dead_letters) != counted:
@@ -167,12 +167,12 @@ class StandardRound:
     # -- the verdict
 
     def collect(self, name, complete, path):
-        """What this sink delivered is to be read from a file, which gather() completes at the end."""
+        """Reads what this sink delivered from a file, which complete() completes at the end."""
         self._collectors.append(complete)
         self.sources[name] = str(path)
 
     def verify(self):
-        """The verdicts by the name of the sink, as verify --json tells them."""
+        """The verdicts of sluice-load verify --json, by the name of the sink."""
         for complete in self._collectors:
             complete()
         verdict_path = self.dir / "verdict.json"

@@ -1,10 +1,10 @@
-"""A cgroup of our own that caps the processor time of one process: version 2 where its cpu controller can be had, else version 1."""
+"""A cgroup that limits the processor time of one process: version 2 where its cpu controller is available, else version 1."""
 
 import os
 import re
 from pathlib import Path
 
-PERIOD_US = 10_000  # short, so that a process that has used its share does not stand still for long
+PERIOD_US = 10_000  # short, so that a process that has used its share is not throttled for long
 
 
 def _mounts():
@@ -14,7 +14,7 @@ def _mounts():
 
 
 def _own_cgroup(controller):
-    """The cgroup that we are in, as /proc/self/cgroup has it: of a controller of version 1, or of version 2 ("")."""
+    """This process's cgroup by /proc/self/cgroup: of a controller of version 1, or of version 2 ("")."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(",") if controller else not controllers:
@@ -25,7 +25,7 @@ def _own_cgroup(controller):
 def _version_2():
     for where, kind, _ in _mounts():
         if kind == "cgroup2":
-            for parent in (where / _own_cgroup(""), where):  # below a group with processes of its own there may be no limits: then at the top
+            for parent in (where / _own_cgroup(""), where):  # a group that has processes cannot limit its children: then below the root
                 if "cpu" in (parent / "cgroup.subtree_control").read_text().split():
                     yield parent
 
@@ -38,11 +38,11 @@ def _version_1():
 
 
 class NoCpuController(Exception):
-    """There is none to be had here."""
+    """No cpu controller is available on this machine."""
 
 
 class CpuQuota:
-    """with Quota(pid, share): ...  share of one core; .kind tells which version it is. NoCgroup."""
+    """with CpuQuota(pid, share): ...  share of one core; .version of the cgroup. Raises NoCpuController."""
 
     def __init__(self, pid, share):
         self.pid, self.share, self.path, self.version = pid, share, None, None
@@ -77,12 +77,12 @@ class CpuQuota:
         return True
 
     def throttled(self):
-        """Periods in which it had used its share, of how many."""
+        """(Periods in which the process was throttled, all periods)."""
         stat = dict(re.findall(r"(\w+) (\d+)", (self.path / "cpu.stat").read_text()))
         return int(stat["nr_throttled"]), int(stat["nr_periods"])
 
     def __exit__(self, *_):
-        """Without its cap the process can stop in time; it ends in the group above."""
+        """Moves the process to the parent group, so that it can stop in time."""
         if self.path:
             if Path(f"/proc/{self.pid}").exists():
                 (self.path.parent / "cgroup.procs").write_text(str(self.pid))

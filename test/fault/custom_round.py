@@ -1,5 +1,5 @@
-"""A round that is not "load, strike, verify" but has a course of its own: parts, each with its gateway and its runs of
-sluice-load, what they found, and what must hold. For items that bring their own play()."""
+"""A round that is not "load, inject, verify" but consists of parts, each with its own gateway, runs of sluice-load, notes and
+checks. For items that have a run()."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from sending import verify
 
 
 class CustomRound:
-    """.dir (of this part), .bounded, .chance; .sent, .acknowledged, .missing, .duplicates, .recovery_s, .notes at the end."""
+    """.dir (of this part), .bounded, .rng; .sent, .acknowledged, .missing, .duplicates, .recovery_s, .notes at the end."""
 
     program = ROOT / "build" / "sluice"
 
@@ -27,7 +27,7 @@ class CustomRound:
     # -- for the item
 
     def run_part(self, part):
-        """Plays one part: play(trial) returns the names of its runs, and all that they had acknowledged must be there."""
+        """Runs one part: part(round_) returns the names of its runs of sluice-load, and all that they had acknowledged must be there."""
         self.dir, self.gateway = self.root / part.__name__, None
         self.dir.mkdir()
         try:
@@ -40,12 +40,12 @@ class CustomRound:
         shutil.rmtree(self.dir)
 
     def start(self, change, program=None, env=None):
-        """The part's gateway: small segments and lanes, and what is different about it."""
+        """Starts the part's gateway: small segments and lanes, and these changes of the configuration."""
         self.gateway = Sluice(self.dir, merge(merge(DEFAULTS, SMALL), change), program or self.program, env)
         return self.gateway.start()
 
     def run_unit(self, name, tests=None, env=None, timeout=3600):
-        """Runs a unit test program, which make has built; all must pass."""
+        """Runs a unit test program that make has built; all its tests must pass."""
         program = next((ROOT / "build" / "test" / "unit").rglob(name), None)
         if not program:
             raise RoundFailed(f"{name} is not there: make torture builds it")
@@ -58,18 +58,18 @@ class CustomRound:
         self.note(f"{name}: {passed.group(1)} tests passed{''.join(f', {k}={v}' for k, v in (env or {}).items())}")
 
     def note(self, text):
-        """Something found; told in the round's line."""
+        """Adds a line to the round's result."""
         self.notes.append(text)
 
     def check(self, holds, otherwise):
-        """When it does not hold the round has failed; it goes on all the same, to find what else is wrong."""
+        """If it does not hold the part fails at its end: it continues, to find what else is wrong."""
         if not holds:
             self._failures.append(otherwise)
 
     def recovered(self, seconds):
         self.recovery_s = max(self.recovery_s, seconds)
 
-    # -- its own
+    # -- internal
 
     def _verify_runs(self, runs):
         wrong = self.gateway.finish()
@@ -83,4 +83,4 @@ class CustomRound:
         self.missing += total["missing"]
         self.duplicates += total["twice"]
         self.check(not total["missing"] and not total["unknown"],
-                  f"{total['missing']} acknowledged messages are missing, {total['unknown']} were never sent")
+                   f"{total['missing']} acknowledged messages are missing, {total['unknown']} were never sent")

@@ -1,5 +1,5 @@
 """Item 1: kill -9 at any moment, also during the recovery from one; stopped and continued for a while. In every second round the
-file brings what is new first (replay_order live_first), so that it is killed with stretches ahead of its cursor."""
+file sink has replay_order live_first, so that it is killed with stretches ahead of its cursor."""
 
 import signal
 import time
@@ -31,7 +31,7 @@ def kill_in_replay(round_):
     with round_.outage("kill -9, again in replay"):
         round_.gateway.kill()
         round_.gateway.start()
-        time.sleep(round_.rng.uniform(0.3, 1))  # until what went ahead is stored with the cursor
+        time.sleep(round_.rng.uniform(0.3, 1))  # until the stretches ahead are stored with the cursor
         round_.gateway.kill()
         round_.gateway.start()
 
@@ -50,7 +50,7 @@ def stop_and_continue(round_):
 
 
 def prepare(round_):
-    # What was not synced for a moment is a backlog of some batches, and is replayed for a second or more.
+    # Records that are not synced yet are a backlog of some batches, replayed for a second or more.
     alternate_replay_order(round_, FULL, "file", batch_records=20, sync_interval="200ms", replay_rate=400)
 
 

@@ -1,7 +1,7 @@
 """Item 2: a power cut. The disk table of the unit tests (test/unit/sim_disk.h) remembers every write that is not synced and
 leaves any of it, in any order, torn at 512 bytes, names missing: after 10,000 such cuts recovery has
-every record that was acknowledged, nothing else, and starts; programs and disks that lie are found out (no fdatasync, no
-sync of the directory, an early acknowledgement, a cursor ahead). And, seen from the kernel: no acknowledgement leaves before
+every record that was acknowledged, nothing else, and starts; mutants of the program and disks that lie are detected (no
+fdatasync, no sync of the directory, an early acknowledgement, a cursor ahead). And, seen from the kernel: no acknowledgement leaves before
 the fdatasync that covers it has returned, over TCP and MQTT (test/system/test_acks.py, which make test runs, too)."""
 
 import os

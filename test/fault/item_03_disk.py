@@ -1,8 +1,8 @@
-"""Item 3: the disk. Full (a small tmpfs that something else fills up), at its quota (a btrfs), read-only after an error of the file
-system (an ext4, which cannot be made so by hand while files are open for writing), calls that fail (strace answers them in the
-kernel's place: EIO of a sync, EIO, ENOSPC, EDQUOT and EROFS of a write, every so-and-so-many-th), and syncs that take long. While it
-lasts nothing is acknowledged that is not safe, /readyz says what is wrong where it lasts, and service comes back by itself; from
-read-only with the next start, when the operator has mended the file system. EIO at the n-th call for every n is in the unit tests
+"""Item 3: the disk. Full (a small tmpfs that something else fills), at its quota (a btrfs), read-only after an error of the file
+system (an ext4, which cannot be made so by hand while files are open for writing), calls that fail (strace injects the
+errors: EIO of a sync, EIO, ENOSPC, EDQUOT and EROFS of every n-th write), and slow syncs. Meanwhile nothing is acknowledged that is
+not durable, /readyz says what is wrong while it lasts, and service recovers by itself; from read-only with the next start, when the
+operator has repaired the file system. EIO at the n-th call for every n is in the unit tests
 (test_journal, "every call of the disk")."""
 
 import os
@@ -10,8 +10,8 @@ import shutil
 import time
 
 from harness import ROOT, wait_until
-from sending import Sending, target
 from loop_file_system import FailingExt4, btrfs_with_quota, small_tmpfs
+from sending import Sending, target
 
 NUMBER, TITLE = 3, "disk full, at its quota, read-only, failing, slow"
 NEEDS = ()
@@ -34,13 +34,13 @@ def fill(path):
         while True:
             os.write(fd, b"x" * 4096)
     except OSError:
-        pass  # that is what was wanted
+        pass  # the disk is full, as wanted
     finally:
         os.close(fd)
 
 
 def filled(round_, disk, release):
-    """Something else takes what room there is, and gives it back some time later."""
+    """A ballast file takes all the room, and is deleted some time later."""
     gateway = round_.start({"data": str(disk / "data"), "journal": {"max_bytes": "12MiB", "max_share": "90%", "keep_free": "0%"}})
     load = send(round_, gateway, 8)
     wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 200, 20, "messages are accepted")
@@ -60,8 +60,8 @@ def filled(round_, disk, release):
 
 
 def wait_not_ready(round_, gateway):
-    """Waits until /readyz says that it is not, and returns why."""
-    wait_until(lambda: gateway.status("/readyz") == 503, 30, "the disk's trouble is told")
+    """Waits until /readyz is 503, and returns the reasons."""
+    wait_until(lambda: gateway.status("/readyz") == 503, 30, "/readyz reports the fault")
     text = gateway.admin_get("/readyz?verbose")[1]
     reasons = [line.strip() for line in text.splitlines() if "[-]" in line]
     round_.check(reasons, f"/readyz does not say why: {text}")
@@ -69,7 +69,7 @@ def wait_not_ready(round_, gateway):
 
 
 def copy_output(round_, gateway):
-    """The file system goes before what is on it is looked at."""
+    """The output is verified after the file system is unmounted."""
     source = gateway.file
     wrong = gateway.finish()
     round_.check(not wrong, wrong)
@@ -88,7 +88,7 @@ def at_quota(round_):
 
 
 def read_only(round_):
-    """The file system meets an error of its own and goes read-only with the journal open; the operator mends it."""
+    """The file system meets an error of its own and goes read-only with the journal open; the operator repairs it."""
     disk = FailingExt4(round_.dir / "ext4")
     try:
         return with_gateway_stopped(round_, broken, disk)
@@ -115,7 +115,7 @@ def broken(round_, disk):
 
 
 def with_gateway_stopped(round_, part, *more):
-    """What play found; with its gateway ended whatever happens, since nothing unmounts below it."""
+    """The result of part; stops the gateway in any case, since a file system in use cannot be unmounted."""
     try:
         return part(round_, *more)
     finally:
@@ -124,7 +124,7 @@ def with_gateway_stopped(round_, part, *more):
 
 
 def failing(round_):
-    """Every n-th call is answered with an error, and never reaches the disk."""
+    """Every n-th call fails and never reaches the disk."""
     call, error = round_.rng.choice(FAILURES)
     first, every = round_.rng.randrange(60, 120), round_.rng.randrange(7, 60)
     wrapper = round_.dir / "failing"
@@ -142,7 +142,7 @@ def failing(round_):
 
 
 def slow(round_):
-    """Syncs that take a quarter of a second: everything waits, nothing breaks."""
+    """Syncs that take a quarter of a second: everything is slow, nothing fails."""
     gateway = round_.start({}, env={"LD_PRELOAD": str(ROOT / "build" / "test" / "bench" / "slow_sync.so"), "SLOW_SYNC_US": "250000"})
     load = send(round_, gateway, 6)
     found = load.finish()

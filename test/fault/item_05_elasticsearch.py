@@ -1,16 +1,15 @@
-"""Item 5: the search server is away for a while (stopped in order, killed, or frozen), or there and not of use: its index takes no
-writes (as at the flood stage of a full disk), the way to it misbehaves (proxy.py: half-open connections, answers that are cut
-by a reset, slow, no HTTP, something else, a redirect), its queue is full, a field's mapping refuses records, the node is
-replaced. A round plays one of these, in this order, in turn with replay_order oldest_first and live_first; afterwards everything
-is there, and once."""
+"""Item 5: the search server is unavailable for a while (stopped in order, killed, or frozen), or available and unusable: its index is
+read-only (as at the flood stage of a full disk), the proxy to it misbehaves (proxy.py: half-open connections, answers cut by a reset,
+slow, not HTTP, unexpected, a redirect), its queue is full, a field's mapping refuses records, the node is replaced. A round runs one
+of these scenarios, in this order, alternately with replay_order oldest_first and live_first; afterwards every record is there once."""
 
 import time
 
 from harness import free_ports, wait_until
 from backends import Node, start_backend
-from scenarios import outages, alternate_replay_order, outlast_outage, scenario_of, proxy_scenario
+from scenarios import alternate_replay_order, outages, outlast_outage, proxy_scenario, scenario_of
 
-NUMBER, TITLE = 5, "Elasticsearch away, refusing, odd"
+NUMBER, TITLE = 5, "Elasticsearch unavailable, refusing, misbehaving"
 BOUNDED, SECONDS = 0, 20
 NEEDS = ("elasticsearch",)
 PROXIED = True
@@ -29,12 +28,12 @@ def full(round_):
 
 
 def queue_full(round_):
-    """One thread writes and one request may wait (prepare): with others at it, what comes on top is answered 429."""
+    """One thread writes and one request may wait (prepare): with competing writers, further requests are answered 429."""
     before = round_.metric("elasticsearch", "retried_records_total")
     with round_.backends.get("elasticsearch").competing_writers(f"{round_.name}-rival", 4, 2000):
-        wait_until(lambda: round_.metric("elasticsearch", "retried_records_total") > before, 60, "records are refused for now")
+        wait_until(lambda: round_.metric("elasticsearch", "retried_records_total") > before, 60, "records are refused temporarily")
         time.sleep(round_.rng.uniform(3, 10))
-    with round_.outage(f"429: {round_.metric('elasticsearch', 'retried_records_total') - before:.0f} records refused for now"):
+    with round_.outage(f"429: {round_.metric('elasticsearch', 'retried_records_total') - before:.0f} records refused temporarily"):
         round_.wait_caught_up("elasticsearch")
 
 
@@ -43,7 +42,7 @@ def conflict_mapping(ignored):
 
 
 def conflict(round_):
-    """A quarter of the records have a text where the mapping wants a number, which it refuses for a while."""
+    """A quarter of the records have text where the mapping wants a number, and are refused for a while."""
     def ignore(ignored):
         round_.backends.get("elasticsearch").request_ok("PUT", f"/{round_.name}/_mapping", conflict_mapping(ignored))
 
@@ -57,7 +56,7 @@ def conflict(round_):
 
 
 def node_replaced(round_):
-    """As an operator does it: a second node joins and gets a copy of every shard, the first gives its vote back, and is stopped for
+    """As an operator does it: a second node joins and gets a copy of every shard, the first is excluded from voting and is stopped for
     good."""
     old = round_.node
     new = start_backend(Node, round_.dir / "new-node", port=round_.new_port, first=old.port)

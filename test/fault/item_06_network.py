@@ -1,12 +1,13 @@
-"""Item 6: the network. The gateway runs in a network namespace of its own at the other end of a pair of interfaces, and the way
-between is cut by nftables: packets vanish (drop), are answered by resets and unreachables (reject), or are lost one in so many
-(a random drop in both directions: loss, repetition, delay). Devices connect again and send again what was not acknowledged. Half-open
-connections that the cut leaves behind must go, and descriptors with them.
+"""Item 6: the network. The gateway runs in its own network namespace at the other end of a veth pair, and nftables cuts the
+link: packets are dropped (drop), answered by resets and unreachables (reject), or dropped at random (loss: one in five, in both
+directions). Devices reconnect and resend what was not acknowledged. Half-open connections that the cut leaves behind must be closed,
+and their descriptors with them.
 
-Three parts need no namespace. far: all devices come over a long and bad way (far.py: delay, pieces, and loss, repetition and overtaking
-of datagrams); nobody gives up, and every message is there exactly once, among them CoAP bodies in blocks. mute: clients that never read (mutes.py) are no longer read themselves, are closed by the time-out that
-the configuration names, and cost no more than docs/guarantees.md says, while others work on. reset: connections are reset after
-every single byte of a message (resets.py); what was acknowledged before is there, what was not whole is not."""
+Three parts need no namespace. lossy_link: all devices use a slow, lossy link (lossy_link.py: delay, pieces, and loss, duplication and
+reordering of datagrams); no device gives up, and every message is there exactly once, among them CoAP bodies in blocks. nonreading:
+clients that never read (nonreading_clients.py) are no longer read themselves, are closed by the time-out that the configuration names,
+and cost no more than docs/guarantees.md says, while other clients continue. reset: connections are reset after every single byte of a
+message (resets.py); what was acknowledged before is there, what was incomplete is not."""
 
 import asyncio
 import json
@@ -15,14 +16,14 @@ import time
 
 import aiocoap
 from bounds import CONFIGURATION, MIB, memory_bound, peak_memory
-from lossy_link import LossyLink
 from harness import merge, wait_until
+from lossy_link import LossyLink
+from network_namespace import LISTENERS, NetworkNamespace
 from nonreading_clients import KINDS, NonreadingClients
 from resets import compare, resets
 from sending import Sending, errors, p99_ms, target
-from network_namespace import LISTENERS, NetworkNamespace
 
-NUMBER, TITLE = 6, "partitions, loss, resets, mutes"
+NUMBER, TITLE = 6, "partitions, loss, resets, non-reading clients"
 NEEDS = ()
 FULL, BOUNDED = 6, 1
 RULES = {"drop": "ip protocol { tcp, udp } drop", "reject": "meta l4proto tcp reject with tcp reset",
@@ -37,7 +38,7 @@ def cut(round_):
     namespace = NetworkNamespace(round_.rng.randrange(10000))
     try:
         gateway = round_.start(merge(namespace.listeners(), {"listeners": {"http": {"idle_timeout": "5s"}}}),
-                              program=namespace.program(round_.program, round_.dir / "inside"))
+                               program=namespace.program(round_.program, round_.dir / "inside"))
         before = descriptors(gateway)
         load = Sending(round_.dir, "cut", [target(gateway, name, connections=5) for name in LISTENERS], "-r", "400", "-t", "14s")
         wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 0, 20, "messages are accepted")
@@ -68,11 +69,12 @@ def cut(round_):
 
 
 async def post_in_blocks(port, count, size):
-    """A third party's client posts bodies that take several blocks (RFC 7959); returns the numbers of those that it was told to be safe, and the code where it was told something else."""
+    """A third-party client posts bodies that take several blocks (RFC 7959); returns the numbers of those that were acknowledged, and the code
+    of any other answer."""
     client = await aiocoap.Context.create_client_context()
     at_once = asyncio.Semaphore(4)  # blocks_per_peer
 
-    async def post(n):  # each to its own resource: two bodies for one, side by side, are what RFC 7959 cannot tell apart
+    async def post(n):  # each to its own resource: RFC 7959 cannot tell apart two bodies sent to one resource at once
         uri = f"coap://127.0.0.1:{port}/t/blocks-{n}"
         body = json.dumps({"block": n, "pad": "x" * size}).encode()
         async with at_once:
@@ -89,8 +91,8 @@ def lossy_link(round_):
     link = LossyLink(round_.rng.random())
     try:
         ports = {name: link.open(gateway.address(name), name == "coap") for name in LISTENERS}
-        load = Sending(round_.dir, "far", [f"{name}://127.0.0.1:{ports[name]}#connections={5 if round_.bounded else 20}" +
-                                          (",qos=2" if name == "mqtt" else "") for name in LISTENERS],
+        load = Sending(round_.dir, "lossy", [f"{name}://127.0.0.1:{ports[name]}#connections={5 if round_.bounded else 20}" +
+                                             (",qos=2" if name == "mqtt" else "") for name in LISTENERS],
                        "-r", "60" if round_.bounded else "200", "-t", "3s" if round_.bounded else "15s", "--grace", "60s")
         blocks = 2 if round_.bounded else 10
         safe = asyncio.run(post_in_blocks(ports["coap"], blocks, 4000))
@@ -98,23 +100,23 @@ def lossy_link(round_):
     finally:
         link.close()
     wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
-    round_.note(f"far: {link.counts}, p99 {p99_ms(found):.0f} ms, {sum(r['resent'] for r in found.values())} sent again")
+    round_.note(f"lossy link: {link.counts}, p99 {p99_ms(found):.0f} ms, {sum(r['resent'] for r in found.values())} sent again")
     records = gateway.records()
     sent, acknowledged = (sum(r[what] for r in found.values()) for what in ("sent", "acknowledged"))
     delivered = sorted(record["payload"]["block"] for record in records if "block" in record["payload"])
     round_.check(safe == delivered == list(range(blocks)), f"bodies in blocks: safe {safe}, there {delivered}")
-    # A device gives up after the fourth repetition (RFC 7252, section 4.8), and does not know then whether its message came.
+    # A device gives up after the fourth retransmission (RFC 7252, section 4.8), and does not know then whether its message arrived.
     round_.check(acknowledged <= len(records) - blocks <= sent, f"{sent} messages were sent, {acknowledged} acknowledged, and {len(records) - blocks} are there")
     unanswered = {name: r["unacknowledged"] for name, r in found.items() if name != "coap" and r["unacknowledged"]}
     round_.check(not unanswered, f"no answer: {unanswered}")
     round_.check(not errors(found, "timeout"), f"errors: {errors(found)}")
-    return ["far"]
+    return ["lossy"]
 
 
 SLACK = 8          # descriptors that come and go with the journal's segments and the file
-BESIDE = 4         # connections of each protocol that behave
-LATEST_MS = 1000   # p99 of those, beside mutes; alone it is some milliseconds
-# Short, so that a round need not wait for long; what ends a connection is what matters.
+BESIDE = 4         # well-behaved connections of each protocol
+LATEST_MS = 1000   # p99 of those, beside non-reading clients; alone it is some milliseconds
+# Short, so that a round does not wait long; which time-out closes a connection is what matters.
 SHORT = {"listeners": {"mqtt": {"stall_timeout": "1s", "idle_timeout": "2s"},
                        "tcp": {"stall_timeout": "1s", "idle_timeout": "2s", "reply": "count"},
                        "http": {"request_timeout": "1s", "idle_timeout": "2s"}}}
@@ -125,7 +127,7 @@ def send_beside(round_, gateway, name, seconds):
 
 
 def none_left(round_, gateway, before, but=0):
-    """Connections and descriptors are what they were."""
+    """Connections and descriptors are as many as before."""
     wait_until(lambda: gateway.metrics().sum("sluice_connections") == but, 30, "the connections are gone")
     wait_until(lambda: descriptors(gateway) <= before + but + SLACK, 10, f"the descriptors are gone, of {before} before")
 
@@ -139,14 +141,14 @@ def nonreading(round_):
         none_left(round_, gateway, before)
     for kind, count, sent, lifetimes, everything in clients.results():
         closed = f"closed after {min(lifetimes):.1f} to {max(lifetimes):.1f} s" if lifetimes else "closed"
-        round_.note(f"{count} that never read, {kind}: {sent / MIB:.2f} MiB of one at most were read, {closed}")
-        round_.check(not everything or kind in most_bytes or KINDS[kind].may_finish, f"{kind}: all {sent} bytes of one that reads no answer were read")
+        round_.note(f"{count} non-reading clients, {kind}: {sent / MIB:.2f} MiB read of one at most, {closed}")
+        round_.check(not everything or kind in most_bytes or KINDS[kind].may_finish, f"{kind}: the gateway read all {sent} bytes of a client that reads no answer")
     memory = peak_memory(gateway.pid)
     most = memory_bound({name: BESIDE + clients.count(name) for name in LISTENERS})
-    round_.note(f"memory {memory / MIB:.1f} MiB ({most / MIB:.1f} at most), p99 of the others {p99_ms(found):.0f} ms")
+    round_.note(f"memory {memory / MIB:.1f} MiB ({most / MIB:.1f} at most), p99 of other clients {p99_ms(found):.0f} ms")
     round_.check(memory <= most, f"{memory / MIB:.1f} MiB, and {most / MIB:.1f} at most")
     round_.check(not errors(found), f"errors: {errors(found)}")
-    round_.check(round_.bounded or p99_ms(found) <= LATEST_MS, f"p99 of the others is {p99_ms(found):.0f} ms")
+    round_.check(round_.bounded or p99_ms(found) <= LATEST_MS, f"p99 of other clients is {p99_ms(found):.0f} ms")
     return ["beside", serves_as_before(round_, gateway)]
 
 
@@ -162,14 +164,14 @@ def reset(round_):
     wrong, delivered = compare(outcomes, gateway.records())
     acknowledged = sum(len(o.acknowledged) for o in outcomes.values())
     complete = sum(len(o.complete) for o in outcomes.values())
-    round_.note(f"{len(outcomes)} connections reset: {complete} messages were whole, {acknowledged} acknowledged, {delivered} are there")
+    round_.note(f"{len(outcomes)} connections reset: {complete} messages were complete, {acknowledged} acknowledged, {delivered} are there")
     round_.check(not wrong, "; ".join(wrong[:5]))
     return ["beside", name]
 
 
 def serves_as_before(round_, gateway):
-    """It serves as before."""
-    round_.check(not errors(send_beside(round_, gateway, "last", 1).finish()), "errors when it was over")
+    """Other clients are served as before."""
+    round_.check(not errors(send_beside(round_, gateway, "last", 1).finish()), "errors after the faults")
     return "last"
 
 

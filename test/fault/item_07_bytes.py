@@ -1,7 +1,7 @@
 """Item 7: a journal's bytes. Every byte of a small journal flipped, every file cut anywhere: never a crash, never a wrong
-record, always a start, with a report; and the same seen from outside, and mended (test/unit/gateway/journal/test_journal_damage.c,
-test_inspection.c; every byte of it; make unit takes every 131st or so). Then the real program on a real disk: a journal that
-a kill left is damaged here and there, looked at, mended, and delivered."""
+record, always a start, with a report; and the same inspected from outside, and repaired (test/unit/gateway/journal/test_journal_damage.c,
+test_inspection.c; every byte of it; make unit takes about every 131st). Then the real program on a real disk: a journal that
+a kill left is damaged in some places, inspected, repaired, and delivered."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def records(gateway):
 
 def damage(round_, gateway):
     """One byte of one file flipped, or a file cut."""
-    # Where something is: spares, and the rest of a segment, are zeros.
+    # Only files with records: spare segments, and the rest of a segment, are zeros.
     files = {path: data for path in sorted((gateway.data / "journal").glob("*.segment")) if (data := path.read_bytes()).rstrip(b"\0")}
     path = round_.rng.choice(list(files))
     data, size = files[path], len(files[path])
@@ -43,7 +43,7 @@ def damage(round_, gateway):
     if round_.rng.random() < 0.2:
         os.truncate(path, at)
         return f"{path.name} cut at {at} of {size}"
-    while data[at] == 0:  # most of a small block is padding, which is nobody's
+    while data[at] == 0:  # most of a small block is padding
         at = round_.rng.randrange(used)
     with open(path, "r+b") as f:
         f.seek(at)
@@ -52,9 +52,9 @@ def damage(round_, gateway):
 
 
 def on_a_real_disk(round_):
-    """Copies of one journal, each damaged in one place: what was there is there, but for what the damage is told to cost."""
+    """Copies of one journal, each damaged in one place: nothing is lost except what verify reports."""
     gateway = round_.start({"stop": {"drain": "1s"}, "listeners": {"tcp": {"reply": "count"}},
-                           "sinks": {"away": {"type": "elasticsearch", "nodes": ["http://127.0.0.1:9"]}}})
+                            "sinks": {"away": {"type": "elasticsearch", "nodes": ["http://127.0.0.1:9"]}}})
     run = subprocess.run([ROOT / "build" / "sluice-load", "tcp://{}:{}#window=200".format(*gateway.address("tcp")), "-c", "2", "-r", "4k",
                           "-t", "2s", "--ledger", round_.dir / "run.ledger", "--quiet"], capture_output=True, text=True, timeout=60)
     if run.returncode:
@@ -71,20 +71,20 @@ def on_a_real_disk(round_):
             after = records(gateway)
             wrong = [q for q, record in after.items() if before.get(q) != record]
             gone = set(before) - set(after)
-            # What is lost at the very end looks like the block that a crash leaves.
+            # A loss at the very end looks like the incomplete block that a crash leaves.
             at_end = gone and max(gone) == max(before) and gone == set(range(min(gone), max(before) + 1))
             round_.check(not wrong, f"{what}: wrong records {wrong[:5]}")
             round_.check(len(gone) == verdict["records_lost"] or at_end,
-                       f"{what}: {len(gone)} records are gone, {verdict['records_lost']} told")
+                         f"{what}: {len(gone)} records are gone, {verdict['records_lost']} reported")
             journal(gateway, "repair")
-            round_.check(journal(gateway, "verify").returncode == 0, f"{what}: not whole after the repair")
+            round_.check(journal(gateway, "verify").returncode == 0, f"{what}: damaged after the repair")
             round_.check(records(gateway) == after, f"{what}: the repair changed what is there")
             reported += verdict["verdict"] == "damaged"
             lost_most = max(lost_most, len(gone))
             shutil.rmtree(gateway.data)
     finally:
         gateway.data = whole
-    round_.note(f"{DAMAGES[round_.bounded]} places damaged on disk, {reported} told, {lost_most} of {len(before)} records at most lost by one")
+    round_.note(f"{DAMAGES[round_.bounded]} places damaged on disk, {reported} reported, {lost_most} of {len(before)} records at most lost by one")
     gateway.start()  # and the one that was not damaged delivers everything
     wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records", type="file") == 0, 60, "the file has everything")
     return ["run"]

@@ -1,55 +1,55 @@
-"""Item 8: three times what the gateway holds, in two parts. In one its disk is made slow (test/bench/slow_sync.c), so that what it
-holds is known and does not depend on the machine: a block for every sync. In the other its processor time is capped by a cgroup's
-quota (quota.py); where there is no cgroup to be had the item says so, and the slow disk is all.
+"""Item 8: three times the capacity of the gateway, in two parts. In one its disk is made slow (test/bench/slow_sync.c), so that the
+capacity is known and does not depend on the machine: a block for every sync. In the other its processor time is limited by a
+cgroup (cpu_quota.py); where no cgroup is available the item says so, and only the slow disk is tested.
 
-What is held to, while senders in an open loop offer three times that on all four protocols:
-- goodput: what is acknowledged is at least 90 % of what it holds when senders wait for their answers; each listener is offered
-  three times what it held then, since a message costs more on one than on another;
+Checked while senders in an open loop offer three times the capacity on all four protocols:
+- goodput: what is acknowledged is at least 90 % of the capacity measured with senders that wait for their answers; each listener is
+  offered three times its own, since a message costs more on one than on another;
 - memory: never above most_memory(), which follows from the configuration and the number of connections alone
   (docs/guarantees.md, "Under overload");
-- latency of what is taken: at most LATENCY_TIMES what it takes to write all lanes, full, to the disk, and the two blocks under
-  way before them; without processor time, also what it takes to serve all that the senders of its listener have under way, and the
-  time that the threads of its way stand still;
-- what is refused hears so: 503, 5.03; MQTT and TCP are not read, which is counted;
-- a flood on one listener leaves the others, at a tenth of what the gateway holds, their p99 (P99_TIMES at most);
+- latency of accepted messages: at most LATENCY_TIMES the time to write all lanes, full, to the disk, and the two blocks in progress
+  before them; with little processor time, also the time to serve all messages in flight of the listener's senders, and the time for
+  which the threads that a message passes are throttled;
+- refused messages are answered 503 and 5.03; MQTT and TCP are not read (backpressure), which is counted;
+- a flood on one listener leaves the others, at a tenth of the capacity, their p99 (P99_TIMES at most);
 - nothing that was acknowledged is missing."""
 
 import re
 import time
 
 from bounds import BLOCK, CONFIGURATION, LANE, LISTENERS, MIB, memory_bound, peak_memory
+from cpu_quota import PERIOD_US, CpuQuota, NoCpuController
 from harness import ROOT, wait_until
-from cpu_quota import PERIOD_US, NoCpuController, CpuQuota
 from sending import Sending, errors, p99_ms, target
 
-NUMBER, TITLE = 8, "three times what it holds"
+NUMBER, TITLE = 8, "three times its capacity"
 NEEDS = ()
 FULL, BOUNDED = 1, 1
 
 TIMES, GOODPUT, LATENCY_TIMES, P99_TIMES = 3, 0.9, 2, 2
 SYNC_S = 0.02
-SHARE = 0.2                                   # of a core, in the other part, where a message waits for so many ...
-THREADS_PASSED = 3                                     # ... threads: listener, journal, listener; each may just have used the share up
-P99_MS = 4e3 * SYNC_S                         # below which no p99 counts as longer
-BOUNDED_GOODPUT, BOUNDED_P99_MS = 0.6, 250   # a few seconds on a machine that does other things as well say little
-CONNECTIONS = {"mqtt": 20, "coap": 100, "tcp": 4, "http": 300}  # many where each has little under way
+SHARE = 0.2                                   # of a core, in the part with little processor time
+THREADS_PASSED = 3                            # by a message: listener, journal, listener; each may just have used up its share
+P99_MS = 4e3 * SYNC_S                         # a p99 below this is never too long
+BOUNDED_GOODPUT, BOUNDED_P99_MS = 0.6, 250   # a few seconds on a busy machine say little
+CONNECTIONS = {"mqtt": 20, "coap": 100, "tcp": 4, "http": 300}  # many where each has few messages in flight
 WINDOWS = {"mqtt": 100, "coap": 4, "tcp": 500}                  # HTTP: one request
 
 def longest_latency_s(metrics, before):
-    """As long as it takes to write all lanes, full, and the block under way and the one that is gathered before them."""
+    """The time to write all lanes, full, and the two blocks before them: the one being written and the one being gathered."""
     name = "sluice_journal_commit_duration_seconds"
     commit = (metrics.sum(f"{name}_sum") - before.sum(f"{name}_sum")) / (metrics.sum(f"{name}_count") - before.sum(f"{name}_count"))
     return commit * (len(LISTENERS) * LANE / BLOCK + 2)
 
 
 def targets(gateway, names=LISTENERS, rates=None):
-    """Of sluice-load; rates: messages a second to each, where not all get the same."""
+    """Targets of sluice-load; rates: messages a second to each, where they differ."""
     return [target(gateway, name, connections=CONNECTIONS[name], **({"window": WINDOWS[name]} if name in WINDOWS else {}),
                    **({"rate": max(1, round(rates[name]))} if rates else {})) for name in names]
 
 
-def ack_latency_s(metrics, before, share):
-    """By listener: what this share of the answers did not exceed, in seconds, interpolated in the histogram's buckets."""
+def ack_latency_s(metrics, before, quantile):
+    """By listener: this quantile of the time to acknowledge, in seconds, interpolated in the histogram's buckets."""
     out = {}
     for name in LISTENERS:
         counts = []
@@ -58,7 +58,7 @@ def ack_latency_s(metrics, before, share):
                 end = re.search(r'le="([^"]+)"', key).group(1)
                 counts.append((float(end.replace("+Inf", "inf")), value - before.get(key, 0)))
         counts.sort()
-        wanted, low, below = share * counts[-1][1], 0.0, 0.0
+        wanted, low, below = quantile * counts[-1][1], 0.0, 0.0
         for end, count in counts:
             if count >= wanted:
                 out[name] = round(low + (end - low) * (wanted - below) / max(count - below, 1), 3)
@@ -72,16 +72,16 @@ def acknowledged(metrics, before, name):
 
 
 def refused_or_delayed(metrics, before):
-    """What was refused for want of room, and how often senders were held back."""
+    """By listener: messages refused because it was full (CoAP, HTTP), times that reading was paused (MQTT, TCP)."""
     refused = {name: metrics.sum("sluice_messages_refused_total", listener=name, reason="full") -
                before.sum("sluice_messages_refused_total", listener=name, reason="full") for name in ("coap", "http")}
     delayed = {name: metrics.sum("sluice_backpressure_total", listener=name) - before.sum("sluice_backpressure_total", listener=name)
-            for name in ("mqtt", "tcp")}
+               for name in ("mqtt", "tcp")}
     return refused | delayed
 
 
 def per_second(gateway, seconds):
-    """What the journal makes safe a second, over the seconds to come: that is acknowledged, and nothing else is. And what is taken by
+    """Messages a second that the journal makes durable over the next seconds: exactly these are acknowledged. And those accepted, by
     listener."""
     def look():
         metrics = gateway.metrics()
@@ -94,7 +94,7 @@ def per_second(gateway, seconds):
 
 
 def measure_capacity(round_, gateway):
-    """Messages a second while every sender waits for its answers: all, and by listener."""
+    """Messages a second while every sender waits for its answers: the sum, and by listener."""
     seconds = 2 if round_.bounded else 10
     sending = Sending(round_.dir, "closed", targets(gateway), "-t", f"{seconds + 1}s", "--grace", "1s")
     wait_until(lambda: gateway.metrics().sum("sluice_journal_records_total") > 2000, 20, "messages are acknowledged")
@@ -104,13 +104,13 @@ def measure_capacity(round_, gateway):
 
 
 def overload(round_, gateway, capacity, by_listener, seconds, is_overloaded, processor_wait_s=lambda name, rate: 0.0):
-    """holding, shares: as holds() tells. pressed(metrics before): whether the gateway shows that it has more to do than it can.
-    waits_s(listener, messages it acknowledges a second): how long a message waits for threads that are not let run, beside what it
-    waits for the disk."""
+    """capacity, by_listener: of measure_capacity(). is_overloaded(metrics before): whether the gateway shows that it is overloaded.
+    processor_wait_s(listener, messages it acknowledges a second): how long a message waits for throttled threads, in addition to the
+    disk."""
     before, since = gateway.metrics(), time.monotonic()
     offered = {name: TIMES * share for name, share in by_listener.items()}
     sending = Sending(round_.dir, "open", targets(gateway, rates=offered), "-t", f"{seconds + 1}s", "--grace", "1s", nice=5)
-    wait_until(lambda: is_overloaded(before), 20, "it is pressed")
+    wait_until(lambda: is_overloaded(before), 20, "it is overloaded")
     goodput, _ = per_second(gateway, seconds - 1)
     metrics, seconds = gateway.metrics(), time.monotonic() - since
     rates = {name: acknowledged(metrics, before, name) / seconds for name in LISTENERS}
@@ -119,9 +119,9 @@ def overload(round_, gateway, capacity, by_listener, seconds, is_overloaded, pro
     worst = max(LISTENERS, key=lambda name: latency[name] / limits[name])
     results = sending.finish(500)
     memory, reasons = peak_memory(gateway.pid), refused_or_delayed(gateway.metrics(), before)
-    round_.note(f"it holds {capacity:.0f}/s; offered {TIMES * capacity:.0f}/s: {goodput:.0f}/s acknowledged ({goodput / capacity:.0%}), "
-               f"memory {memory / MIB:.1f} MiB ({memory_bound(CONNECTIONS) / MIB:.1f} at most), p99 of what was taken "
-               f"{latency[worst]:.3f} s ({worst}, {limits[worst]:.2f} at most), refused or held back {reasons}")
+    round_.note(f"capacity {capacity:.0f}/s; offered {TIMES * capacity:.0f}/s: {goodput:.0f}/s acknowledged ({goodput / capacity:.0%}), "
+                f"memory {memory / MIB:.1f} MiB ({memory_bound(CONNECTIONS) / MIB:.1f} at most), p99 of accepted messages "
+                f"{latency[worst]:.3f} s ({worst}, {limits[worst]:.2f} at most), refused or delayed {reasons}")
     round_.check(goodput >= (BOUNDED_GOODPUT if round_.bounded else GOODPUT) * capacity, f"{goodput:.0f}/s of {capacity:.0f}/s")
     round_.check(memory <= memory_bound(CONNECTIONS), f"{memory / MIB:.1f} MiB, and {memory_bound(CONNECTIONS) / MIB:.1f} at most")
     round_.check(latency[worst] <= limits[worst], f"p99 by listener {latency}, at most {limits}")
@@ -130,7 +130,7 @@ def overload(round_, gateway, capacity, by_listener, seconds, is_overloaded, pro
 
 
 def flood(round_, gateway, capacity, name):
-    """One listener is offered three times what the gateway holds; the others a tenth each."""
+    """One listener is offered three times the capacity of the gateway; the others a tenth each."""
     others = [other for other in LISTENERS if other != name]
 
     def calm(run):
@@ -177,7 +177,7 @@ def little_processor_time(round_):
                                         lambda name, rate: CONNECTIONS[name] * WINDOWS.get(name, 1) / rate + THREADS_PASSED * (1 - SHARE) * PERIOD_US / 1e6)]
             round_.note("{}, {:.0%} of a core: throttled in {} of {} periods".format(cpu_quota.version, SHARE, *cpu_quota.throttled()))
     except NoCpuController as error:
-        round_.note(f"processor time is not capped: {error}")
+        round_.note(f"processor time is not limited: {error}")
         return []
     return runs
 

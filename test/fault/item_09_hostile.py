@@ -1,30 +1,30 @@
 """Item 9: slow and hostile clients, all at once: HTTP heads and bodies, MQTT CONNECTs and TCP lines that come byte by byte,
-connections that say nothing, more connections than there are descriptors, and all devices coming back in one moment.
+silent connections, more connections than there are descriptors, and all devices reconnecting at once.
 
-What is held to: devices that behave are served all the while, their p99 at most P99_TIMES what it was without the herd (or
-P99_MS, where that is more: a busy machine's own jitter); every connection of the herd is closed by the time-out that the
-configuration names for it, and by nothing else; the memory the herd took is bounded by EACH_BYTES a connection; without
-descriptors accepting pauses, says so and goes on by itself."""
+Checked: well-behaved devices are served throughout, their p99 at most P99_TIMES what it was without the slow clients (or
+P99_MS, where that is more: a busy machine's own jitter); every slow connection is closed by the time-out that the configuration
+names for it, and by nothing else; they take at most CONNECTION_BYTES_MAX of memory each; without descriptors accepting pauses,
+logs it and resumes by itself."""
 
 import os
 import stat
 import time
 
 from harness import wait_until
-from slow_clients import SlowClients, ClientKind
 from sending import Sending, errors, p99_ms, target
+from slow_clients import ClientKind, SlowClients
 
 NUMBER, TITLE = 9, "slow, silent and too many clients"
 NEEDS = ()
 FULL, BOUNDED = 2, 1
 
-P99_TIMES, P99_MS, BOUNDED_P99_MS = 2, 25, 250  # a few seconds on a machine that does other things as well say little
+P99_TIMES, P99_MS, BOUNDED_P99_MS = 2, 25, 250  # a few seconds on a busy machine say little
 CONNECTION_BYTES_MAX = 16 << 10
-CLOSE_DELAY_MAX_S = 4      # time-outs are looked at once a second; connections wait to be accepted; the machine is busy
-RECONNECT_MAX_S = 30   # within which all have to be in again
+CLOSE_DELAY_MAX_S = 4  # time-outs are checked once a second; connections wait to be accepted; the machine is busy
+RECONNECT_MAX_S = 30   # within which all must be connected again
 STOP_MAX_S = 10
 
-# seconds: the time-outs of the configuration, by what they are called there
+# seconds: the time-outs of the configuration
 FULL_TIMES = {"http_idle": 30, "http_request": 60, "mqtt_connect": 10, "mqtt_idle": 40, "tcp_idle": 30}
 SHORT_TIMES = {"http_idle": 2, "http_request": 3, "mqtt_connect": 2, "mqtt_idle": 2, "tcp_idle": 2}
 
@@ -38,7 +38,7 @@ def configuration(times):
 
 
 def kinds(gateway, slow, idle, times):
-    """slow connections that drip, in quarters; idle ones that do not. Each with the time-out that ends it."""
+    """`slow` connections that drip, in quarters; `idle` ones that do not, in thirds. Each kind with the time-out that closes it."""
     mqtt, tcp, http = (gateway.address(name) for name in ("mqtt", "tcp", "http"))
     connect = b"\x10\xc8\x01\x00\x04MQTT\x04\x02\x00\x3c\x00\xbc" + b"slow" * 47       # 200 bytes and its header
     opening = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"                            # no keep-alive, no identifier
@@ -56,26 +56,26 @@ def kinds(gateway, slow, idle, times):
 
 
 def send(round_, gateway, name, seconds, warmup="1s"):
-    """What devices that behave send: a steady rate on all four protocols."""
+    """Load of well-behaved devices: a steady rate on all four protocols."""
     targets = [target(gateway, listener) for listener in ("mqtt", "coap", "tcp", "http")]
     return Sending(round_.dir, name, targets, "-c", "4", "-r", "100", "-t", f"{seconds}s", "--warmup", warmup)
 
 
 def slow_and_silent(round_):
-    """Thousands that drip or stay silent, while others work."""
+    """Thousands of slow and silent connections, while well-behaved devices send."""
     slow, idle, seconds, times = (600, 1200, 2, SHORT_TIMES) if round_.bounded else (5000, 10000, 20, FULL_TIMES)
     gateway = round_.start(configuration(times))
     alone = send(round_, gateway, "alone", seconds).finish()
     memory, expected = gateway.memory(), kinds(gateway, slow, idle, times)
     with SlowClients(list(expected)) as clients:
-        wait_until(lambda: clients.failed or clients.connected() >= 0.98 * (slow + idle), 60, "the herd is there")
+        wait_until(lambda: clients.failed or clients.connected() >= 0.98 * (slow + idle), 60, "the slow clients are connected")
         beside = send(round_, gateway, "beside", seconds).finish()
         per_connection = (gateway.memory() - memory) / clients.connected()
         clients.stop_replacing()
-        wait_until(lambda: clients.failed or clients.connected() == 0, max(times.values()) + CLOSE_DELAY_MAX_S + 5, "the herd is gone")
+        wait_until(lambda: clients.failed or clients.connected() == 0, max(times.values()) + CLOSE_DELAY_MAX_S + 5, "the slow clients are closed")
     ratio = p99_ms(beside) / p99_ms(alone)
     round_.note(f"{slow} slow and {idle} silent beside: p99 {p99_ms(alone):.1f} -> {p99_ms(beside):.1f} ms ({ratio:.2f} times), "
-               f"{per_connection / 1024:.1f} KiB each")
+                f"{per_connection / 1024:.1f} KiB each")
     for kind, seconds in expected.items():
         round_.note(f"  {kind} (time-out {seconds} s)")
         round_.check(len(kind.lifetimes) == kind.opened and not kind.refused, f"{kind}, {kind.refused} refused: not every one was closed")
@@ -93,7 +93,7 @@ def processor_s(pid):
 
 
 def descriptors(round_):
-    """256 descriptors and 600 connections: those that are there are served; it does not spin; it says so; it recovers."""
+    """256 descriptors and 600 connections: those accepted are served; the gateway does not spin; it logs the reason; it recovers."""
     limited = round_.dir / "limited"
     limited.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{round_.program}" "$@"\n')
     limited.chmod(limited.stat().st_mode | stat.S_IXUSR)
@@ -115,31 +115,31 @@ def descriptors(round_):
     round_.check(not errors(first) and not errors(second), f"errors: {errors(first)} {errors(second)}")
     round_.check(share < 0.5, f"it used {share:.0%} of a core")
     round_.check(lines < 60, f"{lines} lines in the log")
-    round_.check(probe == (200, 200), f"probes were answered {probe}: somebody would have restarted it")
+    round_.check(probe == (200, 200), f"probes were answered {probe}: an orchestrator would have restarted it")
     round_.check(recovery_s <= 5, f"back in {recovery_s:.1f} s")
     round_.recovered(recovery_s)
     return ["first", "second"]
 
 
 def storm(round_):
-    """All devices come back in one moment."""
+    """All devices reconnect at once."""
     count = 2000 if round_.bounded else 10000
     gateway = round_.start({})
     results = Sending(round_.dir, "storm", [target(gateway, "mqtt")], "--storm", str(count), "-n", str(count), "-t", "60s").finish()
     took = results["mqtt"]["connect"]["max_us"] / 1e6
-    round_.note(f"{count} MQTT clients at once: all in after {took:.1f} s")
-    round_.check(results["mqtt"]["connects"] == count and not errors(results), f"{results['mqtt']['connects']} came in, {errors(results)}")
-    round_.check(took <= RECONNECT_MAX_S, f"the last came in after {took:.1f} s")
+    round_.note(f"{count} MQTT clients at once: all connected after {took:.1f} s")
+    round_.check(results["mqtt"]["connects"] == count and not errors(results), f"{results['mqtt']['connects']} connected, {errors(results)}")
+    round_.check(took <= RECONNECT_MAX_S, f"the last connected after {took:.1f} s")
     round_.recovered(took)
     return ["storm"]
 
 
 def stop(round_):
-    """An orderly stop is one with the herd there, too."""
+    """An orderly stop with slow clients connected."""
     slow, idle = (600, 1200) if round_.bounded else (5000, 10000)
     gateway = round_.start({})
     with SlowClients(list(kinds(gateway, slow, idle, FULL_TIMES)), replaced=False) as clients:
-        wait_until(lambda: clients.failed or clients.connected() >= 0.98 * (slow + idle), 60, "the herd is there")
+        wait_until(lambda: clients.failed or clients.connected() >= 0.98 * (slow + idle), 60, "the slow clients are connected")
         connected = clients.connected()
         sending = send(round_, gateway, "stopped", 1, warmup="0")
         wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 50, 10, "devices send")

@@ -1,19 +1,19 @@
-"""Item 10: the wall clock jumps by an hour, a day, a year, there and back, while messages come, and between a kill and a start
-(test/fault/wall_clock.c). Afterwards nothing acknowledged is missing and the journal is whole; where nothing was killed, what a
-connection sent came in its order, no connection was closed and no answer was late; and the file is rotated as often as its
-size asks, not once for each jump.
+"""Item 10: the wall clock jumps by an hour, a day, a year, forward and back, while messages come, and between a kill and a start
+(test/fault/wall_clock.c). Afterwards nothing acknowledged is missing and the journal is undamaged; where nothing was killed, the
+messages of a connection are in order, no connection was closed and no answer was late; and the file is rotated as often as its
+size requires, not once for each jump.
 
-And long times: the journal's sequence numbers pass 2^32 and what two years of 200,000 records a second come to (near.py), over kills
-and with a sink that catches up; and connections give every 16-bit identifier out more than once. docs/testing.md has the list of
-counters and what becomes of each at its edge."""
+And long times: the journal's sequence numbers pass 2^32 and what two years of 200,000 records a second are (sequence_origin.py), over
+kills and with a sink that catches up; and connections use every 16-bit identifier more than once. docs/testing.md lists the counters
+and what happens to each at its edge."""
 
 import struct
 import time
 
 from harness import ROOT, free_ports, wait_until
 from journal_reader import Journal
-from sequence_origin import set_sequence_origin
 from sending import Sending, errors, target, verify
+from sequence_origin import set_sequence_origin
 
 NUMBER, TITLE = 10, "the clock jumps; long times"
 NEEDS = ()
@@ -22,7 +22,7 @@ DAY = 86400
 JUMPS = (DAY, -DAY, 400 * DAY, -400 * DAY, 3600, -3600, -1, 1)
 LISTENERS = ("mqtt", "coap", "tcp", "http")
 EDGES = {1 << 32: "2^32", 2 * 365 * DAY * 200_000: "two years of 200,000 a second"}
-MANY = 140_000  # messages of a connection: twice all 16-bit identifiers, and some
+MANY = 140_000  # messages of a connection: more than twice the number of 16-bit identifiers
 
 
 class Clock:
@@ -41,8 +41,8 @@ def jumps(round_):
     library = ROOT / "build" / "test" / "fault" / "wall_clock.so"
     out = round_.dir / "out"
     gateway = round_.start({"listeners": {"tcp": {"reply": "count", "idle_timeout": "5s"}},
-                           "sinks": {"file": {"path": str(out / "telemetry.ndjson"), "rotate_bytes": "1MiB", "keep": 1000}}},
-                          env={"LD_PRELOAD": str(library), "WALL_CLOCK": str(clock.path)})
+                            "sinks": {"file": {"path": str(out / "telemetry.ndjson"), "rotate_bytes": "1MiB", "keep": 1000}}},
+                           env={"LD_PRELOAD": str(library), "WALL_CLOCK": str(clock.path)})
     seconds = 4 if round_.bounded else 12
     load = Sending(round_.dir, "jumps", [target(gateway, name, connections=4) for name in LISTENERS], "-r", "500", "-t", f"{seconds}s")
     wait_until(lambda: gateway.metrics().sum("sluice_messages_accepted_total") > 0, 20, "messages are accepted")
@@ -59,25 +59,25 @@ def jumps(round_):
             round_.recovered(time.monotonic() - began)
     found = load.finish()
     wrong = errors(found)
-    round_.check(killed or not wrong, f"errors though nothing was wrong but the clock: {wrong}")
+    round_.check(killed or not wrong, f"errors though only the clock was wrong: {wrong}")
     wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
     m = gateway.metrics()
     late = m.sum("sluice_acknowledgements_late_total")
     round_.check(killed or late == 0, f"{late} answers were late")
     dump = gateway.command("journal", "verify", "--data", gateway.data, timeout=60)
-    round_.check(dump.returncode == 0, f"the journal is not whole: {dump.stdout}{dump.stderr}")
+    round_.check(dump.returncode == 0, f"the journal is damaged: {dump.stdout}{dump.stderr}")
     files, size = len(list(out.iterdir())), sum(f.stat().st_size for f in out.iterdir())
     round_.check(files <= size // (1 << 20) + 2 + killed, f"{files} files for {size} bytes: a jump rotates")
     disorder = verify(load.ledger, out)["out_of_order"]
-    round_.check(killed or disorder == 0, f"{disorder} messages are out of their order")
+    round_.check(killed or disorder == 0, f"{disorder} messages are out of order")
     round_.note(f"the clock ended {clock.offset_s / DAY:+.1f} days off, {killed} times killed, {files} files")
     gateway.file = out  # all of its files are verified
     return ["jumps"]
 
 
 def across(edge, what):
-    """A part: the journal's numbers pass this one while the gateway is loaded and killed, with a sink that is away; then the sink is
-    a file and gets everything, what gathered and what comes beside it."""
+    """A part: the sequence numbers pass this one while the gateway is loaded and killed, with a sink that is unavailable; then the sink
+    is a file and gets everything, the backlog and what comes meanwhile."""
 
     def pass_edge(round_):
         begin = edge - round_.rng.randrange(200, 2000)
@@ -90,12 +90,12 @@ def across(edge, what):
             time.sleep(round_.rng.uniform(0.3, 1.5))
             kill_and_restart(round_, gateway)
         load.finish()
-        round_.check(gateway.stop() == 0, "it does not stop well")
+        round_.check(gateway.stop() == 0, "it does not stop in order")
         sequences = [e.sequence for e in Journal.open(gateway.data).entries()]
         round_.check(sequences == list(range(begin + 1, begin + 1 + len(sequences))), f"the journal does not hold {begin + 1} and what follows, without gaps")
         round_.check(sequences[-1] > edge, f"{edge} was not passed: the last is {sequences[-1]}")
         verified = gateway.command("journal", "verify", "--data", gateway.data, timeout=60)
-        round_.check(verified.returncode == 0, f"the journal is not whole: {verified.stdout}{verified.stderr}")
+        round_.check(verified.returncode == 0, f"the journal is damaged: {verified.stdout}{verified.stderr}")
         gateway.config["sinks"]["late"] = {"type": "file", "path": str(round_.dir / "late.ndjson"), "replay_order": "live_first",
                                            "replay_rate": 5000, "batch_records": 100}
         gateway.restart()
@@ -109,7 +109,7 @@ def across(edge, what):
         round_.check(cursors == {last}, f"cursors {cursors}, the last is {last}")
         for run in ("first", "second"):
             missing = verify(round_.dir / f"{run}.ledger", round_.dir / "late.ndjson")["missing"]
-            round_.check(missing == 0, f"{missing} acknowledged messages of the {run} run are missing in the sink that was away")
+            round_.check(missing == 0, f"{missing} acknowledged messages of the {run} run are missing in the sink that was unavailable")
         round_.note(f"sequences {begin + 1} to {last}, over {what}")
         return ["first", "second"]
 
@@ -125,7 +125,7 @@ def kill_and_restart(round_, gateway):
 
 
 def identifiers(round_):
-    """One connection of each kind that gives every 16-bit identifier out more than once, over a kill."""
+    """One connection of each kind that uses every 16-bit identifier more than once, over a kill."""
     gateway = round_.start({"listeners": {"mqtt": {"idle_timeout": "60s"}}})
     kinds = {"qos1": target(gateway, "mqtt", qos=1, window=500), "qos2": target(gateway, "mqtt", qos=2, window=500),
              "coap": target(gateway, "coap", window=50)}

@@ -1,9 +1,9 @@
 """Item 11: two replicas behind balancers: HAProxy for TCP, and for CoAP's datagrams nftables in the network namespace of the
 replicas, by a hash of the sender's address. One is killed with -9 and started again; the other loses its sink, is scaled in with
-everything that gathered, and its journal is drained by `sluice drain`. Nothing acknowledged is missing in what both have delivered.
+its backlog, and its journal is drained by `sluice drain`. No acknowledged message is missing in what both have delivered.
 
-As balancers do, the one for datagrams notices a while later that a replica is gone; until then what comes for it is lost or refused, and
-sent again. A replica that is scaled in is taken out before it is told to stop, or afterwards."""
+As balancers do, the one for datagrams notices some time later that a replica is gone; until then datagrams for it are lost or refused,
+and sent again. A replica that is scaled in is removed from the balancer before it is stopped, or afterwards."""
 
 import os
 import shutil
@@ -15,8 +15,8 @@ import yaml
 
 from campaign import SMALL, RoundFailed
 from harness import DEFAULTS, Sluice, free_ports, merge, wait_until
-from sending import Sending, target
 from network_namespace import NetworkNamespace
+from sending import Sending, target
 
 NUMBER, TITLE = 11, "two replicas behind a balancer"
 NEEDS = ()
@@ -31,7 +31,7 @@ def replica(round_, namespace, name, change):
 
 
 class DatagramBalancer:
-    """nftables, without connection tracking, so that a change of .to() holds for every packet that comes after it; .address("coap") and
+    """nftables, without connection tracking, so that a change by .route_to() applies to every packet after it; .address("coap") and
     .config as those of a gateway."""
 
     def __init__(self, namespace, replicas):
@@ -40,7 +40,7 @@ class DatagramBalancer:
         self.route_to(*range(len(replicas)))
 
     def route_to(self, *which):
-        """Which of the replicas get something from now on."""
+        """Sets which of the replicas get datagrams from now on."""
         buckets = ", ".join(f"{i} : {self.ports[number]}" for i, number in enumerate(which))
         back = ", ".join(map(str, self.ports))
         self.namespace.nft(f"""table ip balance
@@ -102,7 +102,7 @@ def scaled_in(round_):
             each.start()
         balancer, datagrams = Balancer(round_.dir, (staying, leaving)), DatagramBalancer(namespace, (staying, leaving))
         load = Sending(round_.dir, "replicas", [*(target(balancer, name, connections=6) for name in BALANCED),
-                                               target(datagrams, "coap", connections=16)], "-r", "400", "-t", "10s")
+                                                target(datagrams, "coap", connections=16)], "-r", "400", "-t", "10s")
         for each in (staying, leaving):
             for name in (*BALANCED, "coap"):
                 wait_until(lambda each=each, name=name: each.metrics().sum("sluice_messages_accepted_total", listener=name) > 20, 20,
@@ -121,14 +121,14 @@ def scaled_in(round_):
         if first:
             datagrams.route_to(0)
         gone = {name: int(leaving.metrics().sum("sluice_messages_accepted_total", listener=name)) for name in (*BALANCED, "coap")}
-        round_.check(leaving.stop() == 0, "the replica that is scaled in does not stop well")
+        round_.check(leaving.stop() == 0, "the replica that is scaled in does not stop in order")
         datagrams.route_to(0)
         load.finish(timeout=180)
         left = drain(round_, leaving)
         wait_until(lambda: staying.metrics().sum("sluice_sink_lag_records") == 0, 60, "the file has everything")
         wrong = staying.finish()
         round_.check(not wrong, wrong)
-        round_.note(f"{left} records drained of the replica that was scaled in, of {gone}; taken out {'before' if first else 'after'} it stopped")
+        round_.note(f"{left} records drained of the replica that was scaled in, of {gone}; removed from the balancer {'before' if first else 'after'} it stopped")
         round_.check(left > 100, "nothing was left to drain")
         join(round_, staying.file, round_.dir / "drained.ndjson")
         round_.gateway = staying
@@ -143,7 +143,7 @@ def scaled_in(round_):
 
 
 def drain(round_, gateway):
-    """Its journal, into a file; how many records there were."""
+    """Drains its journal into a file; returns the number of records."""
     config = merge(gateway.config, {"sinks": {"store": None, "drained": {"type": "file", "path": str(round_.dir / "drained.ndjson")}}})
     path = round_.dir / "drain.yaml"
     path.write_text(yaml.safe_dump(config))

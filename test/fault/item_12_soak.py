@@ -1,4 +1,4 @@
-"""Item 12: a soak; `make soak` is the long one (soak.py tells what it looks at)."""
+"""Item 12: a soak; `make soak` is the long one (soak.py says what it checks)."""
 
 from soak import QUANTITIES, SHORT_S, soak
 

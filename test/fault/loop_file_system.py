@@ -1,4 +1,4 @@
-"""Small file systems that a gateway has its data on, to be filled up, to go wrong, to be mended: made in a directory, as root."""
+"""Small file systems for a gateway's data, to be filled, to fail and to be repaired: mounted on a directory, as root."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ def run(*words):
 
 
 class LoopFileSystem:
-    """A file system at .path while it is mounted; one on an image lives in a file beside it, through a loop device."""
+    """A file system at .path while it is mounted; with mib it is on an image, a file beside the directory, through a loop device."""
 
     def __init__(self, path, kind, *options, mib=0):
         if os.geteuid():
@@ -49,7 +49,7 @@ class LoopFileSystem:
 
 @contextlib.contextmanager
 def small_tmpfs(path, mib):
-    """A tmpfs: (the directory, how its space comes back after something was deleted)."""
+    """A tmpfs: (the directory, a function that releases the space of deleted files)."""
     file_system = LoopFileSystem(path, "tmpfs", f"size={mib}m")
     try:
         yield file_system.path, lambda: None
@@ -59,8 +59,8 @@ def small_tmpfs(path, mib):
 
 @contextlib.contextmanager
 def btrfs_with_quota(path, mib):
-    """A directory that a quota limits, of a larger btrfs: its quotas hold for root as well, and need nothing of the kernel beside
-    btrfs. What was deleted counts until btrfs has ended its transaction."""
+    """The same for a directory with a quota on a larger btrfs: its quotas apply to root as well, and need no kernel module besides
+    btrfs. Deleted files count until btrfs has committed its transaction."""
     file_system = LoopFileSystem(path, "btrfs", mib=256)
     try:
         directory = file_system.path / "limited"
@@ -73,7 +73,7 @@ def btrfs_with_quota(path, mib):
 
 
 class FailingExt4(LoopFileSystem):
-    """An ext4 that goes read-only under its users when it meets an error, as most are mounted, and an error to meet."""
+    """An ext4 that is remounted read-only at an error, as most are mounted; fail() triggers one."""
 
     def __init__(self, path):
         super().__init__(path, "ext4", "errors=remount-ro", mib=128)
@@ -83,7 +83,7 @@ class FailingExt4(LoopFileSystem):
         Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1")
 
     def repair(self):
-        """Unmounted, looked through, mounted again: what the operator does. Nobody may use it."""
+        """Unmounts, checks and mounts it again, as an operator does. Nothing may use it."""
         self.unmount()
         done = subprocess.run(["/sbin/e2fsck", "-fy", self.image], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode > 1:  # 1: errors were corrected

@@ -1,5 +1,5 @@
-"""A long and bad way to a listener: what is sent takes its time, in both directions. Over TCP it comes in order and in pieces of any
-size; datagrams overtake each other, are lost, and come twice."""
+"""A slow, lossy link to a listener: data is delayed in both directions. TCP data arrives in order, in pieces of any size; datagrams
+are reordered, lost and duplicated."""
 
 import asyncio
 import random
@@ -12,8 +12,8 @@ PIECE_MAX = 700  # bytes at most
 
 
 class LossyLink:
-    """Ways to listeners; .to(address, datagrams) opens one and returns the port (on 127.0.0.1) at its near end. counts: what happened
-    on it."""
+    """Links to listeners; .open(address, datagrams) opens one and returns the port on 127.0.0.1 that clients use. .counts: pieces of TCP
+    data, datagrams, datagrams lost and duplicated."""
 
     def __init__(self, seed):
         self._rng, self._loop, self._servers = random.Random(seed), asyncio.new_event_loop(), []
@@ -80,7 +80,7 @@ class LossyLink:
     # -- datagrams
 
     def deliver(self, data, send):
-        """Has send(data) called once, twice or never, later."""
+        """Calls send(data) later: once, twice or never."""
         self.counts["datagrams"] += 1
         if self._rng.random() < LOSS:
             self.counts["lost"] += 1
@@ -92,7 +92,7 @@ class LossyLink:
 
 
 class _ClientSide(asyncio.DatagramProtocol):
-    """The near end: each sender gets a socket of its own at the far one, as behind a router."""
+    """Where clients send to: each sender gets its own socket towards the listener, as behind a NAT."""
 
     def __init__(self, link, address):
         self._link, self._address, self._senders = link, address, {}
@@ -110,7 +110,7 @@ class _ClientSide(asyncio.DatagramProtocol):
 
 
 class _ReturnPath(asyncio.DatagramProtocol):
-    """What comes back to one sender."""
+    """Answers of the listener to one sender."""
 
     def __init__(self, client_side, sender):
         self._client_side, self._sender = client_side, sender

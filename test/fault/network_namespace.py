@@ -1,4 +1,4 @@
-"""A network namespace for a round: what it takes to run a gateway in it, and to cut or bend the way to it."""
+"""A network namespace for a round: to run a gateway in it, and to drop, reject or redirect packets to it."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ LISTENERS = ("mqtt", "coap", "tcp", "http")
 
 
 class NetworkNamespace:
-    """A network namespace at the other end of a pair of interfaces: .address is its own, .program() runs something inside it, .nft()
-    tells it rules."""
+    """A network namespace at the other end of a veth pair: .address is its own, .program() runs a program inside it, .nft() sets
+    nftables rules."""
 
     def __init__(self, number):
         self.name = f"sluice-{os.getpid()}-{number}"
         self.outside, self.inside = f"sl{os.getpid() % 10000}o", f"sl{os.getpid() % 10000}i"
-        own = os.getpid() % (1 << 14)  # so that two campaigns do not meet
+        own = os.getpid() % (1 << 14)  # so that two campaigns do not share addresses
         self.outside_address, self.address = (f"10.213.{own >> 6}.{(own & 63) * 4 + last}" for last in (1, 2))
         for tool in ("ip", "nft"):
             if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
@@ -40,7 +40,7 @@ class NetworkNamespace:
         subprocess.run(["ip", *words], check=True, env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
 
     def filter(self, rule):
-        """Sets the rule for what comes in and goes out; none: everything passes."""
+        """Sets the rule for incoming and outgoing packets; None: everything passes."""
         script = "table inet cut\ndelete table inet cut\n"
         if rule:
             script += f"table inet cut {{\nchain i {{ type filter hook input priority 0; {rule}; }}\n"

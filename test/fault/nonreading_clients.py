@@ -1,6 +1,6 @@
-"""Clients that send as fast as they are read and never read an answer: QoS 1 PUBLISHes, PINGREQs, lines that are safe and lines
-that are refused, HTTP requests in a row. Their receive buffer is small, so that their answers soon lie at the server: in its socket's
-buffer first, which Linux lets grow to some megabytes (net.ipv4.tcp_wmem), and then in the gateway."""
+"""Clients that send as fast as the server reads and never read an answer: QoS 1 PUBLISHes, PINGREQs, lines that are stored, lines
+that are refused, pipelined HTTP requests. Their receive buffer is small, so answers soon accumulate at the server: first in its
+socket's send buffer, which Linux lets grow to some megabytes (net.ipv4.tcp_wmem), then in the gateway."""
 
 import collections
 import json
@@ -16,12 +16,12 @@ RECEIVE_BUFFER = 4096
 
 
 def publishes():
-    """Numbered 1 to 65535 and again, as a client does that believes every one was acknowledged."""
-    topic, packets, number = b"devices/mute/t", [], 1
+    """Packet identifiers 1 to 65535 and around again, as from a client that believes every PUBLISH was acknowledged."""
+    topic, packets, number = b"devices/nonreading/t", [], 1
     while True:
         packets.append(struct.pack(">BBH", 0x32, 2 + len(topic) + 2 + 1, len(topic)) + topic + struct.pack(">H", number) + b"1")
         number = number % 65535 + 1
-        if len(packets) == CHUNK // 21:
+        if len(packets) == CHUNK // len(packets[0]):
             yield b"".join(packets)
             packets = []
 
@@ -32,22 +32,22 @@ def repeated(text):
 
 
 def requests():
-    """A hundred that are stored, each answered when it is safe; then such as are refused, at once and at some length."""
+    """A hundred that are stored, each answered when it is durable; then requests that are refused at once, with a long answer."""
     yield REQUEST % (1, b"1") * 100
     yield from repeated(REQUEST % (2, b"{]"))
 
 
 CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"  # no keep-alive, no identifier
-REQUEST = b"POST /v1/telemetry/mute HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-LINE = json.dumps({"device": "mute", "n": 1}).encode() + b"\n"
+REQUEST = b"POST /v1/telemetry/nonreading HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+LINE = json.dumps({"device": "nonreading", "n": 1}).encode() + b"\n"
 
-# listener; first: what it says first; again(): what then, without an end; most bytes; ends: whether it may get through with them;
-# share: how many there are for one of another kind.
+# listener; opening: the bytes sent first; stream(): what follows, without an end; max_bytes: sent at most; may_finish: whether the server
+# may read all of them; share: clients of this kind per client of another kind.
 Kind = collections.namedtuple("Kind", "listener opening stream max_bytes may_finish share")
 
-# What is refused line by line is answered line by line. Good lines are not: the newest count replaces those that have not left, so
-# that a peer which reads none takes no room, and is read like any other. It has its say and then runs into the idle time-out. A PUBACK
-# is 4 bytes: a million messages until a socket is full, so that of those there are few.
+# Every refused line has an answer. Good lines do not: the newest count replaces those that were not sent yet, so a client that reads
+# none takes no memory and is read like any other. It sends everything and is then closed by the idle time-out. A PUBACK is 4 bytes: it
+# takes a million messages to fill a socket, so there are few of these clients.
 KINDS = {
     "QoS 1 PUBLISHes": Kind("mqtt", CONNECT, publishes, 64 << 20, False, 0.1),
     "PINGREQs": Kind("mqtt", CONNECT, lambda: repeated(b"\xc0\x00"), 64 << 20, False, 1),
@@ -68,7 +68,7 @@ class NonreadingClient:
         self.sock.setblocking(False)
 
     def send(self):
-        """False: it has said all it wants to say."""
+        """Returns False when it has sent max_bytes."""
         if self.sent >= self.max_bytes:
             return False
         self._data = self._data or next(self._stream)
@@ -79,11 +79,12 @@ class NonreadingClient:
 
 
 class NonreadingClients:
-    """with Mutes(gateway, each, most) as mutes: ...  `each` of every kind, or a share of it; kept by one thread; none is replaced. most: bytes that
-    one of a kind sends at most, where it is not the kind's own number."""
+    """with NonreadingClients(gateway, each, max_bytes) as clients: ...  `each` times the kind's share of every kind; served by one thread; none
+    is replaced. max_bytes: {kind: bytes} where it is not the kind's own number."""
 
     def __init__(self, gateway, each, max_bytes):
-        self.all = [NonreadingClient(name, gateway.address(kind.listener), max_bytes.get(name, kind.max_bytes)) for name, kind in KINDS.items() for _ in range(math.ceil(each * kind.share))]
+        self.all = [NonreadingClient(name, gateway.address(kind.listener), max_bytes.get(name, kind.max_bytes))
+                    for name, kind in KINDS.items() for _ in range(math.ceil(each * kind.share))]
         self._stopping, self.failed = threading.Event(), None
         self._thread = threading.Thread(target=self._run)
 
@@ -103,8 +104,8 @@ class NonreadingClients:
         return sum(KINDS[client.kind].listener == listener for client in self.all)
 
     def results(self):
-        """For each kind: how many there were, how many bytes one sent at most, after what times the server closed them, and whether it read
-        all that one had to say."""
+        """For each kind: number of clients, most bytes sent by one, lifetimes of those that the server closed, whether the server read
+        all max_bytes of one."""
         for kind in KINDS:
             of = [m for m in self.all if m.kind == kind]
             lifetimes = [m.lifetime_s for m in of if m.lifetime_s is not None]
@@ -119,7 +120,7 @@ class NonreadingClients:
                 for fd, events in poll.poll(0.1):
                     self._handle(poll, by_fd, fd, events)
             poll.close()
-        except Exception as error:  # noqa: BLE001 - told by the item, not lost in a thread
+        except Exception as error:  # noqa: BLE001 - raised by __exit__, not lost in a thread
             self.failed = error
 
     @staticmethod

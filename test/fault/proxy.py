@@ -1,12 +1,12 @@
-"""A way to a real server that misbehaves when it is told to: bytes are passed on in both directions, until .mode says otherwise.
+"""A proxy to a real server that misbehaves on request: it forwards bytes in both directions, unless .mode says otherwise.
 
-    pass      as they come
+    pass      unchanged
     freeze    connections stay open and nothing moves (half-open)
     cut       an answer is cut in the middle by a reset
-    slow      a little every now and then
-    garbage   the server is not asked; what is answered is no HTTP
-    empty     ... is a 200 with something else in it
-    redirect  ... is a 302 to nowhere"""
+    slow      each piece after 0.3 s
+    garbage   the server gets nothing; the answer is not HTTP
+    empty     the same; the answer is a 200 with something else in it
+    redirect  the same; the answer is a 302 to a closed port"""
 
 import socket
 import struct
@@ -22,15 +22,15 @@ MODES = ("freeze", "cut", "slow", *ANSWERS)
 
 
 def reset(connection):
-    """Ends it with a reset, now: while another thread waits to receive from it, closing it alone would send nothing."""
+    """Closes it with a reset at once: while another thread blocks in recv, close alone would send nothing."""
     own = socket.socket(fileno=connection.detach())
     own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    own.shutdown(socket.SHUT_RD)  # the other thread lets go; the peer is told nothing by that
+    own.shutdown(socket.SHUT_RD)  # the other thread returns from recv; nothing is sent to the peer
     own.close()
 
 
 class Proxy:
-    """In front of host and port; .url to reach it by, at a free port unless one is given; struck counts what it did in a mode
+    """In front of host and port; .url is its address, at a free port unless one is given; .injected counts what it did in a mode
     other than pass."""
 
     def __init__(self, host, port, listen=0):
@@ -61,7 +61,7 @@ class Proxy:
                 self._forward(data, source, sink, answers)
         except OSError:
             pass
-        for end in (source, sink):  # one direction ends: the other one does, too
+        for end in (source, sink):  # when one direction ends, so does the other
             try:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:

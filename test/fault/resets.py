@@ -1,6 +1,6 @@
-"""Connections that are reset in the middle: a client sends the first n bytes of what it has to say and closes with SO_LINGER 0, so
-that the peer gets an RST, for every n from 1 to the end. A patient client waits for the answer to each whole message before it
-goes on; a hasty one sends all n bytes at once. What each was told, and what of it is in the file, is compared afterwards."""
+"""Connections that are reset in the middle: a client sends the first n bytes of a conversation and closes with SO_LINGER 0, so
+that the peer gets an RST, for every n from 1 to the end. A patient client waits for the answer to each complete message before it
+goes on; a hasty one sends all n bytes at once. The messages acknowledged to each are compared afterwards with those in the file."""
 
 import collections
 import contextlib
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 TEXT = "reset me if you can"
 CLIENTS = 8  # at one time
 
-# data: bytes; answer: what a patient client waits for; number: of the message that is whole with the last
+# data: bytes; answer: what a patient client waits for; number: of the message that is complete with the last
 # of these bytes (None: none is).
 Piece = collections.namedtuple("Piece", "data answer number")
 
@@ -68,7 +68,7 @@ CONVERSATIONS = {"tcp": ("tcp", tcp_lines), "mqtt": ("mqtt", mqtt_packets), "htt
 
 
 class Outcome:
-    """What a client that was cut at `cut` sent wholly (whole), and what it heard to be safe (told)."""
+    """Of a client that was cut after `cut` bytes: the messages that it sent completely, and those that were acknowledged to it."""
 
     def __init__(self, device, cut):
         self.device, self.cut, self.complete, self.acknowledged = device, cut, set(), set()
@@ -109,7 +109,7 @@ def _converse(address, pieces, outcome, patient, pause_s):
 
 
 def resets(gateway, rng, every=1):
-    """Plays every speaker cut at every `every`-th byte and at its end, patient and hasty; returns {device: Outcome}."""
+    """Runs every conversation, cut at every `every`-th byte and at its end, patient and hasty; returns {device: Outcome}."""
     outcomes, attempts = {}, []
     for name, (listener, pieces_of) in CONVERSATIONS.items():
         for patient in (True, False):
@@ -126,20 +126,20 @@ def resets(gateway, rng, every=1):
 
 
 def compare(outcomes, records):
-    """What of the records is wrong: a list of sentences, and how many of the messages are there."""
+    """(A list of sentences about what is wrong, the number of messages that are there)."""
     found, wrong = collections.Counter(), []
     for record in records:
         device = record["device"]["id"]
         outcome = outcomes.get(device)
         if not outcome:
             if device.startswith("reset"):
-                wrong.append(f"a record of {device!r}, which nobody is")
+                wrong.append(f"a record of {device!r}, which no client is")
             continue
         got = record["payload"]
         number = got.get("n") if isinstance(got, dict) else None
         found[device, number] += 1
         if number not in outcome.complete:
-            wrong.append(f"{device} was cut before its message {number} was whole, and it is there: {got!r}")
+            wrong.append(f"{device} was cut before its message {number} was complete, and it is there: {got!r}")
         elif got not in ({"n": number}, payload(device, number)):
             wrong.append(f"{device}: its message {number} is not what was sent: {got!r}")
     wrong += [f"{device}: message {number} is there {times} times" for (device, number), times in found.items() if times > 1]

@@ -1,5 +1,5 @@
-"""What items of several plays share: a round plays one of them, by its number; and what can befall any place (campaign.py:
-World.places, .proxy)."""
+"""What items with several scenarios share: a round runs one of them, by its number; and scenarios that fit any backend
+(StandardRound.backends and .proxy in campaign.py)."""
 
 import time
 
@@ -11,16 +11,16 @@ def scenario_of(scenarios, round_):
 
 
 def alternate_replay_order(round_, count, name, **more):
-    """Every second round the sink brings what is new first and what gathered behind it; with a second turn through the plays,
-    those that did not the first time. Batches are small, so that little is enough to be a backlog."""
+    """In every second round the sink has replay_order live_first; in a second pass through the scenarios, in the other rounds. Batches
+    are small, so that few records are a backlog."""
     if (round_.number + (round_.number - 1) // count) % 2 == 0:
         round_.change_sink(name, **{"replay_order": "live_first", "replay_after": "500ms", "batch_records": 100,
-                                   "replay_rate": round_.rng.choice([0, 3000]), **more})
+                                    "replay_rate": round_.rng.choice([0, 3000]), **more})
         round_.live_first = name
 
 
 def outages(name):
-    """It is stopped in order for a minute (the load has to last: outlast), killed, frozen."""
+    """The backend is stopped in order for a minute (the load has to last longer: outlast_outage), killed, frozen."""
     def stopped(round_):
         round_.make_unavailable(name, "stopped", 60)
 
@@ -37,14 +37,14 @@ def outlast_outage(round_):
 
 
 def proxy_scenario(name, least_s, most_s, *modes):
-    """The way to it misbehaves (proxy.py), in one mode after the other, each for so long."""
+    """The proxy to the backend misbehaves (proxy.py), in one mode after the other, each for this long."""
     def scenario(round_):
         for mode in modes:
             before = round_.proxy.injected
             round_.proxy.mode = mode
-            wait_until(lambda before=before: round_.proxy.injected > before, 60, f"the way was met: {mode}")
+            wait_until(lambda before=before: round_.proxy.injected > before, 60, f"the proxy acted: {mode}")
             time.sleep(round_.rng.uniform(least_s, most_s))
             round_.proxy.mode = "pass"
-            with round_.outage(f"the way: {mode} ({round_.proxy.injected - before} times)"):
+            with round_.outage(f"proxy: {mode} ({round_.proxy.injected - before} times)"):
                 round_.wait_caught_up(name)
     return scenario

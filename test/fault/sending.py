@@ -1,5 +1,4 @@
-"""sluice-load as the items of overload, of hostile clients and of the soak use it: several runs at a time, each with its own
-ledger, and their figures."""
+"""Runs of sluice-load, several at a time, each with its own ledger, and their results."""
 
 import json
 import subprocess
@@ -17,7 +16,7 @@ def target(gateway, listener, **options):
 
 
 class Sending:
-    """One run of sluice-load: begun here, ended by finish()."""
+    """One run of sluice-load: started here, ended by finish()."""
 
     def __init__(self, directory, name, targets, *options, nice=0):
         self.ledger, self._json, self.name = directory / f"{name}.ledger", directory / f"{name}.json", name
@@ -30,7 +29,7 @@ class Sending:
         return self._process.poll() is None
 
     def finish(self, timeout=120):
-        """The figures by protocol."""
+        """Waits for the end; returns the results by protocol."""
         output, _ = self._process.communicate(timeout=timeout)
         if self._process.returncode:
             raise RuntimeError(f"sluice-load {self.name} ended with exit code {self._process.returncode}: {output[-2000:]}")
@@ -60,9 +59,9 @@ def errors(results, *but):
 
 def verify(ledger, *sources):
     """What sluice-load verify says of all protocols together, in the first source: {sent, acknowledged, missing ...}."""
-    told = ledger.with_suffix(".verdict")
-    done = subprocess.run([LOAD, "verify", "--ledger", ledger, "--json", told, "--quiet", *sources], capture_output=True, text=True,
-                          timeout=900)
+    verdict_path = ledger.with_suffix(".verdict")
+    done = subprocess.run([LOAD, "verify", "--ledger", ledger, "--json", verdict_path, "--quiet", *sources], capture_output=True,
+                          text=True, timeout=900)
     if done.returncode == 2:
         raise RuntimeError(f"verify: {done.stderr}")
-    return json.loads(told.read_text())[0]["total"]
+    return json.loads(verdict_path.read_text())[0]["total"]

@@ -1,5 +1,5 @@
-"""A journal whose numbers begin where we like: a sink's cursor that stands at a number, and no journal, makes the gateway go on
-behind that number (docs/journal-format.md tells the cursor's form). So that two years of records need not be written first."""
+"""A journal whose sequence numbers begin at a chosen number: with a sink's cursor at that number and no journal, the gateway continues
+after it (the cursor's format: docs/journal-format.md). So two years of records need not be written first."""
 
 import struct
 
@@ -7,7 +7,7 @@ from journal_reader import PAGE, crc32c  # test/system
 
 
 def set_sequence_origin(data, sequence, sinks):
-    """Before the first start on this data directory: these sinks have everything up to the number."""
+    """Before the first start on this data directory: writes cursors by which these sinks have everything up to the sequence number."""
     cursors = data / "journal" / "cursors"
     cursors.mkdir(parents=True)
     for sink in sinks:

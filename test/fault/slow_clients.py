@@ -1,5 +1,5 @@
-"""Clients that mean no good: thousands of connections that send a byte a second, or nothing at all, for ever. One thread
-keeps them; what it notes is when each was opened and when the server closed it."""
+"""Thousands of connections that send one byte a second, or nothing at all, until the server closes them. One thread serves them, and
+records when each was opened and when the server closed it."""
 
 import collections
 import errno
@@ -9,12 +9,12 @@ import socket
 import threading
 import time
 
-CONNECTING_MAX = 400  # connections that are being opened at one time: the server's queue has an end
-SLOTS = 20     # the second in which everybody sends a byte is cut into so many
+CONNECTING_MAX = 400  # connections being opened at one time: the listen queue is limited
+SLOTS = 20     # each second is divided into this many; a connection sends its byte in one of them
 
 
 class ClientKind:
-    """name; where they connect to; hello is sent at once, then drip byte by byte, its last byte again and again."""
+    """name; address to connect to; opening is sent at once, then drip byte by byte, its last byte repeatedly."""
 
     def __init__(self, name, address, count, opening=b"", drip=b""):
         self.name, self.address, self.count, self.opening, self.drip = name, address, count, opening, drip
@@ -33,8 +33,8 @@ class Client:
 
 
 class SlowClients:
-    """with Herd(kinds) as herd: ...  They are kept at their number until settle(), from when on nobody is replaced
-    (replaced=False: nobody is from the start)."""
+    """with SlowClients(kinds) as clients: ...  A connection that the server closes is replaced until stop_replacing()
+    (replaced=False: never)."""
 
     def __init__(self, kinds, replaced=True):
         self.kinds = kinds
@@ -64,7 +64,7 @@ class SlowClients:
             raise self.failed
 
     def connected(self):
-        """How many are connected now."""
+        """The number of connections that are established now."""
         with self._lock:
             return len(self._clients) - self._connecting
 
@@ -85,7 +85,7 @@ class SlowClients:
                     due = max(due + 1 / SLOTS, time.monotonic() - 1)
                     self._drip(slot)
                     slot = (slot + 1) % SLOTS
-        except Exception as error:  # noqa: BLE001 - told by the item, not lost in a thread
+        except Exception as error:  # noqa: BLE001 - raised by __exit__, not lost in a thread
             self.failed = error
 
     def _open_some(self):
@@ -130,7 +130,7 @@ class SlowClients:
         try:
             client.sock.send(data)
         except OSError:
-            pass  # its end is read in a moment
+            pass  # the closed connection is noticed by the next recv
 
     def _drip(self, slot):
         for fd in [fd for fd in self._clients if fd % SLOTS == slot]:

@@ -1,13 +1,13 @@
-"""Hours of ordinary traffic, and whether anything grows: resident memory, descriptors, threads, what is remembered across a
-crash, files and bytes of the journal.
+"""Hours of ordinary traffic; fails if anything grows: resident memory, descriptors, threads, identifiers kept across a crash, files
+and bytes of the journal.
 
     make soak [SOAK=30m] [SOAK_RATE=4000]
 
-sluice-load sends on all four protocols for that time (MQTT with QoS 2 and sessions that stay; every connection is closed and
-opened again now and then), and everything is sampled once a second. Before that it sends as fast as it can for some seconds: buffers
-are kept for the next burst, on purpose, and shall have their size before the watch begins. A line is laid through what comes after the
-warm-up, the first third but no more than five minutes: what it rises or falls from end to end is the drift, and must be within one
-per cent, or within the grain that is named beside it. Then everything that was acknowledged must be there.
+sluice-load sends on all four protocols for that time (MQTT with QoS 2 and persistent sessions; every connection is closed and
+opened again every 7 s), and everything is sampled once a second. Before that it sends as fast as it can for some seconds: buffers are
+kept for the next burst, on purpose, and must have their size before the samples begin. A line is fitted to the samples after the
+warm-up, the first third but at most five minutes: its rise or fall from end to end is the drift, and must be within one per cent, or
+within the quantity's grain. Then everything that was acknowledged must be there.
 
 The curves are in build/soak.svg, the verdict in build/soak.json. Item 12 of the campaign is the same, for SOAK_S seconds."""
 
@@ -23,28 +23,28 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "system"), str(HERE.parent / "bench")]
 
-from harness import DEFAULTS, ROOT, Sluice, merge  # noqa: E402 (test/system)
+from harness import DEFAULTS, Sluice, merge  # noqa: E402 (test/system)
 from plot import chart  # noqa: E402 (test/bench)
 from sending import Sending, errors, target, verify  # noqa: E402
 
 SHARE = 0.01
 TOTALS = ("sent", "acknowledged", "missing", "twice", "unknown")
-WARM_MOST_S = 300
+WARM_UP_MAX_S = 300
 MIB = 1 << 20
 
-# name, label, grain: a drift no larger than that is none, whatever per cent it is. Those of JOURNAL may fall: the burst left more.
+# name, label, grain: a drift up to the grain counts as none, whatever its share. Those of JOURNAL may fall: the burst left more.
 JOURNAL = ("state", "files", "journal")
 QUANTITIES = [
     ("memory", "resident memory, bytes", 1 * MIB),  # the allocator gives pages back in steps, some ten seconds after their use
     ("descriptors", "open descriptors", 1),
     ("threads", "threads", 0),
-    ("state", "identifiers remembered across a crash", 8),
+    ("state", "identifiers kept across a crash", 8),
     ("files", "files of the journal, those ready for use too", 4),
     ("journal", "bytes of the journal that hold records", 8 * MIB),
 ]
 
-# Small buffers: with those of the defaults (tail_memory, spare blocks) some megabytes come and go with every hiccup of the machine,
-# and beside them a small leak would not be seen.
+# Small buffers: with the defaults (tail_memory, spare blocks) some megabytes come and go with every pause of the machine, and would
+# hide a small leak.
 LANE = {"lane": "128KiB", "max_payload": "16KiB"}
 CONFIGURATION = {
     "journal": {"segment": "1MiB", "block": "256KiB", "tail_memory": "256KiB"},
@@ -62,7 +62,7 @@ def sample(gateway):
 
 
 def drift(points):
-    """How much the line of least squares through (time, value) rises from its beginning to its end, and the mean."""
+    """(Rise of the least-squares line through (time, value) from end to end, mean value)."""
     mean_t, mean_v = (sum(p[i] for p in points) / len(points) for i in (0, 1))
     spread = sum((t - mean_t) ** 2 for t, _ in points)
     slope = sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread else 0
@@ -70,11 +70,11 @@ def drift(points):
 
 
 def judge(samples, seconds):
-    """By quantity: {drift, mean, flat}, of what came after the warm-up."""
-    warm = min(seconds / 3, WARM_MOST_S)
+    """By quantity: {drift, mean, flat ...}, of the samples after the warm-up."""
+    warm_up = min(seconds / 3, WARM_UP_MAX_S)
     out = {}
     for name, _, grain in QUANTITIES:
-        points = [(t, values[name]) for t, values in samples if t >= warm]
+        points = [(t, values[name]) for t, values in samples if t >= warm_up]
         rise, mean = drift(points)
         counts = max(rise, 0) if name in JOURNAL else abs(rise)
         out[name] = {"drift": round(rise, 3), "mean": round(mean, 3), "share": round(rise / mean, 5) if mean else 0,
@@ -102,21 +102,21 @@ def load(directory, gateway, seconds, rate):
     return Sending(directory, "soak", [t.replace(",reconnect-every=0", "") for t in targets], "-t", f"{seconds}s")
 
 
-def soak(directory, seconds, rate, say, every_s):
-    """Returns (verdicts by quantity, what verify says, samples, figures of the load)."""
+def soak(directory, seconds, rate, report, every_s):
+    """Returns (verdicts by quantity, totals of verify, samples, results of the load)."""
     gateway, sending = Sluice(directory, merge(DEFAULTS, CONFIGURATION)).start(), None
     try:
         burst(directory, gateway, 1 if seconds < SHORT_S else 10)
-        sending, samples, began, told = load(directory, gateway, seconds, rate), [], time.monotonic(), 0
+        sending, samples, began, reported_at = load(directory, gateway, seconds, rate), [], time.monotonic(), 0
         while sending.running():
             at = time.monotonic() - began
-            if at < seconds:  # what comes after it is the end, and not the soak
+            if at < seconds:  # after that the load is ending
                 samples.append((at, sample(gateway)))
-            if at - told >= every_s:
-                told = at
+            if at - reported_at >= every_s:
+                reported_at = at
                 now = samples[-1][1]
-                say(f"{at:.0f} of {seconds} s: {now['memory'] / MIB:.1f} MiB, {now['descriptors']} descriptors, "
-                    f"{now['threads']} threads, {now['state']:.0f} remembered, {now['files']} files of the journal")
+                report(f"{at:.0f} of {seconds} s: {now['memory'] / MIB:.1f} MiB, {now['descriptors']} descriptors, "
+                       f"{now['threads']} threads, {now['state']:.0f} identifiers, {now['files']} files of the journal")
             time.sleep(max(0, 1 - (time.monotonic() - began - at)))
         figures = sending.finish()
         wrong = gateway.finish()
@@ -160,7 +160,7 @@ def main():
     need, free = a.time * a.rate * 600 + (1 << 30), shutil.disk_usage(work).free
     if free < need:
         sys.exit(f"soak: {work}: about {need >> 30} GiB are needed for {a.rate}/s over {a.time} s, {free >> 30} are free: "
-                 "set TMPDIR to a larger place, or lower SOAK or SOAK_RATE")
+                 "set TMPDIR to a directory with more room, or lower SOAK or SOAK_RATE")
     verdicts, total, samples, figures = soak(work, a.time, a.rate, lambda text: print(f"soak: {text}", flush=True), 10)
     wrong = errors(figures)
     row = {"item": 12, "seconds": a.time, "rate": a.rate, "sent": total["sent"], "acknowledged": total["acknowledged"],

@@ -1,10 +1,10 @@
-"""The campaign: every numbered item, round after round, and a table of what became of what was acknowledged.
+"""The campaign of fault injection: rounds of every numbered item, and a table that shows whether anything acknowledged was lost.
 
     make torture [ITEM=1,3] [ROUNDS=200] [SEED=7] [ROUND=12] [SINKS=file,kafka,elasticsearch] [RECORD=1]
     make torture-bounded       a few rounds, to files only: what CI runs
 
-A round depends on SEED, its item and its number alone: ROUND=12 with the seed that was printed repeats that one. What failed
-keeps its directory. After each round the result so far is in build/torture.json, a list of {item, rounds, sent, acknowledged,
+A round depends on SEED, its item and its number alone: ROUND=12 with the seed that was printed repeats that one. A failed round
+keeps its directory. After each round the results so far are in build/torture.json, a list of {item, rounds, sent, acknowledged,
 missing, duplicates, recovery_s, seed} and more."""
 
 import argparse
@@ -34,8 +34,8 @@ import item_10_time  # noqa: E402
 import item_11_replicas  # noqa: E402
 import item_12_soak  # noqa: E402
 import machine  # noqa: E402
-from campaign import RoundFailed, StandardRound  # noqa: E402
 from backends import Backends  # noqa: E402
+from campaign import RoundFailed, StandardRound  # noqa: E402
 from custom_round import CustomRound  # noqa: E402
 
 # A new item is one file and one line here.
@@ -64,7 +64,7 @@ def arguments():
     p.add_argument("--sinks", default="file,kafka,elasticsearch", help="%(default)s; an item adds what it needs")
     p.add_argument("--bounded", action="store_true", help="few rounds, to files only")
     p.add_argument("--json", type=Path, default=Path("build/torture.json"))
-    p.add_argument("--record", action="store_true", help="into docs/torture.json and the table in docs/testing.md, too: the rows of the items that were played")
+    p.add_argument("--record", action="store_true", help="into docs/torture.json and the table in docs/testing.md, too: the rows of the items that were run")
     a = p.parse_args()
     known = {item.NUMBER for item in ITEMS}
     asked = a.item.split(",") if a.item else sorted(known)
@@ -94,7 +94,7 @@ def check(round_, verdicts):
 
 def run_standard_round(item, number, row, backends, work, seed):
     round_ = StandardRound(work / f"round-{item.NUMBER}-{number}", backends, f"{seed}-{item.NUMBER}-{number}",
-                  f"torture-{seed}-{item.NUMBER}-{number}", number, item.SECONDS, getattr(item, "PROXIED", False))
+                           f"torture-{seed}-{item.NUMBER}-{number}", number, item.SECONDS, getattr(item, "PROXIED", False))
     try:
         if hasattr(item, "prepare"):
             item.prepare(round_)
@@ -118,7 +118,7 @@ def run_standard_round(item, number, row, backends, work, seed):
 
 
 def run_custom_round(item, number, row, work, seed, bounded):
-    """A round of an item that brings its own course (trial.py)."""
+    """A round of an item that has a run() (custom_round.py)."""
     round_ = CustomRound(work / f"round-{item.NUMBER}-{number}", f"{seed}-{item.NUMBER}-{number}", bounded)
     try:
         item.run(round_)
@@ -138,7 +138,7 @@ def write_rows(path, rows):
 
 
 def run_item(item, a, rows, backends, work):
-    """Plays an item's rounds; returns how many failed."""
+    """Runs an item's rounds; returns how many failed."""
     row = {"item": item.NUMBER, "title": item.TITLE, "rounds": 0, "sent": 0, "acknowledged": 0, "missing": 0, "duplicates": {},
            "recovery_s": 0.0, "failed": 0, "seed": a.seed, "minutes": 0}
     began = time.monotonic()
@@ -171,7 +171,7 @@ def table(rows):
 
 
 def record(rows):
-    """What was found, into the documentation: the rows of these items anew, those of the others as they were."""
+    """Writes the results into the documentation: new rows for these items, the others unchanged."""
     docs = Path(__file__).resolve().parents[2] / "docs"
     facts = machine.facts(docs, docs.parent / "build" / "sluice")
     machine_name = f"{facts['processor']}, {facts['memory']}, {facts['kernel']}, {facts['system']}"
@@ -196,7 +196,7 @@ def record(rows):
 
 def main():
     a = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("torture: ended by SIGTERM"))  # what it started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("torture: ended by SIGTERM"))  # so that everything it started is stopped
     print(f"torture: SEED={a.seed}", flush=True)
     work, rows, failed, began = Path(tempfile.mkdtemp(prefix="sluice-torture-")), [], 0, time.monotonic()
     asked = set() if a.bounded else set(a.sinks.split(",")) - {"file"}
@@ -215,7 +215,7 @@ def main():
         record(rows)
     print(f"{time.monotonic() - began:.0f} s; {a.json}")
     if not any(r["rounds"] for r in rows):
-        sys.exit("torture: no round was played")
+        sys.exit("torture: no round was run")
     sys.exit(1 if failed else 0)
 
 

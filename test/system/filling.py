@@ -26,11 +26,11 @@ class Relay:
     def _accept(self):
         while True:
             try:
-                near = self.socket.accept()[0]
+                client = self.socket.accept()[0]
             except OSError:
                 return
-            far = socket.create_connection(self.target)
-            for a, b in ((near, far), (far, near)):
+            server = socket.create_connection(self.target)
+            for a, b in ((client, server), (server, client)):
                 threading.Thread(target=self._copy, args=(a, b), daemon=True).start()
 
     @staticmethod
