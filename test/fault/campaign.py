@@ -7,10 +7,9 @@ import random
 import subprocess
 import time
 
-from harness import DEFAULTS, ROOT, Sluice, merge, wait_until  # test/system
+from harness import DEFAULTS, Sluice, merge, wait_until  # test/system
 from proxy import Proxy
-
-LOAD = ROOT / "build" / "sluice-load"
+from sending import LOAD, verify_sources
 
 # Small segments and lanes, so that a few megabytes of traffic fill many segments of the journal.
 SMALL = {
@@ -175,13 +174,8 @@ class StandardRound:
         """The verdicts of sluice-load verify --json, by the name of the sink."""
         for complete in self._collectors:
             complete()
-        verdict_path = self.dir / "verdict.json"
-        done = subprocess.run([LOAD, "verify", "--ledger", self.ledger, "--json", verdict_path, "--quiet", *self.sources.values()],
-                              capture_output=True, text=True, timeout=300)
-        if done.returncode == 2:
-            raise RoundFailed(f"verify: {done.stderr}")
-        self.report = done.stdout
-        return dict(zip(self.sources, json.loads(verdict_path.read_text()), strict=True))
+        verdicts, self.report = verify_sources(self.ledger, *self.sources.values())
+        return dict(zip(self.sources, verdicts, strict=True))
 
     def close(self):
         if self.load and self.load.poll() is None:

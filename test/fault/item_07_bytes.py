@@ -6,10 +6,10 @@ a kill left is damaged in some places, inspected, repaired, and delivered."""
 import json
 import os
 import shutil
-import subprocess
 
 from campaign import RoundFailed
-from harness import ROOT, wait_until
+from harness import wait_until
+from sending import Sending, target
 
 NUMBER, TITLE = 7, "journal bytes flipped, files cut"
 NEEDS = ()
@@ -55,10 +55,7 @@ def on_a_real_disk(round_):
     """Copies of one journal, each damaged in one place: nothing is lost except what verify reports."""
     gateway = round_.start({"stop": {"drain": "1s"}, "listeners": {"tcp": {"reply": "count"}},
                             "sinks": {"away": {"type": "elasticsearch", "nodes": ["http://127.0.0.1:9"]}}})
-    run = subprocess.run([ROOT / "build" / "sluice-load", "tcp://{}:{}#window=200".format(*gateway.address("tcp")), "-c", "2", "-r", "4k",
-                          "-t", "2s", "--ledger", round_.dir / "run.ledger", "--quiet"], capture_output=True, text=True, timeout=60)
-    if run.returncode:
-        raise RoundFailed(f"sluice-load ended with exit code {run.returncode}: {run.stderr}")
+    Sending(round_.dir, "run", [target(gateway, "tcp", window=200)], "-c", "2", "-r", "4k", "-t", "2s").finish(60)
     gateway.kill()
     whole, before = gateway.data, records(gateway)
     reported = lost_most = 0

@@ -57,11 +57,16 @@ def errors(results, *but):
     return kinds
 
 
-def verify(ledger, *sources):
-    """What sluice-load verify says of all protocols together, in the first source: {sent, acknowledged, missing ...}."""
+def verify_sources(ledger, *sources):
+    """Runs sluice-load verify; returns (its verdict on each source, its report for people)."""
     verdict_path = ledger.with_suffix(".verdict")
     done = subprocess.run([LOAD, "verify", "--ledger", ledger, "--json", verdict_path, "--quiet", *sources], capture_output=True,
                           text=True, timeout=900)
     if done.returncode == 2:
         raise RuntimeError(f"verify: {done.stderr}")
-    return json.loads(verdict_path.read_text())[0]["total"]
+    return json.loads(verdict_path.read_text()), done.stdout
+
+
+def verify(ledger, *sources):
+    """The verdict on the first source, all protocols together: {sent, acknowledged, missing ...}."""
+    return verify_sources(ledger, *sources)[0][0]["total"]

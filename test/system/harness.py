@@ -44,6 +44,28 @@ def wait_until(condition, timeout=10, what="the condition", every=0.02):
         time.sleep(every)
 
 
+def tcp_config(sinks, listener=None, file=False):
+    """A configuration, to be taken without DEFAULTS: a TCP listener that answers when a line is durable, these sinks, and a file sink if
+    asked for."""
+    return {
+        "listeners": {"tcp": {"protocol": "tcp", "device": ["/device"], "reply": "count", **(listener or {})}},
+        "sinks": {**sinks, **({"file": {"type": "file", "sync_interval": "50ms"}} if file else {})},
+        "log": {"level": "info", "format": "json"},
+    }
+
+
+def send_lines(gateway, payloads):
+    """Sends each payload as a line to the listener `tcp`, and waits until all are acknowledged."""
+    payloads = [p if isinstance(p, str) else json.dumps(p) for p in payloads]
+    with socket.create_connection(gateway.address("tcp"), timeout=30 * SLOWNESS) as s:
+        s.sendall("".join(p + "\n" for p in payloads).encode())
+        s.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := s.recv(65536):
+            answer += chunk
+    assert answer.splitlines()[-1] == f"ok {len(payloads)}".encode(), answer[-200:]
+
+
 # ---- ports -----------------------------------------------------------------------------------------------------------
 
 _given = set()

@@ -137,6 +137,12 @@ class Kafka(Service):
         return messages
 
 
+class StrictKafka(Kafka):
+    """A broker that creates no topics by itself."""
+
+    env = {"KAFKA_EXTRA": "auto.create.topics.enable=false"}
+
+
 class Search(Service):
     """An Elasticsearch node."""
 

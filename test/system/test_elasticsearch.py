@@ -15,7 +15,7 @@ import time
 import pytest
 import requests
 from conftest import wait_until
-from harness import SLOWNESS
+from harness import SLOWNESS, send_lines, tcp_config
 from services import Search
 
 pytestmark = pytest.mark.timeout(240)
@@ -49,27 +49,9 @@ def gateway(sluice, prefix):
         if server:
             es["nodes"] = server.url
         es.update(settings)
-        config = {
-            "listeners": {"tcp": {"protocol": "tcp", "device": ["/device"], "reply": "count", **(listener or {})}},
-            "sinks": {"es": {k: v for k, v in es.items() if v is not None}},
-            "log": {"level": "info", "format": "json"},
-        }
-        if file:
-            config["sinks"]["file"] = {"type": "file", "sync_interval": "50ms"}
-        return sluice(config, defaults=False, start=start)
+        sinks = {"es": {k: v for k, v in es.items() if v is not None}}
+        return sluice(tcp_config(sinks, listener, file), defaults=False, start=start)
     return make
-
-
-def send(gw, payloads):
-    """Sends each as a line, and waits until all are acknowledged."""
-    payloads = [p if isinstance(p, str) else json.dumps(p) for p in payloads]
-    with socket.create_connection(gw.address("tcp"), timeout=30 * SLOWNESS) as s:
-        s.sendall("".join(p + "\n" for p in payloads).encode())
-        s.shutdown(socket.SHUT_WR)
-        answer = b""
-        while chunk := s.recv(65536):
-            answer += chunk
-    assert answer.splitlines()[-1] == f"ok {len(payloads)}".encode(), answer[-200:]
 
 
 def numbered(count, start=0, **more):
@@ -127,7 +109,7 @@ def test_records_arrive_with_their_id_and_their_bytes(request, gateway, prefix, 
     before = today()
     gw = gateway(server, file=True, compression=compression)
     payloads = numbered(50, deep={"a": 2.50, "b": 9007199254740993}, text="grün \"ja\"\\")
-    send(gw, payloads)
+    send_lines(gw, payloads)
     settled(gw, 50)
     documents = server.documents(prefix + "*")
     assert {d["_index"] for d in documents} <= {f"{prefix}-{before}", f"{prefix}-{today()}"}
@@ -140,7 +122,7 @@ def test_records_arrive_with_their_id_and_their_bytes(request, gateway, prefix, 
 def test_index_is_of_the_records_own_day(gateway, search, prefix):
     gw = gateway(search, listener={"time": {"pointer": "/ts"}, "time_past": "36500d", "time_future": "36500d"})
     times = ["2026-03-01T23:59:59.999999Z", "2026-03-02T00:00:00Z", "2026-03-02T01:30:00+02:00", "2024-02-29T12:00:00Z"]
-    send(gw, [{"device": "d", "n": n, "ts": t} for n, t in enumerate(times)])
+    send_lines(gw, [{"device": "d", "n": n, "ts": t} for n, t in enumerate(times)])
     settled(gw, 4)
     where = {d["_source"]["payload"]["n"]: d["_index"].removeprefix(prefix + "-") for d in search.documents(prefix + "*")}
     assert where == {0: "2026.03.01", 1: "2026.03.02", 2: "2026.03.01", 3: "2024.02.29"}
@@ -149,7 +131,7 @@ def test_index_is_of_the_records_own_day(gateway, search, prefix):
 def test_index_of_a_field_is_escaped_and_limited(gateway, search, prefix):
     gw = gateway(search, index=prefix + "-{payload.site}", fallback_index=prefix + "-rest-{yyyy}", max_targets=3)
     sites = ["north", "South*", "../_all", "fourth", None, {"a": 1}, "x" * 300, "north"]
-    send(gw, [{"device": "d", "n": n, "site": site} for n, site in enumerate(sites)])
+    send_lines(gw, [{"device": "d", "n": n, "site": site} for n, site in enumerate(sites)])
     settled(gw, len(sites))
     where = {d["_source"]["payload"]["n"]: d["_index"].removeprefix(prefix + "-") for d in search.documents(prefix + "*")}
     rest = "rest-" + today()[:4]
@@ -164,7 +146,7 @@ def test_data_stream(request, gateway, prefix, engine):
     server = request.getfixturevalue(engine)
     stream = prefix + "-default"
     gw = gateway(server, data_stream=stream, install_template=True, template=prefix)
-    send(gw, numbered(20))
+    send_lines(gw, numbered(20))
     settled(gw, 20)
     assert numbers(server.documents(stream)) == list(range(20))
     assert {d["_index"] for d in server.documents(stream)} == {f".ds-{stream}-{today()}-000001" if engine == "search" else
@@ -218,16 +200,16 @@ def test_a_rollover_between_bulk_and_restart_doubles_nothing(search, gateway, pr
     proxy = Swallowing(search.url)
     try:
         gw = gateway(search, data_stream=stream, install_template=True, template=prefix, nodes=[proxy.url])
-        send(gw, numbered(10))
+        send_lines(gw, numbered(10))
         settled(gw, 10)
         proxy.deaf.set()
-        send(gw, numbered(40, start=10))
+        send_lines(gw, numbered(40, start=10))
         assert proxy.swallowed.wait(30)
         gw.kill()
         assert search.request("POST", f"/{stream}/_rollover").json()["rolled_over"]
         proxy.deaf.clear()
         gw.start()
-        send(gw, numbered(5, start=50))
+        send_lines(gw, numbered(5, start=50))
         wait_until(lambda: set(range(55)) <= set(numbers(search.documents(stream))), 30, "all documents")
         assert numbers(search.documents(stream)) == list(range(55))
         assert len({d["_index"] for d in search.documents(stream)}) == 2
@@ -246,10 +228,10 @@ def test_a_mixed_fleet_fits_the_template(request, gateway, prefix, engine):
              '{"device":"e","v":[1,2]}', "21", "-4.5e3", '"on"', "true", "null", "[1,2,3]", "plain text",
              '{"device":"f","big":18446744073709551616}', '{"device":"g","long":"' + "x" * 40000 + '"}',
              '{"device":"h","when":"2026-01-01"}', '{"device":"i","when":"soon"}', '{"device":"j","deep":{"er":{"v":1}}}']
-    send(gw, lines)
+    send_lines(gw, lines)
     settled(gw, len(lines))
     assert metric(gw, "dead_records_total") == 0, dead_letters(gw)
-    send(gw, ['{"device":"k","v":{"object":1}}', '{"device":"l","deep":5}', '{"device":"m","v":22}'])
+    send_lines(gw, ['{"device":"k","v":{"object":1}}', '{"device":"l","deep":5}', '{"device":"m","v":22}'])
     settled(gw, len(lines) + 3)
     dead = dead_letters(gw)
     assert {d["record"]["device"]["id"] for d in dead} <= {"k", "l"}
@@ -260,7 +242,7 @@ def test_a_mixed_fleet_fits_the_template(request, gateway, prefix, engine):
 def test_two_types_at_the_same_moment_are_no_dead_letters(gateway, search, prefix):
     """Batches in flight that disagree on fields which are new for both: the one that comes second is sent once more."""
     gw = gateway(search, install_template=True, template=prefix, batch_records=10, batch_age="1ms", in_flight=8)
-    send(gw, [json.dumps({"device": "d", f"f{n // 40}": 1 if n % 20 < 10 else "text", "n": n}) for n in range(4000)])
+    send_lines(gw, [json.dumps({"device": "d", f"f{n // 40}": 1 if n % 20 < 10 else "text", "n": n}) for n in range(4000)])
     settled(gw, 4000)
     assert dead_letters(gw) == []
     assert search.count(prefix + "*") == 4000
@@ -268,7 +250,7 @@ def test_two_types_at_the_same_moment_are_no_dead_letters(gateway, search, prefi
 
 def test_fields_beyond_the_limit_are_no_dead_letters(gateway, search, prefix):
     gw = gateway(search, install_template=True, template=prefix)
-    send(gw, [{"device": "d", f"field{n}": n, **{f"more{n}-{i}": i for i in range(99)}} for n in range(20)])
+    send_lines(gw, [{"device": "d", f"field{n}": n, **{f"more{n}-{i}": i for i in range(99)}} for n in range(20)])
     settled(gw, 20)
     assert dead_letters(gw) == []
     assert search.count(prefix + "*") == 20
@@ -278,7 +260,7 @@ def test_installed_template_is_not_touched(gateway, search, prefix):
     own = {"index_patterns": [prefix + "-*"], "priority": 300, "template": {"mappings": {"_meta": {"own": True}}}}
     assert search.request("PUT", f"/_index_template/{prefix}", json=own).ok
     gw = gateway(search, install_template=True, template=prefix)
-    send(gw, numbered(1))
+    send_lines(gw, numbered(1))
     settled(gw, 1)
     found = search.request("GET", f"/_index_template/{prefix}").json()["index_templates"][0]["index_template"]
     assert found["template"]["mappings"] == {"_meta": {"own": True}}
@@ -286,9 +268,9 @@ def test_installed_template_is_not_touched(gateway, search, prefix):
 
 def test_only_what_conflicts_is_a_dead_letter(gateway, search, prefix):
     gw = gateway(search)
-    send(gw, numbered(1, v=1))
+    send_lines(gw, numbered(1, v=1))
     settled(gw, 1)
-    send(gw, [{"device": "d", "n": n, "v": "no number" if n % 100 == 50 else n} for n in range(1, 1001)])
+    send_lines(gw, [{"device": "d", "n": n, "v": "no number" if n % 100 == 50 else n} for n in range(1, 1001)])
     settled(gw, 1001)
     bad = [n for n in range(1, 1001) if n % 100 == 50]
     dead = dead_letters(gw)
@@ -305,7 +287,7 @@ def test_overload_is_retried_until_all_are_there(gateway, cramped, prefix):
     gw = gateway(cramped, batch_records=50, batch_age="1ms", in_flight=32, backoff_max="200ms")
     sent = 0
     while sent < 60000 and (sent == 0 or metric(gw, "retried_records_total") == 0):
-        send(gw, numbered(10000, start=sent))
+        send_lines(gw, numbered(10000, start=sent))
         sent += 10000
         settled(gw, sent, 120)
     assert metric(gw, "retried_records_total") > 0, "the server was never overloaded: this tested nothing"
@@ -321,9 +303,9 @@ def listed(gw, **options):
 
 def test_dead_letters_of_a_conflict_are_brought_in_when_it_is_mended(gateway, search, prefix):
     gw = gateway(search)
-    send(gw, numbered(1, v=1))
+    send_lines(gw, numbered(1, v=1))
     settled(gw, 1)
-    send(gw, [{"device": "d", "n": n, "v": "no number" if n % 10 == 5 else n} for n in range(1, 501)])
+    send_lines(gw, [{"device": "d", "n": n, "v": "no number" if n % 10 == 5 else n} for n in range(1, 501)])
     settled(gw, 501)
     bad = [n for n in range(1, 501) if n % 10 == 5]
     told = listed(gw)["es"]  # beside the running gateway
@@ -362,25 +344,25 @@ def test_too_long_bodies_are_halved_and_a_too_long_record_is_dead(gateway, cramp
     gw = gateway(cramped, listener={"max_line": "256KiB"}, batch_age="200ms")
     payloads = numbered(1000, pad="x" * 300)
     payloads[500]["pad"] = "y" * 70000
-    send(gw, payloads)
+    send_lines(gw, payloads)
     settled(gw, 1000)
     assert [d["record"]["payload"]["n"] for d in dead_letters(gw)] == [500]
     assert "413" in dead_letters(gw)[0]["reason"]
     assert numbers(cramped.documents(prefix + "*")) == [n for n in range(1000) if n != 500]
     limited = metric(gw, "limited_total")
     assert limited >= 3
-    send(gw, numbered(1000, start=1000, pad="x" * 300))
+    send_lines(gw, numbered(1000, start=1000, pad="x" * 300))
     settled(gw, 2000)
     assert metric(gw, "limited_total") == limited, "what was learned is forgotten"
 
 
 def test_index_blocked_for_writing_waits_for_the_operator(gateway, search, prefix):
     gw = gateway(search, index=prefix + "-fixed")
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     settled(gw, 10)
     block = f"/{prefix}-fixed/_settings"
     assert search.request("PUT", block, json={"index.blocks.read_only_allow_delete": True}).ok
-    send(gw, numbered(10, start=10))
+    send_lines(gw, numbered(10, start=10))
     wait_state(gw, "cluster_block_exception")
     assert gw.status("/readyz") == 200
     assert search.request("PUT", block, json={"index.blocks.read_only_allow_delete": None}).ok
@@ -392,15 +374,15 @@ def test_index_blocked_for_writing_waits_for_the_operator(gateway, search, prefi
 
 def test_closed_index_of_a_field_gives_way_to_the_fallback(gateway, search, prefix):
     gw = gateway(search, index=prefix + "-{payload.site}", fallback_index=prefix + "-rest")
-    send(gw, [{"device": "d", "n": 0, "site": "a"}, {"device": "d", "n": 1, "site": "b"}])
+    send_lines(gw, [{"device": "d", "n": 0, "site": "a"}, {"device": "d", "n": 1, "site": "b"}])
     settled(gw, 2)
     assert search.request("POST", f"/{prefix}-a/_close").ok
-    send(gw, [{"device": "d", "n": 2, "site": "a"}, {"device": "d", "n": 3, "site": "b"}])
+    send_lines(gw, [{"device": "d", "n": 2, "site": "a"}, {"device": "d", "n": 3, "site": "b"}])
     settled(gw, 4)
     assert numbers(search.documents(prefix + "-rest")) == [2]
     assert numbers(search.documents(prefix + "-b")) == [1, 3]
     assert search.request("POST", f"/{prefix}-rest/_close").ok
-    send(gw, [{"device": "d", "n": 4, "site": "a"}])
+    send_lines(gw, [{"device": "d", "n": 4, "site": "a"}])
     wait_state(gw, "index_closed_exception")
     assert search.request("POST", f"/{prefix}-rest/_open").ok
     settled(gw, 5)
@@ -412,10 +394,10 @@ def test_closed_index_of_a_field_gives_way_to_the_fallback(gateway, search, pref
 
 def test_server_that_stands_still_gets_all_once_when_it_goes_on(gateway, search, prefix):
     gw = gateway(search, request_timeout="1s")
-    send(gw, numbered(100))
+    send_lines(gw, numbered(100))
     settled(gw, 100)
     with search.paused():
-        send(gw, numbered(5000, start=100))
+        send_lines(gw, numbered(5000, start=100))
         wait_state(gw, "did not answer within request_timeout")
     settled(gw, 5100)
     assert numbers(search.documents(prefix + "*")) == list(range(5100))
@@ -429,7 +411,7 @@ def test_server_that_crashed_gets_all_once_when_it_is_back(gateway, search, pref
 
     def feed():
         while not stop.is_set():
-            send(gw, numbered(200, start=sent[0]))
+            send_lines(gw, numbered(200, start=sent[0]))
             sent[0] += 200
             stop.wait(0.1)
 
@@ -454,7 +436,7 @@ def test_server_that_crashed_gets_all_once_when_it_is_back(gateway, search, pref
 def test_gateway_that_crashed_repeats_and_nothing_is_there_twice(gateway, search, prefix):
     gw = gateway(search)
     for round in range(5):
-        send(gw, numbered(3000, start=3000 * round))
+        send_lines(gw, numbered(3000, start=3000 * round))
         gw.kill()
         gw.start()
     settled(gw, 1)
@@ -465,7 +447,7 @@ def test_gateway_that_crashed_repeats_and_nothing_is_there_twice(gateway, search
 
 def test_another_node_takes_the_place_of_a_dead_one(gateway, search, prefix, free_port):
     gw = gateway(nodes=[f"http://127.0.0.1:{free_port()}", search.url], batch_records=100)
-    send(gw, numbered(2000))
+    send_lines(gw, numbered(2000))
     settled(gw, 2000)
     assert numbers(search.documents(prefix + "*")) == list(range(2000))
     assert metric(gw, "retried_records_total") == 0
@@ -478,7 +460,7 @@ def test_another_node_takes_the_place_of_a_dead_one(gateway, search, prefix, fre
 def test_basic_authentication_over_verified_tls(gateway, search_secure, prefix):
     gw = gateway(search_secure, ca_file=search_secure.ca, username=search_secure.user, password=search_secure.password,
                  install_template=True, template=prefix)
-    send(gw, numbered(100))
+    send_lines(gw, numbered(100))
     settled(gw, 100)
     assert numbers(search_secure.documents(prefix + "*")) == list(range(100))
     assert search_secure.password not in gw.log()
@@ -489,14 +471,14 @@ def test_api_key_from_a_file_with_no_more_rights_than_documented(gateway, search
     answer = search_secure.request("POST", "/_security/api_key", json={"name": prefix, "role_descriptors": role})
     (tmp_path / "key").write_text(answer.json()["encoded"] + "\n")
     gw = gateway(search_secure, ca_file=search_secure.ca, api_key={"file": str(tmp_path / "key")})
-    send(gw, numbered(100))
+    send_lines(gw, numbered(100))
     settled(gw, 100)
     assert numbers(search_secure.documents(prefix + "*")) == list(range(100))
 
 
 def test_wrong_password_is_a_state_and_nothing_is_lost(gateway, search_secure, prefix):
     gw = gateway(search_secure, ca_file=search_secure.ca, username=search_secure.user, password="wrong-secret")
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     wait_state(gw, "HTTP 401")
     assert "username" in state(gw)
     assert "wrong-secret" not in gw.log()
@@ -510,14 +492,14 @@ def test_right_without_write_is_a_state(gateway, search_secure, prefix):
     role = {"none": {"cluster": ["monitor"], "indices": [{"names": ["other-*"], "privileges": ["read"]}]}}
     answer = search_secure.request("POST", "/_security/api_key", json={"name": prefix, "role_descriptors": role})
     gw = gateway(search_secure, ca_file=search_secure.ca, api_key=answer.json()["encoded"])
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     wait_state(gw, "security_exception")
     assert dead_letters(gw) == []
 
 
 def test_certificate_of_a_stranger_is_refused_unless_told_otherwise(gateway, search_secure, prefix):
     gw = gateway(search_secure, username=search_secure.user, password=search_secure.password)
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     wait_state(gw, "TLS")
     gw.config["sinks"]["es"]["verify"] = False
     gw.restart()
@@ -661,7 +643,7 @@ def faulty():
 def test_spoilt_answer_costs_a_retry_and_nothing_else(gateway, faulty, kind):
     server = faulty(FAULTS[kind], FAULTS[kind])
     gw = gateway(server, batch_age="100ms", backoff_max="100ms")
-    send(gw, numbered(100))
+    send_lines(gw, numbered(100))
     settled(gw, 100)
     assert sorted(d[0]["payload"]["n"] for d in server.documents.values()) == list(range(100))
     assert dead_letters(gw) == []
@@ -673,7 +655,7 @@ def test_redirect_is_told_and_not_followed(gateway, faulty):
     other = faulty()
     server = faulty(*[Fault(lambda r, good, n: reply(r, 307, b"", [("Location", other.url + "/x/_bulk")]))] * 100)
     gw = gateway(server)
-    send(gw, numbered(1))
+    send_lines(gw, numbered(1))
     wait_state(gw, "HTTP 307")
     assert other.url in state(gw)
     assert other.requests == []
@@ -682,7 +664,7 @@ def test_redirect_is_told_and_not_followed(gateway, faulty):
 def test_retry_after_is_kept_to(gateway, faulty):
     server = faulty(Fault(lambda r, good, n: reply(r, 429, b"{}", [("Retry-After", "2")])))
     gw = gateway(server, backoff_min="10ms", backoff_max="10s")
-    send(gw, numbered(1))
+    send_lines(gw, numbered(1))
     settled(gw, 1)
     times = [t for t, _, _ in server.requests]
     assert times[1] - times[0] >= 1.9
@@ -692,7 +674,7 @@ def test_retry_after_is_kept_to(gateway, faulty):
 def test_only_items_that_failed_are_sent_again(gateway, faulty):
     server = faulty(Fault(items(201, 429, 201, 503, 409, 500, 200, 400)))
     gw = gateway(server, batch_age="200ms")
-    send(gw, numbered(8))
+    send_lines(gw, numbered(8))
     settled(gw, 8)
     assert [count for _, _, count in server.requests] == [8, 3]
     assert [d["record"]["payload"]["n"] for d in dead_letters(gw)] == [7]
@@ -710,9 +692,9 @@ def test_poison_that_spoils_a_whole_request_is_found(gateway, faulty):
     server = Poisoned()
     try:
         gw = gateway(server, batch_age="100ms")
-        send(gw, numbered(10))
+        send_lines(gw, numbered(10))
         settled(gw, 10)
-        send(gw, [{"device": "d", "n": n, "v": "poison" if n == 321 else "good"} for n in range(10, 1010)])
+        send_lines(gw, [{"device": "d", "n": n, "v": "poison" if n == 321 else "good"} for n in range(10, 1010)])
         settled(gw, 1010)
         assert [d["record"]["payload"]["n"] for d in dead_letters(gw)] == [321]
         assert len(server.documents) == 1009
@@ -724,7 +706,7 @@ def test_poison_that_spoils_a_whole_request_is_found(gateway, faulty):
 def test_one_index_for_all_is_in_the_path(gateway, faulty, prefix):
     server = faulty()
     gw = gateway(server, index=prefix + "-one")
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     settled(gw, 10)
     assert all(path.startswith(f"/{prefix}-one/_bulk?filter_path=") for _, path, _ in server.requests)
 
@@ -739,7 +721,7 @@ def test_several_requests_are_in_flight_on_connections_that_stay(gateway, faulty
         reply(request, 200, good)
     server = faulty(*[Fault(hold, takes=True)] * 12)
     gw = gateway(server, batch_records=10, batch_age="1ms", in_flight=4)
-    send(gw, numbered(120))
+    send_lines(gw, numbered(120))
     for done in range(12):
         wait_until(lambda: len(waiting) >= min(12, done + 4), 10, "the next request")
         gate.release()

@@ -3,23 +3,20 @@
 import json
 import os
 import random
-import socket
 import string
 import subprocess
 import time
 
 import pytest
 from conftest import wait_until
-from harness import ROOT, SLOWNESS
-from services import SERVICES, Kafka
+from harness import ROOT, SLOWNESS, send_lines, tcp_config
+from services import SERVICES, StrictKafka
 
 pytestmark = pytest.mark.timeout(240)
 
 
-class PlainKafka(Kafka):
-    """A broker that makes no topics by itself, for tests of their absence; killed at will, so nobody else's."""
-
-    env = {"KAFKA_EXTRA": "auto.create.topics.enable=false"}
+class PlainKafka(StrictKafka):
+    """For tests of absent topics; these tests kill it, so no others use it."""
 
     def tool(self, name, *args, **kwargs):
         return subprocess.run([str(SERVICES / "kafka.sh"), "tool", f"org.apache.kafka.tools.{name}", "--bootstrap-server",
@@ -45,27 +42,8 @@ def gateway(sluice, broker):
     def make(topic, listener=None, bootstrap=None, file=False, **settings):
         kafka = {"type": "kafka", "brokers": bootstrap or broker.bootstrap, "topic": topic, "backoff_min": "50ms",
                  "backoff_max": "500ms", **settings}
-        config = {
-            "listeners": {"tcp": {"protocol": "tcp", "device": ["/device"], "reply": "count", **(listener or {})}},
-            "sinks": {"kafka": kafka},
-            "log": {"level": "info", "format": "json"},
-        }
-        if file:
-            config["sinks"]["file"] = {"type": "file", "sync_interval": "50ms"}
-        return sluice(config, defaults=False)
+        return sluice(tcp_config({"kafka": kafka}, listener, file), defaults=False)
     return make
-
-
-def send(gw, payloads):
-    """Sends each as a line, and waits until all are acknowledged."""
-    payloads = [p if isinstance(p, str) else json.dumps(p) for p in payloads]
-    with socket.create_connection(gw.address("tcp"), timeout=30 * SLOWNESS) as s:
-        s.sendall("".join(p + "\n" for p in payloads).encode())
-        s.shutdown(socket.SHUT_WR)
-        answer = b""
-        while chunk := s.recv(65536):
-            answer += chunk
-    assert answer.splitlines()[-1] == f"ok {len(payloads)}".encode(), answer[-200:]
 
 
 def numbered(count, start=0, devices=10):
@@ -93,7 +71,7 @@ def sink_line(gw):
 
 def test_record_arrives_with_key_id_and_timestamp(gateway, broker, topic):
     gw = gateway(topic, file=True)
-    send(gw, numbered(100))
+    send_lines(gw, numbered(100))
     messages = broker.consume(topic, 100)
     assert len(messages) == 100
     filed = {r["event"]["id"]: r for r in gw.wait_records(100)}
@@ -111,7 +89,7 @@ def test_record_arrives_with_key_id_and_timestamp(gateway, broker, topic):
 
 def test_records_of_a_device_stay_in_order(gateway, broker, topic):
     gw = gateway(topic, batch_records=100)
-    send(gw, numbered(5000))
+    send_lines(gw, numbered(5000))
     seen = {}
     for message in broker.consume(topic, 5000):
         n = value(message)["payload"]["n"]
@@ -124,26 +102,26 @@ def test_records_of_a_device_stay_in_order(gateway, broker, topic):
 def test_event_time_is_the_timestamp(gateway, broker, topic):
     gw = gateway(topic, listener={"time": {"pointer": "/ts", "format": "unix_ms"}})
     event = int(time.time() * 1000) - 3_600_000
-    send(gw, [{"device": "d", "ts": event}])
+    send_lines(gw, [{"device": "d", "ts": event}])
     assert broker.consume(topic, 1)[0].timestamp() == (1, event)
 
 
 def test_time_of_receipt_is_the_timestamp_on_request(gateway, broker, topic):
     gw = gateway(topic, listener={"time": {"pointer": "/ts", "format": "unix_ms"}}, timestamp="received")
-    send(gw, [{"device": "d", "ts": int(time.time() * 1000) - 3_600_000}])
+    send_lines(gw, [{"device": "d", "ts": int(time.time() * 1000) - 3_600_000}])
     assert abs(broker.consume(topic, 1)[0].timestamp()[1] / 1000 - time.time()) < 120
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
 def test_compression(gateway, broker, topic, compression):
     gw = gateway(topic, compression=compression)
-    send(gw, numbered(500))
+    send_lines(gw, numbered(500))
     assert numbers(broker.consume(topic, 500)) == list(range(500))
 
 
 def test_cloudevents_headers(gateway, broker, topic):
     gw = gateway(topic, headers="cloudevents", cloudevents_source="/plant/7")
-    send(gw, [{"device": "d-1"}])
+    send_lines(gw, [{"device": "d-1"}])
     message = broker.consume(topic, 1)[0]
     record = value(message)
     assert {k: v.decode() for k, v in message.headers()} == {
@@ -153,7 +131,7 @@ def test_cloudevents_headers(gateway, broker, topic):
 
 def test_no_headers(gateway, broker, topic):
     gw = gateway(topic, headers="none")
-    send(gw, [{"device": "d-1"}])
+    send_lines(gw, [{"device": "d-1"}])
     assert broker.consume(topic, 1)[0].headers() is None
 
 
@@ -164,7 +142,7 @@ def test_placement_is_that_of_javas_producer(gateway, broker, topic):
     done = broker.tool("ConsoleProducer", "--topic", java, "--reader-property", "parse.key=true", "--reader-property",
                        "key.separator=|", input="".join(f"{k}|v\n" for k in keys))
     assert done.returncode == 0, done.stderr
-    send(gateway(topic), [{"device": k} for k in keys])
+    send_lines(gateway(topic), [{"device": k} for k in keys])
     theirs = {m.key().decode(): m.partition() for m in broker.consume(java, len(keys))}
     ours = {m.key().decode(): m.partition() for m in broker.consume(topic, len(keys))}
     assert ours == theirs
@@ -178,7 +156,7 @@ def test_topic_from_fields_is_escaped(gateway, broker, topic):
     for name in ("a_2fb", "A", "x_5f_2e", "none"):
         broker.create_topic(f"{topic}.{name}")
     gw = gateway(topic + ".{payload.site|none}", fallback_topic=topic)
-    send(gw, [{"device": "d", "site": "a/b"}, {"device": "d", "site": "A"}, {"device": "d", "site": "x_."}, {"device": "d"}])
+    send_lines(gw, [{"device": "d", "site": "a/b"}, {"device": "d", "site": "A"}, {"device": "d", "site": "x_."}, {"device": "d"}])
     for name, site in (("a_2fb", "a/b"), ("A", "A"), ("x_5f_2e", "x_."), ("none", None)):
         assert value(broker.consume(f"{topic}.{name}", 1)[0])["payload"].get("site") == site
 
@@ -186,7 +164,7 @@ def test_topic_from_fields_is_escaped(gateway, broker, topic):
 def test_topic_from_time(gateway, broker, topic):
     gw = gateway(topic + ".{yyyy.MM}", listener={"time": {"pointer": "/ts"}, "time_past": "8000d"})
     broker.create_topic(topic + ".2024.02")
-    send(gw, [{"device": "d", "ts": "2024-02-29T23:59:59Z"}])
+    send_lines(gw, [{"device": "d", "ts": "2024-02-29T23:59:59Z"}])
     assert len(broker.consume(topic + ".2024.02", 1)) == 1
 
 
@@ -194,7 +172,7 @@ def test_topics_beyond_max_targets_go_to_the_fallback(gateway, broker, topic):
     for n in range(6):
         broker.create_topic(f"{topic}.d-{n}", partitions=1)
     gw = gateway(topic + ".{device.id}", fallback_topic=topic, max_targets=4)
-    send(gw, numbered(60, devices=6))
+    send_lines(gw, numbered(60, devices=6))
     assert len(broker.consume(topic, 20)) == 20
     own = sum(len(broker.consume(f"{topic}.d-{n}", 10)) for n in range(4))
     assert own == 40
@@ -204,7 +182,7 @@ def test_topics_beyond_max_targets_go_to_the_fallback(gateway, broker, topic):
 def test_topic_of_a_template_that_is_missing_goes_to_the_fallback(gateway, broker, topic):
     broker.create_topic(topic + ".d-0")
     gw = gateway(topic + ".{device.id}", fallback_topic=topic)
-    send(gw, numbered(20, devices=2))
+    send_lines(gw, numbered(20, devices=2))
     assert numbers(broker.consume(topic + ".d-0", 10)) == list(range(0, 20, 2))
     assert numbers(broker.consume(topic, 10)) == list(range(1, 20, 2))
     gw.wait_log("its records go to the fallback topic")
@@ -224,14 +202,14 @@ def test_record_too_large_is_a_dead_letter_and_the_others_go_on(gateway, broker,
     gw = gateway(topic)
     payloads = numbered(1000)
     payloads[500]["noise"] = noise
-    send(gw, payloads)
+    send_lines(gw, payloads)
     rest = [n for n in range(1000) if n != 500]
     assert numbers(broker.consume(topic, covers(999))) == rest
     wait_until(lambda: len(dead_letters(gw)) == 1, what="a dead letter")
     letter = dead_letters(gw)[0]
     assert letter["record"]["payload"]["n"] == 500
     assert "MSG_SIZE_TOO_LARGE" in letter["reason"]
-    send(gw, numbered(500, 1000))
+    send_lines(gw, numbered(500, 1000))
     assert numbers(broker.consume(topic, covers(1499)))[-1] == 1499
     assert gw.metrics().sum("sluice_sink_dead_records_total", sink="kafka") == 1
 
@@ -241,7 +219,7 @@ def test_timestamp_that_the_broker_refuses_is_a_dead_letter_and_the_others_go_on
     gw = gateway(topic, listener={"time": {"pointer": "/ts", "format": "unix"}})
     payloads = numbered(200)
     payloads[50]["ts"] = int(time.time()) + 3000
-    send(gw, payloads)
+    send_lines(gw, payloads)
     assert numbers(broker.consume(topic, covers(199))) == [n for n in range(200) if n != 50]
     wait_until(lambda: len(dead_letters(gw)) == 1, what="a dead letter")
     assert "INVALID_TIMESTAMP" in dead_letters(gw)[0]["reason"]
@@ -250,7 +228,7 @@ def test_timestamp_that_the_broker_refuses_is_a_dead_letter_and_the_others_go_on
 def test_missing_topic_is_a_state_and_heals(gateway, broker, topic):
     missing = topic + "-late"
     gw = gateway(missing)
-    send(gw, numbered(50))
+    send_lines(gw, numbered(50))
     wait_until(lambda: f"topic {missing} does not exist" in sink_line(gw), 20, "the state names the topic")
     assert gw.metrics().sum("sluice_sink_up", sink="kafka") == 0
     assert gw.status("/readyz") == 200  # there is room in the journal
@@ -266,10 +244,10 @@ def test_missing_topic_is_a_state_and_heals(gateway, broker, topic):
 
 def test_broker_that_crashes_and_returns_gets_everything(gateway, broker, topic):
     gw = gateway(topic)
-    send(gw, numbered(1000))
+    send_lines(gw, numbered(1000))
     broker.consume(topic, 1000)
     with broker.down(crash=True):
-        send(gw, numbered(1000, 1000))
+        send_lines(gw, numbered(1000, 1000))
         wait_until(lambda: gw.metrics().sum("sluice_sink_up", sink="kafka") == 0, 30, "the sink is not up")
         assert "no broker can be reached" in sink_line(gw)
         assert gw.status("/readyz") == 200
@@ -281,7 +259,7 @@ def test_broker_that_crashes_and_returns_gets_everything(gateway, broker, topic)
 def test_broker_that_crashes_under_load_gets_everything(gateway, broker, topic):
     gw = gateway(topic, batch_records=50)
     for n in range(10):
-        send(gw, numbered(500, n * 500))
+        send_lines(gw, numbered(500, n * 500))
         if n == 4:
             broker.crash()
     broker.restart()
@@ -296,10 +274,10 @@ def test_broker_that_crashes_under_load_gets_everything(gateway, broker, topic):
 
 def test_broker_that_is_paused_gets_everything(gateway, broker, topic):
     gw = gateway(topic)
-    send(gw, numbered(100))
+    send_lines(gw, numbered(100))
     broker.consume(topic, 100)
     with broker.paused():
-        send(gw, numbered(1000, 100))
+        send_lines(gw, numbered(1000, 100))
         wait_until(lambda: gw.metrics().sum("sluice_sink_in_flight_records", sink="kafka") > 0, what="records in flight")
         wait_until(lambda: "acknowledged nothing for 10 s" in sink_line(gw), 30, "the state tells")
     assert numbers(broker.consume(topic, covers(1100), timeout=40)) == list(range(1100))
@@ -308,10 +286,10 @@ def test_broker_that_is_paused_gets_everything(gateway, broker, topic):
 
 def test_gateway_that_stops_while_the_broker_is_away_keeps_the_records(gateway, broker, topic):
     gw = gateway(topic)
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     broker.consume(topic, 10)
     with broker.down():
-        send(gw, numbered(100, 10))
+        send_lines(gw, numbered(100, 10))
         assert gw.stop(20) == 0
     gw.start()
     assert numbers(broker.consume(topic, covers(110), timeout=40)) == list(range(110))
@@ -319,7 +297,7 @@ def test_gateway_that_stops_while_the_broker_is_away_keeps_the_records(gateway, 
 
 def test_killed_gateway_repeats_with_the_same_id(gateway, broker, topic):
     gw = gateway(topic)
-    send(gw, numbered(2000))
+    send_lines(gw, numbered(2000))
     gw.kill()
     gw.start()
     ids = {}
@@ -334,13 +312,13 @@ def test_killed_gateway_repeats_with_the_same_id(gateway, broker, topic):
 
 def test_tls(gateway, broker, topic):
     gw = gateway(topic, bootstrap=f"127.0.0.1:{broker.port + 2}", security="ssl", ca_file=str(broker.dir / "tls" / "ca.pem"))
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     assert len(broker.consume(topic, 10)) == 10
 
 
 def test_tls_with_an_unknown_authority_is_told(gateway, broker, topic):
     gw = gateway(topic, bootstrap=f"127.0.0.1:{broker.port + 2}", security="ssl")
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     wait_until(lambda: "TLS with the brokers fails" in sink_line(gw), 20, "the state tells")
 
 
@@ -349,13 +327,13 @@ def test_login_over_tls(gateway, broker, topic):
     secret.write_text("sluice-secret\n")
     gw = gateway(topic, bootstrap=f"127.0.0.1:{broker.port + 3}", security="sasl_ssl", username="sluice",
                  password={"file": str(secret)}, ca_file=str(broker.dir / "tls" / "ca.pem"))
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     assert len(broker.consume(topic, 10)) == 10
 
 
 def test_wrong_password_is_told(gateway, broker, topic):
     gw = gateway(topic, bootstrap=f"127.0.0.1:{broker.port + 4}", security="sasl_plaintext", username="sluice", password="wrong-guess")
-    send(gw, numbered(10))
+    send_lines(gw, numbered(10))
     wait_until(lambda: "the brokers refuse the login" in sink_line(gw), 20, "the state tells")
     assert "wrong-guess" not in gw.log()
 

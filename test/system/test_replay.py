@@ -7,14 +7,10 @@ import uuid
 import pytest
 from conftest import wait_until
 from journal_reader import Journal
-from services import Kafka
+from services import StrictKafka
 from test_verify import Verdict, finish, settled, start, target
 
 RATE = 500
-
-
-class StrictKafka(Kafka):
-    env = {"KAFKA_EXTRA": "auto.create.topics.enable=false"}
 
 
 @pytest.fixture(scope="module")
