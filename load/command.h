@@ -4,7 +4,7 @@
 
 /* Exit codes of all commands. */
 enum {
-	LOAD_EXIT_WELL = 0,
+	LOAD_EXIT_OK = 0,
 	LOAD_EXIT_FAILED =
 	    1, /* a condition (--fail-if) holds, something acknowledged is missing, nothing could be sent */
 	LOAD_EXIT_USAGE = 2, /* the command line is wrong, or the machine cannot do what it asks for */

@@ -36,7 +36,7 @@ static void help(void)
 	      "in\n"
 	      "  sluice-load mqtt://127.0.0.1 tcp://127.0.0.1 -t 1m --ledger sent.ndjson --fail-if 'errors>0'\n",
 	      stdout);
-	load_line_help(stdout, NULL);
+	line_help(stdout, NULL);
 	fputs("\nFigures of --fail-if, as in --fail-if 'p99>50ms' --fail-if 'errors>0':\n", stdout);
 	condition_figures(stdout, false);
 }
@@ -46,7 +46,7 @@ static void help(void)
 static int judge(const struct load_outputs *o, const struct condition *conditions, struct load_result *const *results,
                  size_t count)
 {
-	int exit_code = LOAD_EXIT_WELL;
+	int exit_code = LOAD_EXIT_OK;
 	for (size_t i = 0; i < count; i++) {
 		if (results[i]->sent == 0 && results[i]->connects == 0)
 			exit_code = LOAD_EXIT_FAILED;
@@ -93,7 +93,7 @@ static int carry_out(struct load_line *line)
 		if (o->progress || (!o->quiet && isatty(STDERR_FILENO)))
 			line->plans[i].on_second = report_second;
 	if (!err)
-		err = load_run_all(line->plans, line->plan_count, results, NULL, &why);
+		err = run_plans(line->plans, line->plan_count, results, NULL, &why);
 	if (err) {
 		fprintf(stderr, "sluice-load: %s\n", why.text);
 		return err == GW_CONFIG ? LOAD_EXIT_USAGE : LOAD_EXIT_FAILED;
@@ -106,7 +106,7 @@ static int carry_out(struct load_line *line)
 		exit_code = LOAD_EXIT_FAILED;
 	}
 	for (size_t i = 0; i < line->plan_count; i++)
-		load_result_free(results[i]);
+		result_free(results[i]);
 	return exit_code;
 }
 
@@ -114,18 +114,18 @@ static int run(int argc, char **argv)
 {
 	struct load_line line;
 	struct why why = {0};
-	enum gw_err err = load_line_read(&line, argc, argv, NULL, NULL, &why);
+	enum gw_err err = line_read(&line, argc, argv, NULL, NULL, &why);
 	int exit_code = LOAD_EXIT_USAGE;
 	if (err) {
 		fprintf(stderr, "sluice-load: %s\n", why.text);
 	} else if (line.help) {
 		help();
-		exit_code = LOAD_EXIT_WELL;
+		exit_code = LOAD_EXIT_OK;
 	} else {
-		load_catch_signals();
+		stop_catch_signals();
 		exit_code = carry_out(&line);
 	}
-	load_line_free(&line);
+	line_free(&line);
 	return exit_code;
 }
 

@@ -31,7 +31,7 @@ static enum gw_err measure(size_t i, uint64_t duration_us, unsigned workers, str
 	enum gw_err err = sink_start(tests[i].kind, &pid, &port, why);
 	if (err)
 		return err;
-	load_plan_init(&p);
+	plan_init(&p);
 	snprintf(url, sizeof(url), "%s://127.0.0.1:%u", tests[i].url, port);
 	p.connections = tests[i].connections;
 	p.window = tests[i].window;
@@ -40,8 +40,8 @@ static enum gw_err measure(size_t i, uint64_t duration_us, unsigned workers, str
 	p.duration_us = duration_us;
 	p.warmup_us = duration_us / 4;
 	p.workers = workers;
-	if (!(err = load_plan_target(&p, url, why)) && !(err = load_plan_check(&p, why)))
-		err = load_run(&p, r, NULL, why);
+	if (!(err = plan_target(&p, url, why)) && !(err = plan_check(&p, why)))
+		err = run_plan(&p, r, NULL, why);
 	sink_stop(pid);
 	return err;
 }
@@ -83,7 +83,7 @@ static int self_test(int argc, char **argv)
 	struct settings s = {.duration_us = 2000000, .workers = 1};
 	struct load_options set = {rows, &s};
 	struct why why = {0};
-	if (load_options_read(&set, 1, argc, argv, no_word, NULL, &why)) {
+	if (options_read(&set, 1, argc, argv, no_word, NULL, &why)) {
 		fprintf(stderr, "sluice-load: %s\n", why.text);
 		return LOAD_EXIT_USAGE;
 	}
@@ -91,11 +91,11 @@ static int self_test(int argc, char **argv)
 		puts("sluice-load self-test [OPTION...]\n\nSends over each protocol to a server that only counts, and "
 		     "tells what "
 		     "sending costs.\n");
-		load_options_help(stdout, &set, 1);
-		return LOAD_EXIT_WELL;
+		options_help(stdout, &set, 1);
+		return LOAD_EXIT_OK;
 	}
 	printf("%-24s%16s%22s%12s\n", "", "messages/s", "us CPU a message", "errors");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]) && !load_stopped(); i++) {
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]) && !stop_asked(); i++) {
 		struct load_result *r;
 		if (measure(i, s.duration_us, s.workers, &r, &why)) {
 			fprintf(stderr, "sluice-load: %s: %s\n", tests[i].what, why.text);
@@ -107,9 +107,9 @@ static int self_test(int argc, char **argv)
 		printf("%-24s%16.0f%22.3f%12llu\n", tests[i].what, (double)done / ((double)r->duration_us / 1e6),
 		       done ? r->tool_cpu_us / (double)done : 0, (unsigned long long)errors);
 		fflush(stdout);
-		load_result_free(r);
+		result_free(r);
 	}
-	return LOAD_EXIT_WELL;
+	return LOAD_EXIT_OK;
 }
 
 const struct load_command load_command_self_test = {"self-test", self_test,

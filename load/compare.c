@@ -50,18 +50,18 @@ static int start(struct several *s, int argc, char **argv, const char *usage, st
 {
 	struct why why = {{0}};
 	struct load_options set = {.rows = rows, .into = s};
-	enum gw_err err = load_options_read(&set, 1, argc, argv, take_path, s, &why);
+	enum gw_err err = options_read(&set, 1, argc, argv, take_path, s, &why);
 	if (!err && s->help) {
 		puts(usage);
-		load_options_help(stdout, &set, 1);
+		options_help(stdout, &set, 1);
 		return -1;
 	}
 	if (!err && s->count < 2)
 		err = why_set(&why, GW_CONFIG, "give at least two reports, as written by --json");
 	for (size_t i = 0; i < s->count && !err; i++)
-		err = load_result_read(&results[i], s->paths[i], &why);
+		err = result_read(&results[i], s->paths[i], &why);
 	if (!err)
-		return LOAD_EXIT_WELL;
+		return LOAD_EXIT_OK;
 	fprintf(stderr, "sluice-load %s: %s (see --help)\n", argv[0], why.text);
 	return LOAD_EXIT_USAGE;
 }
@@ -69,14 +69,14 @@ static int start(struct several *s, int argc, char **argv, const char *usage, st
 static int finish(const struct several *s, struct load_result **results, size_t count, int code)
 {
 	struct why why = {{0}};
-	if (code == LOAD_EXIT_WELL &&
+	if (code == LOAD_EXIT_OK &&
 	    report_files(&s->outputs, (const struct load_result *const *)results, count, &why)) {
 		fprintf(stderr, "sluice-load: %s\n", why.text);
 		code = LOAD_EXIT_USAGE;
 	}
 	for (size_t i = 0; i < s->count; i++)
-		load_result_free(results[i]);
-	return code < 0 ? LOAD_EXIT_WELL : code;
+		result_free(results[i]);
+	return code < 0 ? LOAD_EXIT_OK : code;
 }
 
 /* -- compare -- */
@@ -143,7 +143,7 @@ static int run_compare(int argc, char **argv)
 	    &s, argc, argv,
 	    "sluice-load compare A.json B.json ...\n\nReports of runs (--json) side by side; x: times the first.\n",
 	    results);
-	if (code == LOAD_EXIT_WELL)
+	if (code == LOAD_EXIT_OK)
 		print_comparison(&s, results);
 	return finish(&s, results, s.count, code);
 }
@@ -170,10 +170,10 @@ static int run_merge(int argc, char **argv)
 	          "One report of runs that went on at the same time on several machines: counts and histograms add\n"
 	          "up, seconds are laid over one another by wall clock.\n",
 	          results);
-	if (code != LOAD_EXIT_WELL)
+	if (code != LOAD_EXIT_OK)
 		return finish(&s, results, 0, code);
 	qsort(results, s.count, sizeof(*results), earlier);
-	if (load_result_merge(results, s.count, &why)) {
+	if (result_merge(results, s.count, &why)) {
 		fprintf(stderr, "sluice-load merge: %s\n", why.text);
 		return finish(&s, results, 0, LOAD_EXIT_USAGE);
 	}

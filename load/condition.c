@@ -82,12 +82,12 @@ static double of_late(const struct load_result *r)
 
 static double of_errors(const struct load_result *r)
 {
-	return (double)load_result_errors(r);
+	return (double)result_errors(r);
 }
 
 static double of_cpu(const struct load_result *r)
 {
-	return r->has_server ? ratio(r->server_cpu_us, (double)load_result_server_messages(r)) : NAN;
+	return r->has_server ? ratio(r->server_cpu_us, (double)result_server_messages(r)) : NAN;
 }
 
 static double of_memory(const struct load_result *r)

@@ -55,7 +55,7 @@ static bool watch(struct connection *c, int how, uint32_t events)
 
 static bool open_socket(struct connection *c)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	int on = 1;
 	c->fd = socket(j->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->fd < 0)
@@ -125,7 +125,7 @@ static void connected(struct connection *c)
 void connection_open(struct connection *c)
 {
 	struct worker *w = c->worker;
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	c->since_us = j->plan->storm && !c->was_ready ? w->began_us : w->now_us;
 	c->state = CONNECTION_OPENS;
 	c->blocked = c->finishing = c->leaving = c->pinged = false;
@@ -378,7 +378,7 @@ static void send_stream(struct connection *c)
 void connection_send(struct connection *c)
 {
 	struct worker *w = c->worker;
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	if (c->state == CONNECTION_HELLO ||
 	    (c->state == CONNECTION_READY && c->out_len > c->out_at && !j->plan->dribble_us))
 		if (!c->blocked && !write_kept(c, SIZE_MAX))
@@ -532,7 +532,7 @@ void connection_finished(struct connection *c)
 
 void connection_check_done(struct connection *c)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	bool over = c->next >= c->limit || c->worker->phase >= JOB_DRAIN;
 	if (c->done || c->finishing || !over || c->base != c->next || c->out_len > c->out_at ||
 	    (j->plan->idle && c->worker->phase < JOB_DRAIN) || c->worker->phase < JOB_SEND)

@@ -15,12 +15,12 @@ static bool have_slots(struct connection *c)
 		size *= 2;
 	c->slots = malloc(size * sizeof(*c->slots));
 	c->slot_mask = (uint32_t)(size - 1);
-	return c->slots != NULL;
+	return c->slots;
 }
 
 uint64_t connection_new_messages(const struct connection *c)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	uint64_t piece = j->batch, left = c->limit - c->next;
 	if (left == 0 || c->worker->phase != JOB_SEND || c->leaving)
 		return 0;
@@ -32,7 +32,7 @@ uint64_t connection_new_messages(const struct connection *c)
 
 static uint64_t ledger_of(const struct connection *c, uint64_t number, uint64_t *seq)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	*seq = number / c->devices;
 	return j->ledger_base + c->number + number % c->devices * j->connections;
 }
@@ -63,7 +63,7 @@ static void note_acked(struct connection *c, uint64_t number)
 size_t connection_put_next(struct connection *c, uint8_t *out)
 {
 	struct worker *w = c->worker;
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	while (c->resend < c->next) {
 		struct slot *s = connection_slot(c, c->resend);
 		uint64_t from = c->resend, count = j->protocol->batches ? c->next - from : 1;
@@ -104,7 +104,7 @@ size_t connection_put_next(struct connection *c, uint8_t *out)
 
 static uint64_t intended_us(const struct connection *c, uint64_t number, const struct slot *s)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	const struct load_shape *shape = &j->plan->shape;
 	uint64_t unit = number / j->batch, t;
 	if (shape->kind == SHAPE_CLOSED)
@@ -207,7 +207,7 @@ void connection_repeat(struct connection *c, uint64_t hold_us)
 void connection_facts(struct connection *c, uint64_t number, bool again, struct payload_facts *f, char time[64])
 {
 	struct worker *w = c->worker;
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	uint64_t device = c->number + (c->devices > 1 ? number % c->devices * j->connections : 0);
 	*f = (struct payload_facts){.seq = c->devices > 1 ? number / c->devices : number,
 	                            .connection = c->number,

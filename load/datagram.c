@@ -92,7 +92,7 @@ void datagram_close(struct worker *w)
 
 bool datagram_open_endpoint(struct connection *c)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
 	if (c->worker->datagrams->fd >= 0) {
 		c->fd = c->worker->datagrams->fd;

@@ -104,7 +104,7 @@ static enum gw_err try_rate(const struct find *f, struct load_plan *plan, double
 {
 	struct load_result *r = NULL;
 	plan->shape = (struct load_shape){.kind = SHAPE_RATE, .from = rate, .seed = plan->seed};
-	enum gw_err err = load_run(plan, &r, NULL, why);
+	enum gw_err err = run_plan(plan, &r, NULL, why);
 	if (err)
 		return err;
 	if (r->connects == 0)
@@ -112,7 +112,7 @@ static enum gw_err try_rate(const struct find *f, struct load_plan *plan, double
 		              *r->first_error[LOAD_REFUSED] ? r->first_error[LOAD_REFUSED] : r->end);
 	judge(f, r, rate, t);
 	print_try(t, r->warning, report_people(f->json));
-	load_result_free(r);
+	result_free(r);
 	return err;
 }
 
@@ -121,12 +121,12 @@ static enum gw_err search(const struct find *f, struct load_plan *plan, struct t
                           struct why *why)
 {
 	double low = 0, high = 0, rate = (double)f->from, most = (double)f->most;
-	while (*count < TRIES_MAX && !load_stopped()) {
+	while (*count < TRIES_MAX && !stop_asked()) {
 		struct try *t = &tries[*count];
 		enum gw_err err = try_rate(f, plan, rate, t, why);
 		if (err)
 			return err;
-		if (load_stopped())
+		if (stop_asked())
 			break; /* cut short: no verdict on it */
 		(*count)++;
 		if (t->holds)
@@ -169,7 +169,7 @@ static int find(const struct find *f, struct load_plan *plan)
 	struct why why = {{0}};
 	size_t count = 0;
 	double best = 0;
-	load_catch_signals();
+	stop_catch_signals();
 	fprintf(out, "%s: the highest rate that holds\n", plan->target);
 	enum gw_err err = search(f, plan, tries, &count, &best, &why);
 	if (err) {
@@ -185,7 +185,7 @@ static int find(const struct find *f, struct load_plan *plan)
 		fprintf(stderr, "sluice-load find: cannot write %s\n", f->json);
 		return LOAD_EXIT_USAGE;
 	}
-	return best > 0 ? LOAD_EXIT_WELL : LOAD_EXIT_FAILED;
+	return best > 0 ? LOAD_EXIT_OK : LOAD_EXIT_FAILED;
 }
 
 /* What a run may be told and a search may not. */
@@ -213,10 +213,10 @@ static int run_find(int argc, char **argv)
 	struct load_plan base;
 	struct load_line line;
 	struct why why = {{0}};
-	load_plan_init(&base);
+	plan_init(&base);
 	base.duration_us = 5000000;
 	base.warmup_us = 1000000;
-	enum gw_err err = load_line_read(&line, argc, argv, &base, &own, &why);
+	enum gw_err err = line_read(&line, argc, argv, &base, &own, &why);
 	const char *wrong = err || line.help ? NULL : conflict(&f, &line);
 	if (wrong)
 		err = why_set(&why, GW_CONFIG, "%s", wrong);
@@ -231,12 +231,12 @@ static int run_find(int argc, char **argv)
 		     "then halves\n"
 		     "the gap. Each try lasts --duration (5s) after --warmup (1s).\n\n"
 		     "  sluice-load find tcp://127.0.0.1:5170 -c 8 --hold 'p99<20ms'");
-		load_line_help(stdout, &own);
-		code = LOAD_EXIT_WELL;
+		line_help(stdout, &own);
+		code = LOAD_EXIT_OK;
 	} else {
 		code = find(&f, &line.plans[0]);
 	}
-	load_line_free(&line);
+	line_free(&line);
 	return code;
 }
 

@@ -18,7 +18,7 @@
 
 /* -- texts -- */
 
-static enum gw_err open_text(struct payload **out, const struct job *j, const char *text, const char *what,
+static enum gw_err open_text(struct payload **out, const struct load_job *j, const char *text, const char *what,
                              struct why *why)
 {
 	struct payload_plan plan = {.text = text, .len = strlen(text), .run = j->run, .seed = j->plan->seed};
@@ -42,7 +42,7 @@ static enum gw_err read_file(const char *path, char **text, size_t *len, struct 
 	return GW_OK;
 }
 
-static enum gw_err open_payload(struct job *j, struct why *why)
+static enum gw_err open_payload(struct load_job *j, struct why *why)
 {
 	const struct load_plan *p = j->plan;
 	char *text = NULL;
@@ -66,7 +66,7 @@ static enum gw_err open_payload(struct job *j, struct why *why)
 	return err;
 }
 
-static enum gw_err open_name(struct job *j, unsigned number, struct why *why)
+static enum gw_err open_name(struct load_job *j, unsigned number, struct why *why)
 {
 	char text[200] = "", *end = text + sizeof(text), *at = text;
 	for (const char *from = j->plan->name ? j->plan->name : "{protocol}-{n}"; *from && end - at > 24;)
@@ -84,7 +84,7 @@ static enum gw_err open_name(struct job *j, unsigned number, struct why *why)
 }
 
 /* Everything of the head between path and length. */
-static enum gw_err make_head(struct job *j, struct why *why)
+static enum gw_err make_head(struct load_job *j, struct why *why)
 {
 	const struct load_plan *p = j->plan;
 	char credentials[200] = "", encoded[280] = "";
@@ -116,7 +116,7 @@ static enum gw_err make_head(struct job *j, struct why *why)
 	return GW_OK;
 }
 
-static enum gw_err open_texts(struct job *j, unsigned number, struct why *why)
+static enum gw_err open_texts(struct load_job *j, unsigned number, struct why *why)
 {
 	const struct load_plan *p = j->plan;
 	char client[64];
@@ -151,7 +151,7 @@ static enum gw_err open_texts(struct job *j, unsigned number, struct why *why)
 
 /* -- addresses -- */
 
-static enum gw_err resolve(struct job *j, struct why *why)
+static enum gw_err resolve(struct load_job *j, struct why *why)
 {
 	const struct load_plan *p = j->plan;
 	struct addrinfo hints = {.ai_socktype = j->protocol->datagram ? SOCK_DGRAM : SOCK_STREAM}, *found;
@@ -178,7 +178,7 @@ static enum gw_err resolve(struct job *j, struct why *why)
 
 /* -- devices -- */
 
-static enum gw_err enter_devices(struct job *j, struct why *why)
+static enum gw_err enter_devices(struct load_job *j, struct why *why)
 {
 	char name[400];
 	struct ledger *l = j->ledger;
@@ -200,19 +200,19 @@ static enum gw_err enter_devices(struct job *j, struct why *why)
 	return GW_OK;
 }
 
-enum gw_err job_open(struct job *j, const struct load_plan *plan, const char *run, unsigned number,
+enum gw_err job_open(struct load_job *j, const struct load_plan *plan, const char *run, unsigned number,
                      struct ledger *ledger, struct why *why)
 {
 	enum gw_err err;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	*j = (struct job){.plan = plan,
-	                  .protocol = plan->protocol,
-	                  .run = run,
-	                  .ledger = plan->raw ? NULL : ledger,
-	                  .connections = plan->connections,
-	                  .devices = plan->devices ? plan->devices : plan->connections,
-	                  .batch = plan->protocol->batches ? plan->batch : 1,
-	                  .done_fd = -1};
+	*j = (struct load_job){.plan = plan,
+	                       .protocol = plan->protocol,
+	                       .run = run,
+	                       .ledger = plan->raw ? NULL : ledger,
+	                       .connections = plan->connections,
+	                       .devices = plan->devices ? plan->devices : plan->connections,
+	                       .batch = plan->protocol->batches ? plan->batch : 1,
+	                       .done_fd = -1};
 	j->window = plan->protocol->batches ? j->batch : plan->window;
 	j->confirms = plan->protocol->confirms(plan);
 	j->worker_count = plan->workers ? plan->workers : cores > 0 ? (unsigned)cores : 1;
@@ -225,7 +225,7 @@ enum gw_err job_open(struct job *j, const struct load_plan *plan, const char *ru
 	return plan->tls ? secure_init(j, why) : GW_OK;
 }
 
-void job_close(struct job *j)
+void job_close(struct load_job *j)
 {
 	struct payload *texts[] = {j->payload,  j->name,   j->topic, j->path, j->user,
 	                           j->password, j->client, j->cert,  j->key};

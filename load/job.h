@@ -22,7 +22,7 @@ enum job_phase {
 
 #define JOB_CREDENTIALS_MAX 1024 /* HTTP: user, colon and password of one device */
 
-struct job {
+struct load_job {
 	const struct load_plan *plan;
 	const struct load_protocol *protocol;
 	const char *run;
@@ -45,21 +45,21 @@ struct job {
 	size_t ledger_base;    /* index of device 0 in it */
 	int done_fd;           /* an eventfd, written when a worker has something to tell */
 
-	_Atomic int phase;         /* enum job_phase; written by load_run; release, pairs with the workers' acquire */
+	_Atomic int phase;         /* enum job_phase; written by run_plan; release, pairs with the workers' acquire */
 	_Atomic uint64_t start_us; /* monotonic; when the shape's clock started; set before JOB_SEND */
 	_Atomic uint64_t
-	    end_us; /* when nothing new is sent any more, whatever else load_run does; 0: open; as start_us */
+	    end_us; /* when nothing new is sent any more, whatever else run_plan does; 0: open; as start_us */
 	_Atomic uint64_t last_answer_us; /* relaxed: when anything came from the server */
 };
 
 /* job_open prepares everything: address, texts, TLS, devices in the ledger. number: which of several of the same protocol
  * (0: the only or first one), for the devices' names. GW_OK | GW_CONFIG | GW_NOMEM, with why; job_close after either. */
-enum gw_err job_open(struct job *j, const struct load_plan *plan, const char *run, unsigned number,
+enum gw_err job_open(struct load_job *j, const struct load_plan *plan, const char *run, unsigned number,
                      struct ledger *ledger, struct why *why);
-void job_close(struct job *j);
+void job_close(struct load_job *j);
 
 /* The device and the sequence number of message `number` of connection `connection`, and how many devices that has. */
-static inline uint64_t job_devices_of(const struct job *j, uint64_t connection)
+static inline uint64_t job_devices_of(const struct load_job *j, uint64_t connection)
 {
 	return j->devices / j->connections + (connection < j->devices % j->connections);
 }

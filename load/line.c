@@ -200,14 +200,14 @@ static const struct load_option output_rows[] = {
 
 /* -- the line -- */
 
-struct targets {
+struct line_targets {
 	const char *items[TARGETS_MAX];
 	size_t count;
 };
 
 static enum gw_err take_target(void *context, const char *text, struct why *why)
 {
-	struct targets *t = context;
+	struct line_targets *t = context;
 	if (t->count == TARGETS_MAX)
 		return why_set(why, GW_CONFIG, "at most %d targets", TARGETS_MAX);
 	t->items[t->count++] = text;
@@ -226,7 +226,7 @@ static enum gw_err read_own(struct load_plan *p, const char *own, char **words, 
 		int len = (int)strcspn(own, ",");
 		char *argv[] = {"", at, NULL};
 		at += sprintf(at, "--%.*s", len, own) + 1;
-		err = load_options_read(&set, 1, 2, argv, take_target, NULL, why);
+		err = options_read(&set, 1, 2, argv, take_target, NULL, why);
 		own += len + (own[len] == ',');
 	}
 	return err;
@@ -244,11 +244,11 @@ static enum gw_err make_plan(struct load_plan *p, const struct load_plan *base, 
 	memcpy(url, target, len);
 	url[len] = 0;
 	*p = *base;
-	if ((err = load_plan_target(p, url, why)))
+	if ((err = plan_target(p, url, why)))
 		return err;
 	if (own && (err = read_own(p, own + 1, words, why)))
 		return why_add(why, err, "%s", target);
-	return load_plan_check(p, why);
+	return plan_check(p, why);
 }
 
 /* The line as it was given, passwords blotted out. */
@@ -267,11 +267,11 @@ static void write_command(struct load_line *line, int argc, char **argv)
 	}
 }
 
-enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const struct load_plan *defaults,
-                           const struct load_options *own, struct why *why)
+enum gw_err line_read(struct load_line *line, int argc, char **argv, const struct load_plan *defaults,
+                      const struct load_options *own, struct why *why)
 {
 	struct load_plan base;
-	struct targets targets = {.count = 0};
+	struct line_targets targets = {.count = 0};
 	struct load_options sets[] = {{plan_rows, &base}, {output_rows, &line->outputs}};
 	enum gw_err err;
 	*line = (struct load_line){.plans = NULL};
@@ -280,13 +280,13 @@ enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const 
 			line->help = true;
 			return GW_OK;
 		}
-	load_plan_init(&base);
+	plan_init(&base);
 	if (defaults)
 		base = *defaults;
 	if (own)
 		sets[1] = *own;
 	write_command(line, argc, argv);
-	if ((err = load_options_read(sets, 2, argc, argv, take_target, &targets, why)))
+	if ((err = options_read(sets, 2, argc, argv, take_target, &targets, why)))
 		return err;
 	if (targets.count == 0)
 		return why_set(why, GW_CONFIG, "no target: give one, as mqtt://127.0.0.1:1883 (--help has examples)");
@@ -301,17 +301,17 @@ enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const 
 	return GW_OK;
 }
 
-void load_line_help(FILE *out, const struct load_options *own)
+void line_help(FILE *out, const struct load_options *own)
 {
 	fputs(
 	    "\nNumbers may end in k, M or G, times in us, ms, s, m or h. What holds without an option, where anything "
 	    "does, stands\nbehind the last full stop.\n",
 	    out);
 	const struct load_options sets[] = {{plan_rows, NULL}, own ? *own : (struct load_options){output_rows, NULL}};
-	load_options_help(out, sets, 2);
+	options_help(out, sets, 2);
 }
 
-void load_line_free(struct load_line *line)
+void line_free(struct load_line *line)
 {
 	for (size_t i = 0; i < LOAD_TARGETS_MAX; i++) {
 		free(line->own[i]);

@@ -34,11 +34,11 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
 		usage(stdout);
-		return LOAD_EXIT_WELL;
+		return LOAD_EXIT_OK;
 	}
 	if (!strcmp(argv[1], "--version")) {
 		puts("sluice-load " SLUICE_VERSION);
-		return LOAD_EXIT_WELL;
+		return LOAD_EXIT_OK;
 	}
 	for (const struct load_command *const *c = commands; *c; c++)
 		if (!strcmp(argv[1], (*c)->name))

@@ -119,9 +119,9 @@ static const struct load_option *find(const struct load_options *sets, size_t co
 	return NULL;
 }
 
-enum gw_err load_options_read(const struct load_options *sets, size_t count, int argc, char **argv,
-                              enum gw_err (*take)(void *context, const char *text, struct why *why), void *context,
-                              struct why *why)
+enum gw_err options_read(const struct load_options *sets, size_t count, int argc, char **argv,
+                         enum gw_err (*take)(void *context, const char *text, struct why *why), void *context,
+                         struct why *why)
 {
 	bool only_words = false;
 	enum gw_err err;
@@ -175,7 +175,7 @@ static void print_wrapped(FILE *out, const char *text, int column)
 	fputc('\n', out);
 }
 
-void load_options_help(FILE *out, const struct load_options *sets, size_t count)
+void options_help(FILE *out, const struct load_options *sets, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		for (const struct load_option *o = sets[i].rows; !is_end(o); o++) {

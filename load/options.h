@@ -36,14 +36,14 @@ struct load_options {
 	void *into;
 };
 
-/* load_options_read reads --name VALUE, --name=VALUE and -l VALUE; what is none goes to take, in order; behind "--"
+/* options_read reads --name VALUE, --name=VALUE and -l VALUE; what is none goes to take, in order; behind "--"
  * everything does. GW_OK | GW_CONFIG with why, which names the option nearest to an unknown one. */
-enum gw_err load_options_read(const struct load_options *sets, size_t count, int argc, char **argv,
-                              enum gw_err (*take)(void *context, const char *text, struct why *why), void *context,
-                              struct why *why);
-void load_options_help(FILE *out, const struct load_options *sets, size_t count);
+enum gw_err options_read(const struct load_options *sets, size_t count, int argc, char **argv,
+                         enum gw_err (*take)(void *context, const char *text, struct why *why), void *context,
+                         struct why *why);
+void options_help(FILE *out, const struct load_options *sets, size_t count);
 
-/* The options of a run. base: what holds where the line says nothing; NULL: as load_plan_init. own: a command's outputs and
+/* The options of a run. base: what holds where the line says nothing; NULL: as plan_init. own: a command's outputs and
  * what else it has, in place of the outputs of a run; NULL: those. Owned texts inside plans point into argv. help: --help was
  * among them, nothing else was read. */
 #define LOAD_TARGETS_MAX 32
@@ -55,9 +55,9 @@ struct load_line {
 	bool help;
 	char *own[LOAD_TARGETS_MAX]; /* owned: what stood behind # of each target */
 };
-enum gw_err load_line_read(struct load_line *line, int argc, char **argv, const struct load_plan *base,
-                           const struct load_options *own, struct why *why);
-void load_line_help(FILE *out, const struct load_options *own);
-void load_line_free(struct load_line *line);
+enum gw_err line_read(struct load_line *line, int argc, char **argv, const struct load_plan *base,
+                      const struct load_options *own, struct why *why);
+void line_help(FILE *out, const struct load_options *own);
+void line_free(struct load_line *line);
 
 #endif

@@ -18,7 +18,7 @@
 
 enum part_kind { PART_PLAIN, PART_VARIED, PART_DEVICE, PART_SEQ, PART_TIME, PART_CONNECTION, PART_N };
 
-struct part {
+struct payload_part {
 	enum part_kind kind;
 	const uint8_t *bytes; /* plain: into text; varied: into pool */
 	uint32_t len;
@@ -29,7 +29,7 @@ struct part {
 
 struct payload {
 	char *text; /* owned: what was compiled, with identity */
-	struct part parts[PARTS_MAX];
+	struct payload_part parts[PARTS_MAX];
 	unsigned part_count;
 	enum { PAD_NONE, PAD_JSON, PAD_RAW } pad;
 	uint32_t sizes[SIZES_MAX];
@@ -144,7 +144,7 @@ static bool wander_read(const struct hole *h, struct wander *w)
 		return w->len >= 1 && w->len <= 1u << 20;
 	}
 	w->kind = WANDER_CHOICE;
-	return memchr(h->args, '|', h->args_len) != NULL;
+	return memchr(h->args, '|', h->args_len);
 }
 
 static size_t put_choice(const struct wander *w, uint8_t *out, double at)
@@ -185,7 +185,7 @@ static size_t wander_most(const struct wander *w)
 }
 
 /* Makes the variants of `count` wanders that stand side by side. */
-static bool make_variants(struct payload *p, struct part *part, struct wander *w, size_t count)
+static bool make_variants(struct payload *p, struct payload_part *part, struct wander *w, size_t count)
 {
 	size_t most = 1, at = 0;
 	uint64_t state = mix(p->seed + p->part_count + 1);
@@ -228,16 +228,16 @@ static enum gw_err flush(struct compile *c)
 		return GW_OK;
 	if (p->part_count == PARTS_MAX)
 		return why_set(c->why, GW_CONFIG, "payload: more than %d parts", PARTS_MAX);
-	struct part *part = &p->parts[p->part_count];
+	struct payload_part *part = &p->parts[p->part_count];
 	if (c->varied) {
 		if (!make_variants(p, part, c->wanders, c->wander_count)) {
 			p->part_count++;
 			return why_set(c->why, GW_NOMEM, "payload: out of memory");
 		}
 	} else {
-		*part = (struct part){.kind = PART_PLAIN,
-		                      .bytes = (const uint8_t *)c->wanders[0].text,
-		                      .len = (uint32_t)c->wanders[0].len};
+		*part = (struct payload_part){.kind = PART_PLAIN,
+		                              .bytes = (const uint8_t *)c->wanders[0].text,
+		                              .len = (uint32_t)c->wanders[0].len};
 	}
 	p->longest += part->len;
 	p->part_count++;
@@ -556,7 +556,7 @@ static inline uint8_t *put_bytes(uint8_t *out, const void *from, size_t len)
 size_t payload_put(const struct payload *p, const struct payload_facts *f, uint8_t *out)
 {
 	uint8_t *start = out;
-	for (const struct part *part = p->parts, *end = part + p->part_count; part < end; part++)
+	for (const struct payload_part *part = p->parts, *end = part + p->part_count; part < end; part++)
 		switch (part->kind) {
 		case PART_PLAIN: out = put_bytes(out, part->bytes, part->len); break;
 		case PART_VARIED: {

@@ -6,7 +6,7 @@
 
 #include "load/protocol.h"
 
-void load_plan_init(struct load_plan *p)
+void plan_init(struct load_plan *p)
 {
 	*p = (struct load_plan){.connections = 1,
 	                        .batch = 1,
@@ -42,7 +42,7 @@ static bool copy(char *out, size_t room, const char *from, size_t len)
 	return true;
 }
 
-enum gw_err load_plan_target(struct load_plan *p, const char *url, struct why *why)
+enum gw_err plan_target(struct load_plan *p, const char *url, struct why *why)
 {
 	const char *at = strstr(url, "://"), *host, *path, *port;
 	if (!at || at == url)
@@ -117,7 +117,7 @@ static const char *conflict(const struct load_plan *p)
 		return "--slow: neither for CoAP nor with --every";
 	if (p->tls && l->datagram)
 		return "TLS: not for datagrams";
-	if ((p->cert != NULL) != (p->key != NULL))
+	if (!p->cert != !p->key)
 		return "--cert and --key: both or none";
 	if ((p->cert || p->ca || p->insecure) && !p->tls)
 		return "--ca, --cert, --key and --insecure need a target with TLS: mqtts:// tls:// https://";
@@ -140,7 +140,7 @@ static const char *conflict(const struct load_plan *p)
 	return NULL;
 }
 
-enum gw_err load_plan_check(struct load_plan *p, struct why *why)
+enum gw_err plan_check(struct load_plan *p, struct why *why)
 {
 	const char *wrong = conflict(p);
 	if (wrong)

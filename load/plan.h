@@ -1,6 +1,6 @@
 /* What one run is told: a target, how much, in which shape, with which payload. The command line makes one per TARGET
- * (options.h), `find` changes the rate in it, load_run (run.h) carries it out. Texts are borrowed (from argv or from the
- * caller) and must outlive the run; a plan may be copied freely. load_plan_init fills in the defaults. */
+ * (options.h), `find` changes the rate in it, run_plan (run.h) carries it out. Texts are borrowed (from argv or from the
+ * caller) and must outlive the run; a plan may be copied freely. plan_init fills in the defaults. */
 #ifndef SLUICE_LOAD_PLAN_H
 #define SLUICE_LOAD_PLAN_H
 
@@ -16,7 +16,7 @@ struct load_result;
 
 #define LOAD_BIND_MAX 64
 
-/* load_hook is called once a second on the thread of load_run, for each run of it; so_far->seconds ends with the second
+/* load_hook is called once a second on the thread of run_plan, for each run of it; so_far->seconds ends with the second
  * that has just passed, and counts and histograms are those up to now (after warm-up). */
 typedef void load_hook(void *context, const struct load_plan *plan, const struct load_result *so_far);
 
@@ -34,7 +34,7 @@ struct load_plan {
 	unsigned bind_count;
 
 	/* who sends */
-	char run[32];         /* empty: made up by load_run */
+	char run[32];         /* empty: made up by run_plan */
 	uint64_t connections; /* CoAP: endpoints */
 	uint64_t devices;     /* 0: one per connection; each belongs to one connection */
 	uint64_t window;      /* messages under way per connection; 0: the protocol's default */
@@ -85,11 +85,11 @@ struct load_outputs {
 	bool quiet, progress; /* progress: also when stderr is no terminal */
 };
 
-void load_plan_init(struct load_plan *p);
-/* load_plan_target reads SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH]; schemes: mqtt mqtts coap tcp tls http https.
- * load_plan_check says what cannot be, or does not make sense, and sets what is left to the protocol (window, qos). Both:
+void plan_init(struct load_plan *p);
+/* plan_target reads SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH]; schemes: mqtt mqtts coap tcp tls http https.
+ * plan_check says what cannot be, or does not make sense, and sets what is left to the protocol (window, qos). Both:
  * GW_OK | GW_CONFIG with why. */
-enum gw_err load_plan_target(struct load_plan *p, const char *url, struct why *why);
-enum gw_err load_plan_check(struct load_plan *p, struct why *why);
+enum gw_err plan_target(struct load_plan *p, const char *url, struct why *why);
+enum gw_err plan_check(struct load_plan *p, struct why *why);
 
 #endif

@@ -16,7 +16,7 @@
 #include "load/result.h"
 
 struct connection;
-struct job;
+struct load_job;
 
 struct load_protocol {
 	const char *name, *scheme, *tls_scheme; /* tls_scheme NULL: no TLS */

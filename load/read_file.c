@@ -10,12 +10,12 @@
 
 #include "load/readback.h"
 
-struct names {
+struct file_names {
 	char **items; /* owned, and what they point to */
 	size_t count;
 };
 
-static bool names_add(struct names *n, const char *dir, const char *name)
+static bool names_add(struct file_names *n, const char *dir, const char *name)
 {
 	char **more = realloc(n->items, (n->count + 1) * sizeof(*more));
 	if (!more)
@@ -27,7 +27,7 @@ static bool names_add(struct names *n, const char *dir, const char *name)
 	return true;
 }
 
-static void names_free(struct names *n)
+static void names_free(struct file_names *n)
 {
 	for (size_t i = 0; i < n->count; i++)
 		free(n->items[i]);
@@ -54,7 +54,7 @@ static int by_age(const void *a, const void *b)
 }
 
 /* Files in dir that are base or rotated from it; base NULL: every NDJSON file. */
-static enum gw_err list_files(struct names *n, const char *dir, const char *base, struct why *why)
+static enum gw_err list_files(struct file_names *n, const char *dir, const char *base, struct why *why)
 {
 	DIR *d = opendir(dir);
 	if (!d)
@@ -101,7 +101,7 @@ static enum gw_err read_file(const char *path, readback_take *take, void *contex
 static enum gw_err read_source(const char *source, readback_take *take, void *context, struct why *why)
 {
 	struct stat st;
-	struct names names = {0};
+	struct file_names names = {0};
 	char dir[PATH_MAX];
 	if (strcmp(source, "-") == 0)
 		return read_lines(stdin, "standard input", take, context, why);
@@ -121,7 +121,7 @@ static enum gw_err read_source(const char *source, readback_take *take, void *co
 
 static bool mine(const char *source)
 {
-	return strstr(source, "://") == NULL;
+	return !strstr(source, "://");
 }
 
 const struct readback readback_file = {

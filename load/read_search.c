@@ -12,7 +12,7 @@
 #define PAGE "5000"
 #define TIMEOUT_S 60L
 
-struct answer {
+struct search_answer {
 	char *text; /* owned, terminated */
 	size_t len, room;
 };
@@ -20,13 +20,13 @@ struct answer {
 struct search {
 	CURL *curl;
 	struct curl_slist *headers;
-	struct answer answer;
+	struct search_answer answer;
 	char base[512], index[512]; /* "http://host:9200", "telemetry-*" */
 };
 
 static size_t gather(const char *data, size_t size, size_t count, void *context)
 {
-	struct answer *a = context;
+	struct search_answer *a = context;
 	size_t len = size * count;
 	if (a->len + len + 1 > a->room) {
 		size_t room = 2 * (a->len + len + 1);
@@ -67,7 +67,7 @@ static enum gw_err ask(struct search *s, const char *path, const char *body, str
 }
 
 /* Hands over each document; returns how many there were. */
-static size_t take_documents(const struct answer *a, readback_take *take, void *context)
+static size_t take_documents(const struct search_answer *a, readback_take *take, void *context)
 {
 	static const char key[] = "\"_source\":";
 	const char *end = a->text + a->len, *at = memmem(a->text, a->len, key, sizeof(key) - 1);
@@ -82,7 +82,7 @@ static size_t take_documents(const struct answer *a, readback_take *take, void *
 }
 
 /* What a pointer leads to, in an answer that is JSON; JSON_INVALID: nothing. */
-static struct json_value find(const struct answer *a, const char *pointer)
+static struct json_value find(const struct search_answer *a, const char *pointer)
 {
 	struct json_pointer p;
 	struct json_value v = {0};
@@ -118,7 +118,7 @@ static enum gw_err whole(const struct search *s, struct why *why)
 	return GW_OK;
 }
 
-static bool scroll_id(const struct answer *a, char *out, size_t size)
+static bool scroll_id(const struct search_answer *a, char *out, size_t size)
 {
 	struct json_value v = find(a, "/_scroll_id");
 	if (v.type != JSON_STRING || v.len - 2 >= size)

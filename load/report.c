@@ -113,7 +113,7 @@ static void print_latency(const char *what, const struct hdr *h, FILE *out)
 
 static void print_errors(const struct load_result *r, FILE *out)
 {
-	if (load_result_errors(r) == 0)
+	if (result_errors(r) == 0)
 		return;
 	fputs("\n  errors\n", out);
 	for (size_t i = 0; i < LOAD_ERRORS; i++)
@@ -130,14 +130,14 @@ static void row(FILE *out, const char *name, const char *value)
 static void print_server(const struct load_result *r, FILE *out)
 {
 	char a[32], b[32], c[32], each[64], text[300];
-	uint64_t messages = load_result_server_messages(r);
+	uint64_t messages = result_server_messages(r);
 	if (!r->has_server)
 		return;
-	if (messages == load_result_messages(r))
+	if (messages == result_messages(r))
 		snprintf(each, sizeof(each), "message");
 	else
 		snprintf(each, sizeof(each), "message of all %s (%s)",
-		         messages > load_result_messages(r) ? "targets" : "runs that loaded it",
+		         messages > result_messages(r) ? "targets" : "runs that loaded it",
 		         report_count(c, (double)messages));
 	snprintf(text, sizeof(text), "%.2f us of CPU a %s, %.0f %% of a core; memory %s at first, %s at most",
 	         messages > 0 ? r->server_cpu_us / (double)messages : NAN, each,
@@ -159,7 +159,7 @@ static double intended(const struct load_result *r)
 void report_table(const struct load_result *r, FILE *out)
 {
 	char a[32], b[32], c[32], d[32], text[300];
-	double seconds = (double)r->duration_us / 1e6, messages = (double)load_result_messages(r);
+	double seconds = (double)r->duration_us / 1e6, messages = (double)result_messages(r);
 	fprintf(out, "\n%s  run %s, ended by %s after %.1f s", r->target, r->run, r->end, seconds);
 	if (r->warmup_us)
 		fprintf(out, " (and %.1f s of warm-up)", (double)r->warmup_us / 1e6);
@@ -248,7 +248,7 @@ static enum gw_err write_json(const struct load_result *const *results, size_t c
 	for (size_t i = 0; i < count && !err; i++) {
 		if (i)
 			fputs(",\n", out);
-		err = load_result_write(results[i], out, why);
+		err = result_write(results[i], out, why);
 	}
 	if (count != 1)
 		fputs("]\n", out);

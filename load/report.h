@@ -1,4 +1,4 @@
-/* Results for people and for other programs: a line a second, a table, and files. Calling thread: that of load_run. */
+/* Results for people and for other programs: a line a second, a table, and files. Calling thread: that of run_plan. */
 #ifndef SLUICE_LOAD_REPORT_H
 #define SLUICE_LOAD_REPORT_H
 

@@ -46,7 +46,7 @@ static void write_data(const struct load_result *r, FILE *out)
 	size_t len = 0;
 	struct why why;
 	FILE *memory = open_memstream(&text, &len);
-	if (memory && load_result_write(r, memory, &why) == GW_OK && fclose(memory) == 0 && len > 2) {
+	if (memory && result_write(r, memory, &why) == GW_OK && fclose(memory) == 0 && len > 2) {
 		len = (size_t)(strrchr(text, '}') - text); /* to go on inside the object */
 		write_safely(text, len, out);
 		fputc(',', out);

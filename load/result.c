@@ -78,7 +78,7 @@ static struct hdr **histogram_of(const struct load_result *r, size_t i)
 	return (struct hdr **)(void *)((char *)r + histograms[i].at);
 }
 
-struct load_result *load_result_new(void)
+struct load_result *result_new(void)
 {
 	struct load_result *r = calloc(1, sizeof(*r));
 	if (!r)
@@ -88,11 +88,11 @@ struct load_result *load_result_new(void)
 		good = (*histogram_of(r, i) = hdr_new()) && good;
 	if (good)
 		return r;
-	load_result_free(r);
+	result_free(r);
 	return NULL;
 }
 
-void load_result_free(struct load_result *r)
+void result_free(struct load_result *r)
 {
 	if (!r)
 		return;
@@ -104,7 +104,7 @@ void load_result_free(struct load_result *r)
 	free(r);
 }
 
-uint64_t load_result_errors(const struct load_result *r)
+uint64_t result_errors(const struct load_result *r)
 {
 	uint64_t total = 0;
 	for (size_t i = 0; i < LOAD_ERRORS; i++)
@@ -112,14 +112,14 @@ uint64_t load_result_errors(const struct load_result *r)
 	return total;
 }
 
-uint64_t load_result_messages(const struct load_result *r)
+uint64_t result_messages(const struct load_result *r)
 {
 	return r->acknowledged + r->unconfirmed;
 }
 
-uint64_t load_result_server_messages(const struct load_result *r)
+uint64_t result_server_messages(const struct load_result *r)
 {
-	return r->server_messages ? r->server_messages : load_result_messages(r);
+	return r->server_messages ? r->server_messages : result_messages(r);
 }
 
 /* -- writing -- */
@@ -197,10 +197,10 @@ static void add_seconds(cJSON *to, const struct load_result *r)
 	}
 }
 
-enum gw_err load_result_write(const struct load_result *r, FILE *out, struct why *why)
+enum gw_err result_write(const struct load_result *r, FILE *out, struct why *why)
 {
 	cJSON *json = cJSON_CreateObject();
-	bool good = json != NULL;
+	bool good = json;
 	cJSON_AddNumberToObject(json, "sluice_load_result", VERSION);
 	for (size_t i = 0; i < MEMBERS; i++)
 		add_member(json, r, &members[i]);
@@ -364,7 +364,7 @@ static enum gw_err read_file(const char *path, char **out, size_t *len, struct w
 	return GW_OK;
 }
 
-enum gw_err load_result_read(struct load_result **out, const char *path, struct why *why)
+enum gw_err result_read(struct load_result **out, const char *path, struct why *why)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -373,7 +373,7 @@ enum gw_err load_result_read(struct load_result **out, const char *path, struct 
 		return err;
 	cJSON *json = cJSON_ParseWithLength(text, len);
 	free(text);
-	struct load_result *r = load_result_new();
+	struct load_result *r = result_new();
 	const cJSON *version = cJSON_GetObjectItemCaseSensitive(json, "sluice_load_result");
 	if (!r)
 		err = why_set(why, GW_NOMEM, "report: %s: out of memory", path);
@@ -392,7 +392,7 @@ enum gw_err load_result_read(struct load_result **out, const char *path, struct 
 		err = why_set(why, GW_INVALID, "report: %s: is damaged: a value is missing or of another type", path);
 	cJSON_Delete(json);
 	if (err)
-		load_result_free(r);
+		result_free(r);
 	else
 		*out = r;
 	return err;
@@ -499,7 +499,7 @@ static uint64_t count_servers(struct load_result *const *results, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		telling[i] = tells(results, count, i);
 		if (is_looked_at(results, count, i))
-			messages += load_result_server_messages(results[i]);
+			messages += result_server_messages(results[i]);
 	}
 	for (size_t i = 0; i < count; i++)
 		if (!telling[i])
@@ -545,7 +545,7 @@ static enum gw_err add(struct load_result *into, const struct load_result *from,
 	return GW_OK;
 }
 
-enum gw_err load_result_merge(struct load_result *const *results, size_t count, struct why *why)
+enum gw_err result_merge(struct load_result *const *results, size_t count, struct why *why)
 {
 	uint64_t messages = count_servers(results, count);
 	for (size_t i = 1; i < count; i++)

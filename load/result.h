@@ -1,6 +1,6 @@
 /* What one run of the load tester found out: the one thing that the engine fills in, and that the reports, conditions
  * (--fail-if), find, compare and merge read. Times are microseconds; the run's clock is monotonic and starts at 0 with
- * the first second, wall clock appears once, in started_us. One owner: load_result_new to load_result_free. */
+ * the first second, wall clock appears once, in started_us. One owner: result_new to result_free. */
 #ifndef SLUICE_LOAD_RESULT_H
 #define SLUICE_LOAD_RESULT_H
 
@@ -72,23 +72,23 @@ struct load_result {
 	char warning[400];   /* "the load tester was the limit: ..."; empty: it was not */
 };
 
-/* load_result_new makes an empty one; NULL: out of memory. */
-struct load_result *load_result_new(void);
-void load_result_free(struct load_result *r);             /* r may be NULL */
-uint64_t load_result_errors(const struct load_result *r); /* of all kinds */
+/* result_new makes an empty one; NULL: out of memory. */
+struct load_result *result_new(void);
+void result_free(struct load_result *r);             /* r may be NULL */
+uint64_t result_errors(const struct load_result *r); /* of all kinds */
 /* Acknowledged, or sent where nothing is acknowledged: what CPU per message is counted by; of the server's, all messages
  * that it was used for. */
-uint64_t load_result_messages(const struct load_result *r);
-uint64_t load_result_server_messages(const struct load_result *r);
-/* load_result_write writes it as JSON, histograms included; load_result_read reads such a file. GW_OK | GW_IO |
+uint64_t result_messages(const struct load_result *r);
+uint64_t result_server_messages(const struct load_result *r);
+/* result_write writes it as JSON, histograms included; result_read reads such a file. GW_OK | GW_IO |
  * GW_INVALID (no such report, or of a newer version) | GW_NOMEM, with why. */
-enum gw_err load_result_write(const struct load_result *r, FILE *out, struct why *why);
-enum gw_err load_result_read(struct load_result **out, const char *path, struct why *why);
-/* load_result_merge adds runs that went on at the same time on several machines or in several processes to the first, the
+enum gw_err result_write(const struct load_result *r, FILE *out, struct why *why);
+enum gw_err result_read(struct load_result **out, const char *path, struct why *why);
+/* result_merge adds runs that went on at the same time on several machines or in several processes to the first, the
  * earliest: counts add up, histograms too, seconds are laid over one another by wall clock. What servers used adds up, each
  * counted once however many looked at it, and by the messages of the runs that loaded it: those that looked at it (--pid),
  * and those that name the same target. At most LOAD_MERGE_MAX; changes all of them. */
 #define LOAD_MERGE_MAX 16
-enum gw_err load_result_merge(struct load_result *const *results, size_t count, struct why *why);
+enum gw_err result_merge(struct load_result *const *results, size_t count, struct why *why);
 
 #endif

@@ -28,9 +28,9 @@
 #define BUSY 0.9
 #define STOP_GRACE_US (2 * SECOND_US) /* somebody who stops it waits */
 
-static _Atomic int stops; /* how often load_stop was called; relaxed: a flag */
+static _Atomic int stops; /* how often stop_ask was called; relaxed: a flag */
 
-void load_stop(void)
+void stop_ask(void)
 {
 	atomic_fetch_add_explicit(&stops, 1, memory_order_relaxed);
 }
@@ -38,27 +38,27 @@ void load_stop(void)
 static void interrupted(int number)
 {
 	(void)number;
-	load_stop();
+	stop_ask();
 }
 
-void load_catch_signals(void)
+void stop_catch_signals(void)
 {
 	struct sigaction act = {.sa_handler = interrupted};
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 }
 
-bool load_stopped(void)
+bool stop_asked(void)
 {
 	return atomic_load_explicit(&stops, memory_order_relaxed) > 0;
 }
 
-void load_unstop(void)
+void stop_clear(void)
 {
 	atomic_store_explicit(&stops, 0, memory_order_relaxed);
 }
 
-void load_make_run(char run[32])
+void run_make_id(char run[32])
 {
 	static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
 	struct timespec t;
@@ -74,9 +74,9 @@ void load_make_run(char run[32])
 
 /* -- one plan under way -- */
 
-struct run {
+struct load_run {
 	const struct load_plan *plan;
-	struct job job;
+	struct load_job job;
 	struct worker *workers; /* owned; job.worker_count of them, `started` of them have a thread */
 	unsigned opened, started;
 	struct load_result *result; /* owned until it is given away */
@@ -89,7 +89,7 @@ struct run {
 	bool warm, over;
 };
 
-static const char *find_limits(const struct run *runs, size_t count, struct why *why)
+static const char *find_limits(const struct load_run *runs, size_t count, struct why *why)
 {
 	struct rlimit limit;
 	uint64_t needed = DESCRIPTORS_OURS;
@@ -116,7 +116,7 @@ static const char *find_limits(const struct run *runs, size_t count, struct why 
 		fclose(f);
 	}
 	for (size_t i = 0; i < count; i++) {
-		const struct job *j = &runs[i].job;
+		const struct load_job *j = &runs[i].job;
 		uint64_t ports = high >= low ? (uint64_t)high - low + 1 : 0;
 		uint64_t most = ports * (j->plan->bind_count ? j->plan->bind_count : 1);
 		if (!j->one_socket && j->connections > most) {
@@ -136,13 +136,13 @@ static char *copy(const char *text)
 	return strdup(text ? text : "");
 }
 
-static enum gw_err prepare(struct run *r, struct why *why)
+static enum gw_err prepare(struct load_run *r, struct why *why)
 {
 	const struct load_plan *plan = r->plan;
 	struct load_result *result;
 	struct timespec t;
 	enum gw_err err;
-	r->result = result = load_result_new();
+	r->result = result = result_new();
 	r->second = hdr_new();
 	r->late = hdr_new();
 	r->workers = calloc(r->job.worker_count, sizeof(*r->workers));
@@ -168,7 +168,7 @@ static enum gw_err prepare(struct run *r, struct why *why)
 	return GW_OK;
 }
 
-static void release(struct run *r)
+static void release(struct load_run *r)
 {
 	for (unsigned i = 0; i < r->opened; i++)
 		worker_close(&r->workers[i]);
@@ -176,7 +176,7 @@ static void release(struct run *r)
 	free(r->cpu_before);
 	hdr_free(r->second);
 	hdr_free(r->late);
-	load_result_free(r->result);
+	result_free(r->result);
 	job_close(&r->job);
 }
 
@@ -191,7 +191,7 @@ static double worker_cpu_us(const struct worker *w)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
-static void take_counts(struct run *r, struct worker *w, struct load_second *s)
+static void take_counts(struct load_run *r, struct worker *w, struct load_second *s)
 {
 	struct load_result *into = r->result;
 	struct worker_counts *c = &w->counts;
@@ -236,7 +236,7 @@ static bool add_second(struct load_result *r, const struct load_second *s)
 	return true;
 }
 
-static void look_at_server(struct run *r, struct load_second *s, double seconds)
+static void look_at_server(struct load_run *r, struct load_second *s, double seconds)
 {
 	struct server_use use;
 	struct load_result *into = r->result;
@@ -258,7 +258,7 @@ static void look_at_server(struct run *r, struct load_second *s, double seconds)
 }
 
 /* Begins the figures anew: what was before the end of the warm-up does not count. */
-static void forget(struct run *r)
+static void forget(struct load_run *r)
 {
 	struct load_result *into = r->result;
 	into->sent = into->acknowledged = into->resent = into->unconfirmed = into->bytes_out = into->bytes_in = 0;
@@ -276,7 +276,7 @@ static void forget(struct run *r)
 }
 
 /* Closes a second. last: the workers have ended. */
-static void count_second(struct run *r, uint64_t now_us, bool last)
+static void count_second(struct load_run *r, uint64_t now_us, bool last)
 {
 	struct load_second s = {.at_us = now_us - r->start_us};
 	double seconds = (double)(now_us - r->counted_us) / 1e6;
@@ -321,7 +321,7 @@ static void count_second(struct run *r, uint64_t now_us, bool last)
 
 /* -- phases -- */
 
-static void set_phase(struct run *r, enum job_phase phase)
+static void set_phase(struct load_run *r, enum job_phase phase)
 {
 	/* pairs with the acquire in the workers' turn */
 	atomic_store_explicit(&r->job.phase, (int)phase, memory_order_release);
@@ -329,7 +329,7 @@ static void set_phase(struct run *r, enum job_phase phase)
 		worker_wake(&r->workers[i]);
 }
 
-static bool all(const struct run *r, size_t flag)
+static bool all(const struct load_run *r, size_t flag)
 {
 	for (unsigned i = 0; i < r->started; i++)
 		if (!atomic_load_explicit((const _Atomic bool *)(const void *)((const char *)&r->workers[i] + flag),
@@ -338,7 +338,7 @@ static bool all(const struct run *r, size_t flag)
 	return true;
 }
 
-static uint64_t tried_well(const struct run *r)
+static uint64_t tried_well(const struct load_run *r)
 {
 	uint64_t n = 0;
 	for (unsigned i = 0; i < r->started; i++)
@@ -346,12 +346,12 @@ static uint64_t tried_well(const struct run *r)
 	return n;
 }
 
-static enum job_phase phase_of(const struct run *r)
+static enum job_phase phase_of(const struct load_run *r)
 {
 	return (enum job_phase)atomic_load_explicit(&r->job.phase, memory_order_relaxed);
 }
 
-static void drain(struct run *r, uint64_t now_us, const char *end)
+static void drain(struct load_run *r, uint64_t now_us, const char *end)
 {
 	if (phase_of(r) >= JOB_DRAIN)
 		return;
@@ -362,7 +362,7 @@ static void drain(struct run *r, uint64_t now_us, const char *end)
 }
 
 /* The clock of what counts starts. */
-static void begin_counting(struct run *r, uint64_t now_us)
+static void begin_counting(struct load_run *r, uint64_t now_us)
 {
 	r->start_us = r->counted_us = r->plan->storm ? r->began_us : now_us;
 	atomic_store_explicit(&r->job.start_us, r->start_us, memory_order_relaxed);
@@ -378,11 +378,11 @@ static void begin_counting(struct run *r, uint64_t now_us)
 	}
 }
 
-static void connect_phase(struct run *r, uint64_t now_us)
+static void connect_phase(struct load_run *r, uint64_t now_us)
 {
 	bool tried = all(r, offsetof(struct worker, all_tried));
 	bool storm_only = r->plan->storm && !r->plan->count && !r->plan->duration_us;
-	if (load_stopped()) {
+	if (stop_asked()) {
 		begin_counting(r, now_us);
 		drain(r, now_us, "interrupted");
 		return;
@@ -399,21 +399,21 @@ static void connect_phase(struct run *r, uint64_t now_us)
 }
 
 /* Nobody is there, or somebody who is silent about all that was sent: then a count is never reached. */
-static bool is_silent(const struct run *r)
+static bool is_silent(const struct load_run *r)
 {
 	const struct load_result *x = r->result;
 	if (x->second_count == 0)
 		return false;
 	const struct load_second *s = &x->seconds[x->second_count - 1];
 	return s->connections == 0 ||
-	       (r->plan->count && !r->plan->duration_us && s->sent == 0 && x->sent > load_result_messages(x));
+	       (r->plan->count && !r->plan->duration_us && s->sent == 0 && x->sent > result_messages(x));
 }
 
-static void send_phase(struct run *r, uint64_t now_us)
+static void send_phase(struct load_run *r, uint64_t now_us)
 {
 	uint64_t last = atomic_load_explicit(&r->job.last_answer_us, memory_order_relaxed);
 	uint64_t whole = r->plan->warmup_us + r->plan->duration_us;
-	if (load_stopped())
+	if (stop_asked())
 		drain(r, now_us, "interrupted");
 	else if (r->plan->duration_us && now_us - r->start_us >= whole)
 		drain(r, now_us, "time");
@@ -424,11 +424,11 @@ static void send_phase(struct run *r, uint64_t now_us)
 		drain(r, now_us, "gave up: nobody answered");
 }
 
-static void drain_phase(struct run *r, uint64_t now_us)
+static void drain_phase(struct load_run *r, uint64_t now_us)
 {
 	bool lost = !strncmp(r->result->end, "no connection", 13) || !strncmp(r->result->end, "gave up", 7);
 	uint64_t grace = lost ? 0 : r->plan->grace_us;
-	if (load_stopped() && grace > STOP_GRACE_US)
+	if (stop_asked() && grace > STOP_GRACE_US)
 		grace = STOP_GRACE_US;
 	if (!all(r, offsetof(struct worker, all_done)) && now_us - r->drain_us < grace &&
 	    atomic_load_explicit(&stops, memory_order_relaxed) < 2)
@@ -448,7 +448,7 @@ static void drain_phase(struct run *r, uint64_t now_us)
 	r->over = true;
 }
 
-static void step(struct run *r)
+static void step(struct load_run *r)
 {
 	uint64_t now_us = worker_clock(), told;
 	(void)!read(r->job.done_fd, &told, sizeof(told));
@@ -467,7 +467,7 @@ static void step(struct run *r)
 }
 
 /* Milliseconds until there is something to do for a run. */
-static int wait_ms(const struct run *r)
+static int wait_ms(const struct load_run *r)
 {
 	uint64_t now = worker_clock(), until = r->counted_us + SECOND_US;
 	if (r->over || !r->start_us)
@@ -478,7 +478,7 @@ static int wait_ms(const struct run *r)
 	if (r->plan->duration_us && phase_of(r) == JOB_SEND && end < until)
 		until = end;
 	uint64_t ms = until > now ? (until - now) / 1000 + 1 : 0;
-	return ms > 100 ? 100 : (int)ms; /* load_stop may come from a signal at any moment */
+	return ms > 100 ? 100 : (int)ms; /* stop_ask may come from a signal at any moment */
 }
 
 /* -- the ledger -- */
@@ -491,7 +491,7 @@ struct keeper {
 };
 
 /* Copies it while all stand still, and writes the copy while they work. */
-static void keep_ledger(struct keeper *k, struct run *runs, size_t count, struct why *why)
+static void keep_ledger(struct keeper *k, struct load_run *runs, size_t count, struct why *why)
 {
 	uint64_t begin = worker_clock();
 	if (!k->path || begin - k->written_us < k->rest_us)
@@ -517,7 +517,7 @@ static void keep_ledger(struct keeper *k, struct run *runs, size_t count, struct
 }
 
 /* Nobody is to stand still for the ledger when it is written anyway in a moment. */
-static bool ends_soon(const struct run *runs, size_t count)
+static bool ends_soon(const struct load_run *runs, size_t count)
 {
 	uint64_t now = worker_clock();
 	for (size_t i = 0; i < count; i++) {
@@ -530,7 +530,7 @@ static bool ends_soon(const struct run *runs, size_t count)
 
 /* -- the end -- */
 
-static void judge(struct run *r)
+static void judge(struct load_run *r)
 {
 	struct load_result *x = r->result;
 	x->late_us = hdr_percentile(r->late, 99);
@@ -551,7 +551,7 @@ static void judge(struct run *r)
 		         at ? "; " : "", (double)x->late_us / 1e3);
 }
 
-static void complete(struct run *r)
+static void complete(struct load_run *r)
 {
 	uint64_t open = 0;
 	count_second(r, r->ended_us, true); /* what came while connections were closed */
@@ -568,7 +568,7 @@ static void complete(struct run *r)
 	judge(r);
 }
 
-static enum gw_err go(struct run *runs, size_t count, struct keeper *k, struct why *why)
+static enum gw_err go(struct load_run *runs, size_t count, struct keeper *k, struct why *why)
 {
 	struct pollfd *fds = calloc(count, sizeof(*fds));
 	enum gw_err err = GW_OK;
@@ -616,7 +616,7 @@ static void share_servers(const struct load_plan *plans, struct load_result *con
 			const struct load_result *other = results[k];
 			if (plans[k].pid != plans[i].pid)
 				continue;
-			messages += load_result_messages(other);
+			messages += result_messages(other);
 			longest = longest &&
 			          (k < i ? other->duration_us < r->duration_us : other->duration_us <= r->duration_us);
 		}
@@ -643,13 +643,13 @@ static unsigned number_of(const struct load_plan *plans, size_t i)
 	return n;
 }
 
-enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct load_result **out, struct ledger *ledger,
-                         struct why *why)
+enum gw_err run_plans(const struct load_plan *plans, size_t count, struct load_result **out, struct ledger *ledger,
+                      struct why *why)
 {
 	char run[32];
 	struct keeper k = {
 	    .ledger = ledger, .path = plans[0].ledger_path, .written_us = worker_clock(), .rest_us = LEDGER_US};
-	struct run *runs = calloc(count, sizeof(*runs));
+	struct load_run *runs = calloc(count, sizeof(*runs));
 	enum gw_err err = GW_OK;
 	size_t prepared = 0;
 	if (!runs)
@@ -657,7 +657,7 @@ enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct loa
 	signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
 	snprintf(run, sizeof(run), "%s", ledger && ledger->run[0] ? ledger->run : plans[0].run);
 	if (!run[0])
-		load_make_run(run);
+		run_make_id(run);
 	if (!err && k.path && !ledger) {
 		k.own = true;
 		if (!(k.ledger = ledger_new(run, plans[0].target)))
@@ -700,7 +700,7 @@ enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct loa
 	return err;
 }
 
-enum gw_err load_run(const struct load_plan *plan, struct load_result **out, struct ledger *ledger, struct why *why)
+enum gw_err run_plan(const struct load_plan *plan, struct load_result **out, struct ledger *ledger, struct why *why)
 {
-	return load_run_all(plan, 1, out, ledger, why);
+	return run_plans(plan, 1, out, ledger, why);
 }

@@ -9,26 +9,26 @@
 #include "load/plan.h"
 #include "load/result.h"
 
-/* load_run carries out one checked plan and returns when it is over. The calling thread waits, calls the plan's hook
+/* run_plan carries out one checked plan and returns when it is over. The calling thread waits, calls the plan's hook
  * and writes the ledger; the plan's workers send.
  *   out     set on GW_OK: owned by the caller; everything that went wrong with the server is in it, not in the code
  *   ledger  what was sent and acknowledged is put down in it; NULL: nothing is kept. plan->ledger_path, if set, is
  *           rewritten every few seconds and at the end
  * GW_OK | GW_CONFIG (not enough descriptors or ports, no such host, a file that cannot be read; nothing was sent) |
  * GW_NOMEM | GW_IO, with why. */
-enum gw_err load_run(const struct load_plan *plan, struct load_result **out, struct ledger *ledger, struct why *why);
-/* load_run_all carries out several at the same time, one result each; they share run identifier and ledger, and the
+enum gw_err run_plan(const struct load_plan *plan, struct load_result **out, struct ledger *ledger, struct why *why);
+/* run_plans carries out several at the same time, one result each; they share run identifier and ledger, and the
  * ledger_path of the first counts. */
-enum gw_err load_run_all(const struct load_plan *plans, size_t count, struct load_result **out, struct ledger *ledger,
-                         struct why *why);
-/* load_stop ends the running one early, with a report ("interrupted"). From a signal handler or any thread. A stop stays
- * until load_run returns; load_stopped tells whether there was one since the last load_unstop. */
-void load_stop(void);
-bool load_stopped(void);
-void load_unstop(void);
-/* load_catch_signals: SIGINT and SIGTERM are load_stop from now on. */
-void load_catch_signals(void);
-/* load_make_run makes up an identifier: 8 characters, time and chance. */
-void load_make_run(char run[32]);
+enum gw_err run_plans(const struct load_plan *plans, size_t count, struct load_result **out, struct ledger *ledger,
+                      struct why *why);
+/* stop_ask ends the running one early, with a report ("interrupted"). From a signal handler or any thread. A stop stays
+ * until run_plan returns; stop_asked tells whether there was one since the last stop_clear. */
+void stop_ask(void);
+bool stop_asked(void);
+void stop_clear(void);
+/* stop_catch_signals: SIGINT and SIGTERM are stop_ask from now on. */
+void stop_catch_signals(void);
+/* run_make_id makes up an identifier: 8 characters, time and chance. */
+void run_make_id(char run[32]);
 
 #endif

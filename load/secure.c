@@ -26,7 +26,7 @@ static bool is_template(const char *text)
 	return text && strchr(text, '{');
 }
 
-enum gw_err secure_init(struct job *j, struct why *why)
+enum gw_err secure_init(struct load_job *j, struct why *why)
 {
 	const struct load_plan *p = j->plan;
 	if (!(j->tls = SSL_CTX_new(TLS_client_method())))
@@ -57,7 +57,7 @@ static const char *file_words(const char *path)
 /* The connection's own certificate or key, when the plan names them by a template. NULL, or what is wrong. */
 static const char *use_own(struct connection *c)
 {
-	struct job *j = c->worker->job;
+	struct load_job *j = c->worker->job;
 	char path[512];
 	if (j->cert && payload_max(j->cert, j->name_max) < sizeof(path)) {
 		path[connection_text(c, j->cert, 0, (uint8_t *)path)] = 0;
@@ -74,7 +74,7 @@ static const char *use_own(struct connection *c)
 
 const char *secure_open(struct connection *c)
 {
-	struct job *j = c->worker->job;
+	struct load_job *j = c->worker->job;
 	struct in6_addr ip;
 	const char *host = j->plan->host;
 	ERR_clear_error();

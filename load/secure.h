@@ -9,11 +9,11 @@
 #include "gateway/base/error.h"
 
 struct connection;
-struct job;
+struct load_job;
 
 /* secure_init makes the job's context from the plan: trust, and the certificate if it is the same for all.
  * GW_OK | GW_CONFIG with why. */
-enum gw_err secure_init(struct job *j, struct why *why);
+enum gw_err secure_init(struct load_job *j, struct why *why);
 /* secure_open puts TLS on a connection that is established. NULL, or what went wrong (static text, or one that lives
  * until the next call on this thread). */
 const char *secure_open(struct connection *c);

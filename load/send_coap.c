@@ -48,7 +48,7 @@ static uint8_t *put_option(uint8_t *out, unsigned delta, const uint8_t *value, s
 
 static size_t render(struct connection *c, uint64_t number, bool again, uint8_t *out)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	struct payload_facts f;
 	char time[64];
 	uint8_t path[1200], format = 50, *at; /* application/json; empty: 0, text/plain */

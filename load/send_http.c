@@ -25,7 +25,7 @@ static uint8_t *put_plain(uint8_t *out, const char *text, size_t len)
 /* Basic authentication (RFC 7617) of this device; where it is the same for all, it stands in the job's head already. */
 static uint8_t *put_credentials(struct connection *c, uint64_t number, uint8_t *out)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	uint8_t plain[JOB_CREDENTIALS_MAX];
 	size_t len = connection_text(c, j->user, number, plain);
 	plain[len++] = ':';
@@ -38,7 +38,7 @@ static uint8_t *put_credentials(struct connection *c, uint64_t number, uint8_t *
 
 static size_t put(struct connection *c, uint64_t number, uint64_t count, bool again, uint8_t *out)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	struct payload_facts f;
 	char time[64];
 	uint8_t digits[24], *at = put_plain(out, "POST ", 5);
@@ -67,7 +67,7 @@ static size_t put(struct connection *c, uint64_t number, uint64_t count, bool ag
 
 /* -- the answer -- */
 
-struct answer {
+struct load_answer {
 	unsigned status;
 	const char *head, *body; /* head: behind the status line; both borrowed */
 	size_t head_len, body_len, whole;
@@ -87,7 +87,7 @@ static const char *read_number(const char *at, const char *end, uint64_t *out)
 }
 
 /* The value of a header; NULL: it is not there. */
-static const char *header(const struct answer *a, const char *name)
+static const char *header(const struct load_answer *a, const char *name)
 {
 	size_t len = strlen(name);
 	for (const char *at = a->head, *end = at + a->head_len; at < end;) {
@@ -133,7 +133,7 @@ static size_t chunks_end(const char *in, size_t len)
 }
 
 /* 1: an answer is whole; 0: not yet; -1: it is none. */
-static int read_answer(const char *in, size_t len, struct answer *a)
+static int read_answer(const char *in, size_t len, struct load_answer *a)
 {
 	const char *end = memmem(in, len, "\r\n\r\n", 4), *value;
 	uint64_t number;
@@ -176,10 +176,10 @@ static bool member(const char *in, const char *end, const char *name, uint64_t *
 {
 	const char *at = in < end ? memmem(in, (size_t)(end - in), name, strlen(name)) : NULL;
 	*behind = at ? read_number(at + strlen(name), end, out) : NULL;
-	return *behind != NULL;
+	return *behind;
 }
 
-static void take_report(struct connection *c, const struct answer *a)
+static void take_report(struct connection *c, const struct load_answer *a)
 {
 	const char *at, *end = a->body + a->body_len, *reason, *quote;
 	uint64_t from = c->base, next = c->base, until = c->next, rejected = 0, listed = 0, line;
@@ -210,7 +210,7 @@ static void take_report(struct connection *c, const struct answer *a)
 	connection_acked(c, next, until);
 }
 
-static void take_answer(struct connection *c, const struct answer *a)
+static void take_answer(struct connection *c, const struct load_answer *a)
 {
 	char words[160];
 	if (a->status / 100 == 2) {
@@ -237,7 +237,7 @@ static void take_answer(struct connection *c, const struct answer *a)
 
 static size_t take(struct connection *c, const uint8_t *in, size_t len)
 {
-	struct answer a = {.status = 0};
+	struct load_answer a = {.status = 0};
 	size_t used = 0;
 	while (a.status < 200 && used < len) { /* behind an interim answer (RFC 9110 section 15.2) comes the real one */
 		const char *at = (const char *)in + used;

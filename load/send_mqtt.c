@@ -49,7 +49,7 @@ static size_t close_packet(uint8_t *out, uint8_t type, size_t rest)
 
 static size_t hello(struct connection *c, uint8_t *out) /* CONNECT, section 3.1 */
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	uint64_t alive = j->plan->keep_alive_us / 1000000;
 	uint8_t *at = out + 5, flags = j->plan->qos == 2 ? 0 : 0x02;
 	flags |= (uint8_t)((j->user ? 0x80 : 0) | (j->password ? 0x40 : 0));
@@ -83,7 +83,7 @@ static size_t put_ack(uint8_t *out, uint8_t type, uint16_t id)
  * many bytes as the header is shorter. To move nothing, the length of the header is guessed: that of the last packet. */
 static size_t put(struct connection *c, uint64_t number, uint64_t count, bool again, uint8_t *out) /* section 3.3 */
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	struct payload_facts f;
 	char time[64];
 	(void)count;

@@ -9,7 +9,7 @@
 
 static size_t put(struct connection *c, uint64_t number, uint64_t count, bool again, uint8_t *out)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	struct payload_facts f;
 	char time[64];
 	(void)count;

@@ -48,9 +48,9 @@ void verdict_free(struct verdict *v)
 }
 
 /* The device of this run that a record names; NULL: it is none of ours. */
-static const struct ledger_device *ours(struct verdict *v, const char *text, size_t len, struct identity_found *id)
+static const struct ledger_device *ours(struct verdict *v, const char *text, size_t len, struct message_identity *id)
 {
-	if (!identity_find(text, len, id) || id->run_len != strlen(v->ledger->run) ||
+	if (!message_identity_find(text, len, id) || id->run_len != strlen(v->ledger->run) ||
 	    memcmp(id->run, v->ledger->run, id->run_len) != 0)
 		return NULL;
 	return ledger_find(v->ledger, id->device, id->device_len);
@@ -58,7 +58,7 @@ static const struct ledger_device *ours(struct verdict *v, const char *text, siz
 
 void verdict_arrived(struct verdict *v, const char *text, size_t len)
 {
-	struct identity_found id;
+	struct message_identity id;
 	const struct ledger_device *d = ours(v, text, len, &id);
 	v->records++;
 	if (!d) {
@@ -83,7 +83,7 @@ void verdict_arrived(struct verdict *v, const char *text, size_t len)
 
 void verdict_dead(struct verdict *v, const char *text, size_t len)
 {
-	struct identity_found id;
+	struct message_identity id;
 	const struct ledger_device *d = ours(v, text, len, &id);
 	if (!d || id.seq >= d->sent)
 		return;
@@ -96,7 +96,7 @@ static void note(struct verdict_examples *e, const struct ledger_device *d, uint
 {
 	if (e->count == VERDICT_EXAMPLES)
 		return;
-	snprintf(e->items[e->count].device, IDENTITY_MAX, "%s", d->name);
+	snprintf(e->items[e->count].device, MESSAGE_IDENTITY_MAX, "%s", d->name);
 	e->items[e->count++].seq = seq;
 }
 

@@ -8,8 +8,8 @@
 #include <stdio.h>
 
 #include "gateway/base/error.h"
-#include "load/identity.h"
 #include "load/ledger.h"
+#include "load/message_identity.h"
 
 #define VERDICT_PROTOCOLS 16
 #define VERDICT_EXAMPLES 10 /* of what is missing or doubled, told by name */
@@ -28,7 +28,7 @@ struct verdict_line {
 };
 
 struct verdict_example {
-	char device[IDENTITY_MAX];
+	char device[MESSAGE_IDENTITY_MAX];
 	uint64_t seq;
 };
 struct verdict_examples {

@@ -16,20 +16,20 @@ static const struct readback *const readback_list[] = {&readback_file, &readback
 
 #define NAMES_MAX 64
 
-struct names {
+struct name_list {
 	const char *items[NAMES_MAX];
 	size_t count;
 };
 
-struct verify {
-	struct names ledgers, dead, sources;
+struct load_verify {
+	struct name_list ledgers, dead, sources;
 	struct condition conditions[LOAD_CONDITIONS_MAX];
 	unsigned condition_count;
 	const char *json;
 	bool once, quiet, help;
 };
 
-static enum gw_err add_name(struct names *n, const char *text, struct why *why)
+static enum gw_err add_name(struct name_list *n, const char *text, struct why *why)
 {
 	if (n->count == NAMES_MAX)
 		return why_set(why, GW_CONFIG, "%s: at most %d", text, NAMES_MAX);
@@ -39,17 +39,17 @@ static enum gw_err add_name(struct names *n, const char *text, struct why *why)
 
 static enum gw_err read_ledger(void *into, const char *text, struct why *why)
 {
-	return add_name(&((struct verify *)into)->ledgers, text, why);
+	return add_name(&((struct load_verify *)into)->ledgers, text, why);
 }
 
 static enum gw_err read_dead(void *into, const char *text, struct why *why)
 {
-	return add_name(&((struct verify *)into)->dead, text, why);
+	return add_name(&((struct load_verify *)into)->dead, text, why);
 }
 
 static enum gw_err read_condition(void *into, const char *text, struct why *why)
 {
-	struct verify *v = into;
+	struct load_verify *v = into;
 	if (v->condition_count == LOAD_CONDITIONS_MAX)
 		return why_set(why, GW_CONFIG, "at most %d", LOAD_CONDITIONS_MAX);
 	return condition_read(&v->conditions[v->condition_count++], text, true, why);
@@ -57,7 +57,7 @@ static enum gw_err read_condition(void *into, const char *text, struct why *why)
 
 static enum gw_err take_source(void *context, const char *text, struct why *why)
 {
-	return add_name(&((struct verify *)context)->sources, text, why);
+	return add_name(&((struct load_verify *)context)->sources, text, why);
 }
 
 static const struct load_option rows[] = {
@@ -75,7 +75,7 @@ static const struct load_option rows[] = {
      .read = read_dead},
     {.name = "once",
      .type = OPTION_FLAG,
-     .offset = offsetof(struct verify, once),
+     .offset = offsetof(struct load_verify, once),
      .help = "What was sent once and is there twice is a failure, too."},
     {.name = "fail-if",
      .type = OPTION_READ,
@@ -84,15 +84,19 @@ static const struct load_option rows[] = {
      .read = read_condition},
     {.name = "json",
      .type = OPTION_TEXT,
-     .offset = offsetof(struct verify, json),
+     .offset = offsetof(struct load_verify, json),
      .value = "FILE",
      .help = "Write the verdicts as JSON: a list, one object per source; - is standard output."},
     {.name = "quiet",
      .letter = 'q',
      .type = OPTION_FLAG,
-     .offset = offsetof(struct verify, quiet),
+     .offset = offsetof(struct load_verify, quiet),
      .help = "No progress."},
-    {.name = "help", .letter = 'h', .type = OPTION_FLAG, .offset = offsetof(struct verify, help), .help = "This text."},
+    {.name = "help",
+     .letter = 'h',
+     .type = OPTION_FLAG,
+     .offset = offsetof(struct load_verify, help),
+     .help = "This text."},
     {0},
 };
 
@@ -104,7 +108,7 @@ static void usage(FILE *out, const struct load_options *set)
 	for (const struct readback *const *r = readback_list; *r; r++)
 		fprintf(out, "  %s\n", (*r)->form);
 	fputs("A file is read together with what a file sink rotated away from it.\n\n", out);
-	load_options_help(out, set, 1);
+	options_help(out, set, 1);
 	fputs("\nFigures of --fail-if:\n", out);
 	condition_figures(out, true);
 	fputs(
@@ -118,7 +122,7 @@ static void usage(FILE *out, const struct load_options *set)
 	    out);
 }
 
-static enum gw_err read_ledgers(const struct names *n, struct ledger **out, struct why *why)
+static enum gw_err read_ledgers(const struct name_list *n, struct ledger **out, struct why *why)
 {
 	struct ledger *all = NULL;
 	enum gw_err err = n->count ? GW_OK : why_set(why, GW_CONFIG, "--ledger FILE is missing");
@@ -187,7 +191,7 @@ static const struct readback *find_readback(const char *source)
 	return NULL;
 }
 
-static enum gw_err judge(const struct verify *v, const struct ledger *ledger, const char *source,
+static enum gw_err judge(const struct load_verify *v, const struct ledger *ledger, const char *source,
                          struct verdict *verdict, struct why *why)
 {
 	const struct readback *from = find_readback(source);
@@ -209,7 +213,7 @@ static enum gw_err judge(const struct verify *v, const struct ledger *ledger, co
 }
 
 /* The conditions that hold are told. */
-static bool any_holds(const struct verify *v, const struct verdict_line *line, const char *source)
+static bool any_holds(const struct load_verify *v, const struct verdict_line *line, const char *source)
 {
 	bool any = false;
 	for (unsigned i = 0; i < v->condition_count; i++) {
@@ -224,11 +228,12 @@ static bool any_holds(const struct verify *v, const struct verdict_line *line, c
 }
 
 /* One source; its verdict, or why there is none, goes to json, which may be NULL. */
-static int verify_one(const struct verify *v, const struct ledger *ledger, const char *source, FILE *out, FILE *json)
+static int verify_one(const struct load_verify *v, const struct ledger *ledger, const char *source, FILE *out,
+                      FILE *json)
 {
 	struct verdict verdict = {0};
 	struct why why = {{0}};
-	int code = LOAD_EXIT_WELL;
+	int code = LOAD_EXIT_OK;
 	if (judge(v, ledger, source, &verdict, &why)) {
 		fprintf(stderr, "sluice-load verify: %s\n", why.text);
 		if (json)
@@ -247,14 +252,14 @@ static int verify_one(const struct verify *v, const struct ledger *ledger, const
 }
 
 /* A source that cannot be read does not keep the verdicts on the others back. */
-static int verify_all(const struct verify *v, const struct ledger *ledger, FILE *json)
+static int verify_all(const struct load_verify *v, const struct ledger *ledger, FILE *json)
 {
 	static const char *const said[] = {
-	    [LOAD_EXIT_WELL] = "well: everything that was acknowledged is there",
+	    [LOAD_EXIT_OK] = "well: everything that was acknowledged is there",
 	    [LOAD_EXIT_FAILED] = "FAILED",
 	    [LOAD_EXIT_USAGE] = "FAILED: not everything could be read",
 	};
-	int worst = LOAD_EXIT_WELL;
+	int worst = LOAD_EXIT_OK;
 	FILE *out = report_people(v->json);
 	for (size_t i = 0; i < v->sources.count; i++) {
 		if (json)
@@ -279,7 +284,7 @@ static enum gw_err write_json(const char *path, const char *text, struct why *wh
 	return good ? GW_OK : why_set(why, GW_IO, "--json: cannot write %s: %s", path, strerror(errno));
 }
 
-static int verify_and_tell(const struct verify *v, const struct ledger *ledger)
+static int verify_and_tell(const struct load_verify *v, const struct ledger *ledger)
 {
 	struct why why = {{0}};
 	char *text = NULL;
@@ -296,14 +301,14 @@ static int verify_and_tell(const struct verify *v, const struct ledger *ledger)
 
 static int run_verify(int argc, char **argv)
 {
-	struct verify v = {0};
+	struct load_verify v = {0};
 	struct why why = {{0}};
 	struct load_options set = {.rows = rows, .into = &v};
 	struct ledger *ledger = NULL;
-	enum gw_err err = load_options_read(&set, 1, argc, argv, take_source, &v, &why);
+	enum gw_err err = options_read(&set, 1, argc, argv, take_source, &v, &why);
 	if (!err && v.help) {
 		usage(stdout, &set);
-		return LOAD_EXIT_WELL;
+		return LOAD_EXIT_OK;
 	}
 	if (!err && v.sources.count == 0)
 		err = why_set(&why, GW_CONFIG, "nothing to read back: give a file, a topic or an index");

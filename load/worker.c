@@ -112,20 +112,20 @@ void worker_wake_at(struct worker *w, struct connection *c, uint64_t when_us)
 
 static uint64_t unit_us(const struct worker *w, uint64_t k)
 {
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	uint64_t connection = w->number + k % w->count * j->worker_count;
 	return shape_time_us(&j->plan->shape, (k / w->count * j->connections + connection) * j->batch);
 }
 
 static uint64_t fleet_us(const struct connection *c)
 {
-	const struct job *j = c->worker->job;
+	const struct load_job *j = c->worker->job;
 	return shape_fleet_us(&j->plan->shape, c->number, j->connections, c->devices, c->due / j->batch);
 }
 
 static void become_due(struct worker *w)
 {
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	uint64_t start = atomic_load_explicit(&j->start_us, memory_order_relaxed), at, most = 100000;
 	if (j->plan->shape.kind == SHAPE_CLOSED || w->phase != JOB_SEND || j->plan->idle)
 		return;
@@ -141,7 +141,7 @@ static void become_due(struct worker *w)
 
 static void wake_due(struct worker *w)
 {
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	uint64_t start = atomic_load_explicit(&j->start_us, memory_order_relaxed);
 	while (w->heap_count > 0 && w->heap[0]->wake_us <= w->now_us) {
 		struct connection *c = w->heap[0];
@@ -275,7 +275,7 @@ static void take_events(struct worker *w)
 	int n = epoll_pwait2(w->epoll_fd, events, EVENTS, &rest, NULL);
 	look_at_clock(w);
 	for (int i = 0; i < n; i++) {
-		if (events[i].data.ptr == NULL) {
+		if (!events[i].data.ptr) {
 			uint64_t drop;
 			(void)!read(w->wake_fd, &drop, sizeof(drop));
 		} else if (events[i].data.ptr == w) {
@@ -341,7 +341,7 @@ static void *work(void *context)
 	look_at_clock(w);
 	w->began_us = w->now_us;
 	while (w->phase != JOB_STOP) {
-		/* pairs with load_run's release: start_us is there before the phase is */
+		/* pairs with run_plan's release: start_us is there before the phase is */
 		enum job_phase phase = (enum job_phase)atomic_load_explicit(&w->job->phase, memory_order_acquire);
 		uint64_t end = atomic_load_explicit(&w->job->end_us, memory_order_relaxed);
 		if (phase == JOB_SEND && end && w->now_us >= end)
@@ -370,7 +370,7 @@ static void *work(void *context)
 
 static void prepare_connections(struct worker *w)
 {
-	const struct job *j = w->job;
+	const struct load_job *j = w->job;
 	const struct load_plan *p = j->plan;
 	uint64_t units = (p->count + j->batch - 1) / j->batch;
 	for (uint32_t i = 0; i < w->count; i++) {
@@ -392,7 +392,7 @@ static void prepare_connections(struct worker *w)
 	}
 }
 
-enum gw_err worker_open(struct worker *w, struct job *job, unsigned number, struct why *why)
+enum gw_err worker_open(struct worker *w, struct load_job *job, unsigned number, struct why *why)
 {
 	struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
 	*w = (struct worker){.job = job, .number = number, .epoll_fd = -1, .wake_fd = -1};
@@ -403,7 +403,7 @@ enum gw_err worker_open(struct worker *w, struct job *job, unsigned number, stru
 	w->in_size = SCRATCH;
 	w->wall_offset_us = wall_clock() - worker_clock();
 	w->connections = calloc(w->count, sizeof(*w->connections));
-	w->heap = calloc(w->count, sizeof(struct connection *));
+	w->heap = calloc(w->count, sizeof(*w->heap));
 	w->scratch = malloc(w->scratch_size);
 	w->in = malloc(w->in_size);
 	w->latency = hdr_new();

@@ -1,5 +1,5 @@
 /* A worker: one thread, one epoll, every n-th connection of a job. In each turn it takes what came, notes which messages
- * have become due, and lets the connections that may send fill the socket. Nothing of it is locked: load_run reads and
+ * have become due, and lets the connections that may send fill the socket. Nothing of it is locked: run_plan reads and
  * takes its counts while it is parked between two turns. */
 #ifndef SLUICE_LOAD_WORKER_H
 #define SLUICE_LOAD_WORKER_H
@@ -14,14 +14,14 @@
 
 struct datagrams;
 
-/* What happened since load_run last took it. */
+/* What happened since run_plan last took it. */
 struct worker_counts {
 	uint64_t sent, acknowledged, resent, unconfirmed, bytes_out, bytes_in, connects, reconnects,
 	    errors[LOAD_ERRORS];
 };
 
 struct worker {
-	struct job *job;
+	struct load_job *job;
 	unsigned number;
 	pthread_t thread;
 	int epoll_fd, wake_fd;
@@ -46,7 +46,7 @@ struct worker {
 	uint32_t opening, open, tried, done; /* connections in that state */
 	struct datagrams *datagrams;         /* owned; NULL: streams */
 
-	/* taken by load_run while parked */
+	/* taken by run_plan while parked */
 	struct worker_counts counts;
 	char first_error[LOAD_ERRORS][200];
 	struct hdr *latency, *service, *connect, *late; /* owned */
@@ -55,13 +55,13 @@ struct worker {
 	pthread_cond_t changed;
 	bool asked, parked, ended;
 	_Atomic bool ask;                 /* relaxed: look at asked */
-	_Atomic bool all_tried, all_done; /* release; load_run's acquire */
+	_Atomic bool all_tried, all_done; /* release; run_plan's acquire */
 	_Atomic uint32_t tried_well;      /* connections that were ready at least once; relaxed */
 };
 
 /* worker_open prepares, worker_start starts the thread; worker_close after it ended (or never started).
  * GW_OK | GW_NOMEM | GW_IO, with why. */
-enum gw_err worker_open(struct worker *w, struct job *job, unsigned number, struct why *why);
+enum gw_err worker_open(struct worker *w, struct load_job *job, unsigned number, struct why *why);
 enum gw_err worker_start(struct worker *w, struct why *why);
 void worker_wake(struct worker *w);
 /* worker_park returns when the worker stands still between two turns (or has ended); worker_resume lets it go on. */

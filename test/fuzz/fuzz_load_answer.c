@@ -25,7 +25,7 @@ static const struct way {
 #define WAYS (sizeof(ways) / sizeof(ways[0]))
 
 static struct load_plan plans[WAYS];
-static struct job jobs[WAYS];
+static struct load_job jobs[WAYS];
 static struct worker workers[WAYS];
 
 static struct worker *worker_of(size_t way)
@@ -35,15 +35,15 @@ static struct worker *worker_of(size_t way)
 	struct why why = {0};
 	if (w->connections)
 		return w;
-	load_plan_init(p);
-	MUST(load_plan_target(p, ways[way].url, &why) == GW_OK);
+	plan_init(p);
+	MUST(plan_target(p, ways[way].url, &why) == GW_OK);
 	p->count = 100; /* with QoS 0 all of them are sent at once */
 	p->workers = 1;
 	p->payload = "{\"v\":1}";
 	p->qos = ways[way].qos;
 	p->batch = ways[way].batch;
 	p->window = ways[way].batch > 1 || strncmp(p->target, "http", 4) == 0 ? 0 : 8;
-	MUST(load_plan_check(p, &why) == GW_OK);
+	MUST(plan_check(p, &why) == GW_OK);
 	MUST(job_open(&jobs[way], p, "R", 0, NULL, &why) == GW_OK);
 	MUST(worker_open(w, &jobs[way], 0, &why) == GW_OK);
 	w->now_us = 1000000;

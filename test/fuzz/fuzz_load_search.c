@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct ledger *ledger;
-	struct answer a = {0};
+	struct search_answer a = {0};
 	struct verdict v;
 	char id[64];
 	if (!ledger)

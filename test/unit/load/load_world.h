@@ -22,7 +22,7 @@
 
 struct world {
 	struct load_plan plan;
-	struct job job;
+	struct load_job job;
 	struct worker worker;
 	struct connection *c;
 	int peer;
@@ -48,7 +48,7 @@ static inline void world_open(struct world *w, const char *url, void (*change)(s
 	struct why why = {0};
 	char own[64];
 	*w = (struct world){.peer = -1};
-	load_plan_init(&w->plan);
+	plan_init(&w->plan);
 	if (!url) {
 		struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 		socklen_t len = sizeof(a);
@@ -58,13 +58,13 @@ static inline void world_open(struct world *w, const char *url, void (*change)(s
 		snprintf(own, sizeof(own), "coap://127.0.0.1:%u/t/{device}/env", ntohs(a.sin_port));
 		url = own;
 	}
-	assert_int_equal(load_plan_target(&w->plan, url, &why), GW_OK);
+	assert_int_equal(plan_target(&w->plan, url, &why), GW_OK);
 	w->plan.count = 1000;
 	w->plan.workers = 1;
 	w->plan.payload = "{\"v\":1}";
 	if (change)
 		change(&w->plan);
-	assert_int_equal(load_plan_check(&w->plan, &why), GW_OK);
+	assert_int_equal(plan_check(&w->plan, &why), GW_OK);
 	assert_int_equal(job_open(&w->job, &w->plan, "R", 0, NULL, &why), GW_OK);
 	assert_int_equal(worker_open(&w->worker, &w->job, 0, &why), GW_OK);
 	w->worker.now_us = 1000000;

@@ -24,7 +24,7 @@ static bool run_holds(const char *text, const struct load_result *r)
 static void conditions_hold_as_they_read(void **state)
 {
 	(void)state;
-	struct load_result *r = load_result_new();
+	struct load_result *r = result_new();
 	for (uint64_t i = 1; i <= 1000; i++)
 		hdr_record(r->latency, i * 100, 1); /* p99 is 99 ms */
 	r->acknowledged = 10000;
@@ -46,7 +46,7 @@ static void conditions_hold_as_they_read(void **state)
 	assert_true(run_holds("memory>2MiB", r));
 	hdr_reset(r->latency);
 	assert_false(run_holds("p99>=0us", r)); /* nothing was acknowledged: not known */
-	load_result_free(r);
+	result_free(r);
 }
 
 static void verdicts_have_figures_of_their_own(void **state)

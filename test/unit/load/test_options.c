@@ -19,9 +19,9 @@ static struct why why;
 
 static enum gw_err read_line(char **argv, int argc)
 {
-	load_line_free(&line);
+	line_free(&line);
 	memset(&why, 0, sizeof(why));
-	return load_line_read(&line, argc, argv, NULL, NULL, &why);
+	return line_read(&line, argc, argv, NULL, NULL, &why);
 }
 
 static void values_are_read_in_every_form(void **state)
@@ -109,7 +109,7 @@ static void what_is_wrong_is_told_with_a_way_out(void **state)
 		if (!strstr(why.text, wrong[i].words))
 			fail_msg("%zu: %s", i, why.text);
 	}
-	load_line_free(&line);
+	line_free(&line);
 }
 
 static void the_help_has_every_option_in_lines_that_fit(void **state)
@@ -118,7 +118,7 @@ static void the_help_has_every_option_in_lines_that_fit(void **state)
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
-	load_line_help(f, NULL);
+	line_help(f, NULL);
 	fclose(f);
 	assert_non_null(strstr(text, "  -c, --connections N "));
 	assert_non_null(strstr(text, "--fail-if CONDITION"));

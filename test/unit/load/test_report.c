@@ -33,7 +33,7 @@ static void numbers_are_written_for_people(void **state)
 
 static struct load_result *example(void)
 {
-	struct load_result *r = load_result_new();
+	struct load_result *r = result_new();
 	free(r->target);
 	r->target = strdup("tcp://127.0.0.1:5170");
 	snprintf(r->protocol, sizeof(r->protocol), "tcp");
@@ -121,13 +121,13 @@ static void table_tells_what_matters(void **state)
 	text = text_of(write_table, r);
 	expect(text, "1.00 us of CPU a message of all runs that loaded it (25,000)");
 	free(text);
-	load_result_free(r);
-	r = load_result_new(); /* nothing at all happened */
+	result_free(r);
+	r = result_new(); /* nothing at all happened */
 	text = text_of(write_table, r);
 	expect(text, "sent             0");
 	assert_null(strstr(text, "p99"));
 	free(text);
-	load_result_free(r);
+	result_free(r);
 }
 
 static void files_hold_every_second_and_every_latency(void **state)
@@ -146,7 +146,7 @@ static void files_hold_every_second_and_every_latency(void **state)
 	assert_int_equal(hdr_count(h), 49990);
 	hdr_free(h);
 	free(text);
-	load_result_free(r);
+	result_free(r);
 }
 
 static void page_holds_its_data_and_no_text_ends_its_script(void **state)
@@ -161,7 +161,7 @@ static void page_holds_its_data_and_no_text_ends_its_script(void **state)
 	assert_null(strstr(end + 1, "</script>"));
 	assert_null(strstr(text, "http://www.w3.org/TR"));
 	free(text);
-	load_result_free(r);
+	result_free(r);
 }
 
 static void use_of_a_process_is_read(void **state)

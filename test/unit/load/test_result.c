@@ -15,7 +15,7 @@
 
 static struct load_result *example(uint64_t factor)
 {
-	struct load_result *r = load_result_new();
+	struct load_result *r = result_new();
 	free(r->target);
 	r->target = strdup("mqtt://127.0.0.1:1883");
 	snprintf(r->run, sizeof(r->run), "run-1");
@@ -63,9 +63,9 @@ static void it_is_read_as_it_was_written(void **state)
 	struct why why = {{0}};
 	write_text("");
 	FILE *f = fopen(path, "w");
-	assert_int_equal(load_result_write(r, f, &why), GW_OK);
+	assert_int_equal(result_write(r, f, &why), GW_OK);
 	fclose(f);
-	if (load_result_read(&back, path, &why))
+	if (result_read(&back, path, &why))
 		fail_msg("%s", why.text);
 	assert_string_equal(back->target, r->target);
 	assert_string_equal(back->run, r->run);
@@ -81,8 +81,8 @@ static void it_is_read_as_it_was_written(void **state)
 	assert_int_equal(back->second_count, 3);
 	assert_int_equal(back->seconds[2].at_us, 3000000);
 	assert_true(isnan(back->seconds[0].server_cpu) && back->seconds[1].server_cpu == 0.5);
-	load_result_free(r);
-	load_result_free(back);
+	result_free(r);
+	result_free(back);
 	unlink(path);
 }
 
@@ -92,7 +92,7 @@ static void runs_of_several_machines_add_up(void **state)
 	struct load_result *a = example(1), *b = example(2);
 	struct why why = {{0}};
 	b->started_us = a->started_us + 2100000; /* two seconds later */
-	assert_int_equal(load_result_merge((struct load_result *[]){a, b}, 2, &why), GW_OK);
+	assert_int_equal(result_merge((struct load_result *[]){a, b}, 2, &why), GW_OK);
 	assert_int_equal(a->sent, 3000);
 	assert_int_equal(a->errors[LOAD_RESET], 9);
 	assert_int_equal(hdr_count(a->latency), 1980);
@@ -104,8 +104,8 @@ static void runs_of_several_machines_add_up(void **state)
 	assert_int_equal(a->seconds[4].at_us, 5000000);
 	assert_string_equal(a->host, "several");
 	assert_string_equal(a->protocol, "mqtt");
-	load_result_free(a);
-	load_result_free(b);
+	result_free(a);
+	result_free(b);
 }
 
 /* Two runs of 990 and 1980 messages, each with 1234.5 us of its server if it has a pid, merged; what the servers used, and
@@ -131,13 +131,13 @@ static void expect_servers(struct looked first, struct looked second, double cpu
 		for (size_t k = 0; k < 3 && !looked[i].pid; k++)
 			all[i]->seconds[k].server_cpu = NAN;
 	}
-	assert_int_equal(load_result_merge(all, 2, &why), GW_OK);
+	assert_int_equal(result_merge(all, 2, &why), GW_OK);
 	assert_true(all[0]->has_server);
 	assert_true(fabs(all[0]->server_cpu_us - cpu_us) < 0.001);
-	assert_int_equal(load_result_server_messages(all[0]), messages);
+	assert_int_equal(result_server_messages(all[0]), messages);
 	assert_true(fabs(all[0]->seconds[1].server_cpu - in_second) < 0.001);
-	load_result_free(all[0]);
-	load_result_free(all[1]);
+	result_free(all[0]);
+	result_free(all[1]);
 }
 
 static void a_server_is_counted_once_and_by_the_messages_it_got(void **state)
@@ -171,7 +171,7 @@ static void what_is_no_report_is_told(void **state)
 		struct load_result *r = NULL;
 		struct why why = {{0}};
 		write_text(bad[i].text);
-		assert_int_equal(load_result_read(&r, path, &why), GW_INVALID);
+		assert_int_equal(result_read(&r, path, &why), GW_INVALID);
 		assert_null(r);
 		if (!strstr(why.text, bad[i].said))
 			fail_msg("%s", why.text);
@@ -179,7 +179,7 @@ static void what_is_no_report_is_told(void **state)
 	}
 	struct load_result *r = NULL;
 	struct why why = {{0}};
-	assert_int_equal(load_result_read(&r, "/nonexistent", &why), GW_IO);
+	assert_int_equal(result_read(&r, "/nonexistent", &why), GW_IO);
 }
 
 int main(void)

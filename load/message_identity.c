@@ -1,6 +1,6 @@
 /* Finding the identity of a message in a record: by its bytes, without a tree, since millions are looked at. A quote
  * inside a JSON string is escaped, so `"load":` cannot stand in one. */
-#include "load/identity.h"
+#include "load/message_identity.h"
 
 #include <string.h>
 
@@ -26,14 +26,14 @@ static bool take(struct text *t, char c)
 }
 
 /* A string, unescaped and terminated. */
-static bool take_string(struct text *t, char out[IDENTITY_MAX], size_t *len)
+static bool take_string(struct text *t, char out[MESSAGE_IDENTITY_MAX], size_t *len)
 {
 	if (!take(t, '"'))
 		return false;
 	const char *start = t->at;
 	while (t->at < t->end && *t->at != '"')
 		t->at += *t->at == '\\' ? 2 : 1;
-	if (t->at >= t->end || t->at - start >= IDENTITY_MAX)
+	if (t->at >= t->end || t->at - start >= MESSAGE_IDENTITY_MAX)
 		return false;
 	*len = json_unescape(out, start, (size_t)(t->at - start));
 	out[*len] = '\0';
@@ -52,13 +52,13 @@ static bool take_number(struct text *t, uint64_t *out)
 	return t->at > start;
 }
 
-static bool take_identity(struct text t, struct identity_found *out)
+static bool take_identity(struct text t, struct message_identity *out)
 {
 	unsigned have = 0;
 	if (!take(&t, ':') || !take(&t, '{'))
 		return false;
 	do {
-		char key[IDENTITY_MAX];
+		char key[MESSAGE_IDENTITY_MAX];
 		size_t len;
 		if (!take_string(&t, key, &len) || !take(&t, ':'))
 			return false;
@@ -74,11 +74,11 @@ static bool take_identity(struct text t, struct identity_found *out)
 	return have == 7 && take(&t, '}');
 }
 
-bool identity_find(const char *text, size_t len, struct identity_found *out)
+bool message_identity_find(const char *text, size_t len, struct message_identity *out)
 {
 	static const char key[] = "\"load\"";
 	const char *end = text + len;
-	while ((text = memmem(text, (size_t)(end - text), key, sizeof(key) - 1)) != NULL) {
+	while ((text = memmem(text, (size_t)(end - text), key, sizeof(key) - 1))) {
 		text += sizeof(key) - 1;
 		if (take_identity((struct text){text, end}, out))
 			return true;

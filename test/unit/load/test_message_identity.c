@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "load/identity.h"
+#include "load/message_identity.h"
 #include "test/unit/guard.h"
 
-static bool find(const char *text, struct identity_found *out)
+static bool find(const char *text, struct message_identity *out)
 {
-	return identity_find(text, strlen(text), out);
+	return message_identity_find(text, strlen(text), out);
 }
 
 static void it_is_found_in_any_order_and_layout(void **state)
@@ -28,7 +28,7 @@ static void it_is_found_in_any_order_and_layout(void **state)
 	    "{\"x\":\"\\\"load\\\":{\\\"run\\\":1\",\"load\":{\"run\":\"r1\",\"device\":\"d\\u002d7\",\"seq\":42}}",
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
-		struct identity_found id;
+		struct message_identity id;
 		assert_true(find(texts[i], &id));
 		assert_string_equal(id.run, "r1");
 		assert_string_equal(id.device, "d-7");
@@ -50,7 +50,7 @@ static void what_is_none_is_not_taken_for_one(void **state)
 	    "{\"text\":\"\\\"load\\\":{\\\"run\\\":\\\"r\\\",\\\"device\\\":\\\"d\\\",\\\"seq\\\":1}\"}",
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
-		struct identity_found id;
+		struct message_identity id;
 		if (find(texts[i], &id))
 			fail_msg("%s", texts[i]);
 	}
@@ -61,9 +61,9 @@ static void nothing_behind_the_end_is_read(void **state)
 	(void)state;
 	static const char text[] = "{\"load\":{\"run\":\"r\\\"1\",\"device\":\"d\",\"seq\":1234567}}";
 	for (size_t len = 0; len < sizeof(text); len++) {
-		struct identity_found id;
+		struct message_identity id;
 		char *copy = guard_copy(text, len);
-		bool found = identity_find(copy, len, &id);
+		bool found = message_identity_find(copy, len, &id);
 		assert_int_equal(found, len >= strlen(text) - 1);
 	}
 }
