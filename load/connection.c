@@ -1,14 +1,9 @@
-/* The life of a connection and its messages; see connection.h. What is rendered goes to the socket straight from the
- * worker's scratch memory; only what the socket does not take is kept, so an idle connection costs little more than its
- * struct. */
+/* The life of a connection: opened, lost, read from, closed; see connection.h. */
 #include "load/connection.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +23,49 @@
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 
-static const struct load_protocol *protocol_of(const struct connection *c)
+/* -- what its other files need, too -- */
+
+const struct load_protocol *connection_protocol(const struct connection *c)
 {
 	return c->worker->job->protocol;
+}
+
+bool connection_watch(struct connection *c, int how, uint32_t events)
+{
+	struct epoll_event e = {.events = events, .data.ptr = c};
+	c->watching_out = events & EPOLLOUT;
+	return epoll_ctl(c->worker->epoll_fd, how, c->fd, &e) == 0;
+}
+
+enum load_error connection_error_kind(int error)
+{
+	switch (error) {
+	case ECONNREFUSED: return LOAD_REFUSED;
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH: return LOAD_TIMEOUT;
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case ENOBUFS:
+	case EADDRNOTAVAIL:
+	case EADDRINUSE: return LOAD_RESOURCES;
+	default: return LOAD_RESET;
+	}
+}
+
+bool connection_keep(uint8_t **buffer, size_t *room, const uint8_t *bytes, size_t at, size_t len)
+{
+	if (at + len > *room) {
+		size_t more = (at + len) * 2 < 512 ? 512 : (at + len) * 2;
+		uint8_t *larger = realloc(*buffer, more);
+		if (!larger)
+			return false;
+		*buffer = larger;
+		*room = more;
+	}
+	memcpy(*buffer + at, bytes, len);
+	return true;
 }
 
 /* -- opening -- */
@@ -44,13 +79,6 @@ static void settled(struct connection *c) /* it was tried; how it went does not 
 		c->tried = true;
 		w->tried++;
 	}
-}
-
-static bool watch(struct connection *c, int how, uint32_t events)
-{
-	struct epoll_event e = {.events = events, .data.ptr = c};
-	c->watching_out = events & EPOLLOUT;
-	return epoll_ctl(c->worker->epoll_fd, how, c->fd, &e) == 0;
 }
 
 static bool open_socket(struct connection *c)
@@ -70,33 +98,17 @@ static bool open_socket(struct connection *c)
 	return true;
 }
 
-static enum load_error kind_of(int error)
-{
-	switch (error) {
-	case ECONNREFUSED: return LOAD_REFUSED;
-	case ETIMEDOUT:
-	case EHOSTUNREACH:
-	case ENETUNREACH: return LOAD_TIMEOUT;
-	case EMFILE:
-	case ENFILE:
-	case ENOMEM:
-	case ENOBUFS:
-	case EADDRNOTAVAIL:
-	case EADDRINUSE: return LOAD_RESOURCES;
-	default: return LOAD_RESET;
-	}
-}
-
 /* A port that was left out of the target is told, too. */
 static void connect_failed(struct connection *c, int error)
 {
 	const struct load_plan *p = c->worker->job->plan;
-	connection_lost(c, kind_of(error), "connect to %s port %s: %s", p->host, p->port, strerror(error));
+	connection_lost(c, connection_error_kind(error), "connect to %s port %s: %s", p->host, p->port,
+	                strerror(error));
 }
 
 static void hello(struct connection *c)
 {
-	const struct load_protocol *p = protocol_of(c);
+	const struct load_protocol *p = connection_protocol(c);
 	size_t len = p->hello ? p->hello(c, c->worker->scratch) : 0;
 	c->state = CONNECTION_HELLO;
 	if (len == 0) {
@@ -106,10 +118,30 @@ static void hello(struct connection *c)
 	connection_answer(c, c->worker->scratch, len);
 }
 
+/* The connection's own certificate and key, when the plan names them by a template. NULL, or what is wrong. */
+static const char *use_own_files(struct connection *c)
+{
+	const struct load_job *j = c->worker->job;
+	char path[512];
+	const char *wrong = NULL;
+	if (j->cert && payload_max(j->cert, j->name_max) < sizeof(path)) {
+		path[connection_text(c, j->cert, 0, (uint8_t *)path)] = 0;
+		wrong = secure_use_cert(c->ssl, path);
+	}
+	if (!wrong && j->key && payload_max(j->key, j->name_max) < sizeof(path)) {
+		path[connection_text(c, j->key, 0, (uint8_t *)path)] = 0;
+		wrong = secure_use_key(c->ssl, path);
+	}
+	return wrong;
+}
+
 static void connected(struct connection *c)
 {
-	if (c->worker->job->tls) {
-		const char *wrong = secure_open(c);
+	const struct load_job *j = c->worker->job;
+	if (j->tls) {
+		const char *wrong = secure_open(&c->ssl, j->tls, c->fd, j->plan->host);
+		if (!wrong)
+			wrong = use_own_files(c);
 		if (wrong) {
 			connection_lost(c, LOAD_TLS, "%s", wrong);
 			return;
@@ -119,7 +151,7 @@ static void connected(struct connection *c)
 		hello(c);
 	}
 	if (c->fd >= 0 && !c->out_len)
-		watch(c, EPOLL_CTL_MOD, EPOLLIN);
+		connection_watch(c, EPOLL_CTL_MOD, EPOLLIN);
 }
 
 void connection_open(struct connection *c)
@@ -131,21 +163,22 @@ void connection_open(struct connection *c)
 	c->blocked = c->finishing = c->leaving = c->pinged = false;
 	w->opening++;
 	if (j->protocol->datagram) {
-		if (!datagram_open_endpoint(c))
-			connection_lost(c, kind_of(errno), "socket: %s", strerror(errno));
+		if (!datagram_open_endpoint(w, c->number, c, &c->fd))
+			connection_lost(c, connection_error_kind(errno), "socket: %s", strerror(errno));
 		else
 			connection_ready(c);
 		return;
 	}
 	if (!open_socket(c) ||
 	    (connect(c->fd, (const struct sockaddr *)&j->to, j->to_len) != 0 && errno != EINPROGRESS) ||
-	    !watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT))
+	    !connection_watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT))
 		connect_failed(c, errno);
 }
 
 static void shut(struct connection *c)
 {
-	secure_close(c);
+	SSL_free(c->ssl);
+	c->ssl = NULL;
 	if (c->fd >= 0 && !c->worker->job->one_socket)
 		close(c->fd);
 	c->fd = -1;
@@ -212,7 +245,7 @@ void connection_again(struct connection *c)
 
 void connection_close(struct connection *c)
 {
-	const struct load_protocol *p = protocol_of(c);
+	const struct load_protocol *p = connection_protocol(c);
 	if (c->state == CONNECTION_READY) {
 		if (p->goodbye && c->out_len == 0) {
 			size_t len = p->goodbye(c, c->worker->scratch);
@@ -236,190 +269,6 @@ void connection_free(struct connection *c)
 	free(c->name);
 }
 
-/* -- writing -- */
-
-static bool keep(uint8_t **buffer, size_t *room, const uint8_t *bytes, size_t at, size_t len)
-{
-	if (at + len > *room) {
-		size_t more = (at + len) * 2 < 512 ? 512 : (at + len) * 2;
-		uint8_t *larger = realloc(*buffer, more);
-		if (!larger)
-			return false;
-		*buffer = larger;
-		*room = more;
-	}
-	memcpy(*buffer + at, bytes, len);
-	return true;
-}
-
-void connection_answer(struct connection *c, const uint8_t *bytes, size_t len)
-{
-	if (c->out_at > 0 && c->out_at == c->out_len)
-		c->out_at = c->out_len = 0;
-	if (!keep(&c->out, &c->out_room, bytes, c->out_len, len)) {
-		connection_lost(c, LOAD_RESOURCES, "out of memory");
-		return;
-	}
-	c->out_len += len;
-	connection_queue(c);
-}
-
-/* Writes as much as the socket takes; blocked: it took less. Returns how much; SIZE_MAX: the connection is lost. */
-static size_t write_some(struct connection *c, const uint8_t *bytes, size_t len)
-{
-	struct worker *w = c->worker;
-	size_t at = 0;
-	if (c->ssl) {
-		at = secure_write(c, bytes, len);
-	} else {
-		while (at < len) {
-			ssize_t n = send(c->fd, bytes + at, len - at, MSG_NOSIGNAL);
-			if (n < 0 && errno == EINTR)
-				continue;
-			if (n < 0 && errno == EAGAIN) {
-				c->blocked = true;
-				break;
-			}
-			if (n < 0) {
-				connection_lost(c, kind_of(errno), "write: %s", strerror(errno));
-				return SIZE_MAX;
-			}
-			at += (size_t)n;
-			w->counts.bytes_out += (uint64_t)n;
-			if (at < len) { /* the next would be EAGAIN, most likely */
-				c->blocked = true;
-				break;
-			}
-		}
-	}
-	return at;
-}
-
-/* Writes what is in out, by at most `most` bytes; false: it was lost. */
-static bool write_kept(struct connection *c, size_t most)
-{
-	size_t len = c->out_len - c->out_at, n;
-	if (len == 0)
-		return true;
-	n = write_some(c, c->out + c->out_at, len < most ? len : most);
-	if (n == SIZE_MAX)
-		return false;
-	c->out_at += n;
-	if (c->out_at == c->out_len)
-		c->out_at = c->out_len = 0;
-	return true;
-}
-
-/* -- sending -- */
-
-static void finish(struct connection *c)
-{
-	const struct load_protocol *p = protocol_of(c);
-	c->finishing = true;
-	if (p->finish && !p->finish_by_shutdown)
-		connection_answer(c, c->worker->scratch, p->finish(c, c->worker->scratch));
-	else if (p->finish_by_shutdown)
-		c->worker->job->tls ? connection_finished(c) : (void)shutdown(c->fd, SHUT_WR);
-	else
-		connection_finished(c);
-}
-
-/* A slow sender: one piece at a time, a few bytes now and then. */
-static void send_slowly(struct connection *c)
-{
-	struct worker *w = c->worker;
-	const struct load_plan *p = w->job->plan;
-	if (c->out_len == 0) {
-		size_t len = connection_put_next(c, w->scratch);
-		if (len == 0 || !keep(&c->out, &c->out_room, w->scratch, 0, len))
-			return;
-		c->out_len = len;
-	}
-	if (w->now_us >= c->drip_us && write_kept(c, p->dribble_bytes)) {
-		c->drip_us = w->now_us + p->dribble_us;
-		worker_wake_at(w, c, c->drip_us);
-	}
-}
-
-static void send_stream(struct connection *c)
-{
-	struct worker *w = c->worker;
-	size_t len = 0, n;
-	if (c->out_len > c->out_at) {
-		if (!write_kept(c, SIZE_MAX) || c->blocked)
-			return;
-	}
-	while (w->scratch_size - len >= w->job->room) {
-		n = connection_put_next(c, w->scratch + len);
-		if (n == 0)
-			break;
-		len += n;
-	}
-	if (len == 0)
-		return;
-	c->sent_us = w->now_us;
-	n = write_some(c, w->scratch, len);
-	if (n == SIZE_MAX)
-		return;
-	if (n < len) {
-		if (!keep(&c->out, &c->out_room, w->scratch + n, 0, len - n)) {
-			connection_lost(c, LOAD_RESOURCES, "out of memory");
-			return;
-		}
-		c->out_len = len - n;
-		c->out_at = 0;
-	} else if (w->scratch_size - len < w->job->room) {
-		connection_queue(c); /* there may be more */
-	}
-}
-
-/* What is written is always whole messages, except for slow senders: so hello, answers and pings of the protocol (out)
- * never come into the middle of one. */
-void connection_send(struct connection *c)
-{
-	struct worker *w = c->worker;
-	const struct load_job *j = w->job;
-	if (c->state == CONNECTION_HELLO ||
-	    (c->state == CONNECTION_READY && c->out_len > c->out_at && !j->plan->dribble_us))
-		if (!c->blocked && !write_kept(c, SIZE_MAX))
-			return;
-	if (c->state == CONNECTION_READY && !c->blocked && w->now_us >= c->hold_us) {
-		if (j->protocol->datagram) {
-			size_t len;
-			while (!c->blocked && c->state == CONNECTION_READY &&
-			       (len = connection_put_next(c, datagram_room(c))) > 0)
-				datagram_put(c, len);
-		} else if (j->plan->dribble_us) {
-			send_slowly(c);
-		} else {
-			send_stream(c);
-		}
-	}
-	if (c->state == CONNECTION_READY)
-		connection_check_done(c);
-	if (c->fd >= 0 && !j->protocol->datagram && c->blocked != c->watching_out && c->state != CONNECTION_OPENS &&
-	    c->state != CONNECTION_TLS)
-		watch(c, EPOLL_CTL_MOD, c->blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
-	/* without acknowledgements nothing but the socket holds it back */
-	if (c->state == CONNECTION_READY && !c->blocked && !j->confirms && !j->plan->dribble_us &&
-	    connection_new_messages(c) > 0)
-		connection_queue(c);
-}
-
-void connection_queue(struct connection *c)
-{
-	struct worker *w = c->worker;
-	if (c->queued)
-		return;
-	c->queued = true;
-	c->next_ready = NULL;
-	if (w->ready_last)
-		w->ready_last->next_ready = c;
-	else
-		w->ready_first = c;
-	w->ready_last = c;
-}
-
 /* -- reading -- */
 
 static void take(struct connection *c, size_t len)
@@ -429,14 +278,14 @@ static void take(struct connection *c, size_t len)
 	w->counts.bytes_in += len - c->in_len;
 	c->read_us = w->now_us;
 	atomic_store_explicit(&w->job->last_answer_us, w->now_us, memory_order_relaxed);
-	size_t used = protocol_of(c)->take(c, w->in, len);
+	size_t used = connection_protocol(c)->take(c, w->in, len);
 	if (c->fd != fd || c->fd < 0)
 		return;
 	c->in_len = 0;
 	if (used < len) {
 		if (len - used > w->in_size / 2)
 			connection_lost(c, LOAD_PROTOCOL, "an answer longer than %zu bytes", w->in_size / 2);
-		else if (!keep(&c->in, &c->in_room, w->in + used, 0, len - used))
+		else if (!connection_keep(&c->in, &c->in_room, w->in + used, 0, len - used))
 			connection_lost(c, LOAD_RESOURCES, "out of memory");
 		else
 			c->in_len = len - used;
@@ -445,7 +294,7 @@ static void take(struct connection *c, size_t len)
 
 static void ended(struct connection *c)
 {
-	const struct load_protocol *p = protocol_of(c);
+	const struct load_protocol *p = connection_protocol(c);
 	if (c->finishing && p->finish_by_shutdown) {
 		connection_finished(c);
 		connection_close(c);
@@ -455,55 +304,82 @@ static void ended(struct connection *c)
 	}
 }
 
+/* As recv; -2: it was lost. */
+static ssize_t read_secure(struct connection *c, uint8_t *out, size_t room)
+{
+	struct secure_loss loss;
+	ssize_t n = secure_read(c->ssl, out, room, &loss);
+	if (n == -2)
+		connection_lost(c, loss.kind, "%s", loss.words);
+	return n;
+}
+
 static void read_some(struct connection *c)
 {
 	struct worker *w = c->worker;
 	do {
 		memcpy(w->in, c->in ? c->in : w->in, c->in_len);
-		ssize_t n;
-		if (c->ssl) {
-			n = secure_read(c, w->in + c->in_len, w->in_size - c->in_len);
-			if (n == -2)
-				return; /* it was lost */
-		} else {
-			n = recv(c->fd, w->in + c->in_len, w->in_size - c->in_len, 0);
-		}
+		uint8_t *to = w->in + c->in_len;
+		size_t room = w->in_size - c->in_len;
+		ssize_t n = c->ssl ? read_secure(c, to, room) : recv(c->fd, to, room, 0);
 		if (n > 0)
 			take(c, c->in_len + (size_t)n);
 		else if (n == 0)
 			ended(c);
-		else if (errno != EAGAIN && errno != EINTR)
-			connection_lost(c, kind_of(errno), "read: %s", strerror(errno));
+		else if (n == -1 && errno != EAGAIN && errno != EINTR)
+			connection_lost(c, connection_error_kind(errno), "read: %s", strerror(errno));
 		else
 			return;
 	} while (c->ssl && c->fd >= 0);
 }
 
-void connection_event(struct connection *c, uint32_t events)
+void connection_take_datagram(struct connection *c, const uint8_t *in, size_t len)
+{
+	if (c->state != CONNECTION_READY)
+		return;
+	c->read_us = c->worker->now_us;
+	connection_protocol(c)->take(c, in, len);
+	connection_queue(c);
+}
+
+/* False: it is lost, or not connected yet. */
+static bool go_on_connecting(struct connection *c, uint32_t events)
 {
 	int error = 0;
 	socklen_t len = sizeof(error);
-	if (c->state == CONNECTION_OPENS) {
-		if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error) {
-			connect_failed(c, error);
-			return;
-		}
-		if (!(events & EPOLLOUT))
-			return;
-		connected(c);
+	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error) {
+		connect_failed(c, error);
+		return false;
 	}
-	if (c->state == CONNECTION_TLS) {
-		int done = secure_shake(c);
-		if (done < 0 || c->fd < 0)
-			return;
-		if (done == 0) {
-			watch(c, EPOLL_CTL_MOD, c->blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
-			return;
-		}
-		c->blocked = false;
-		hello(c);
-		watch(c, EPOLL_CTL_MOD, EPOLLIN);
-	}
+	if (!(events & EPOLLOUT))
+		return false;
+	connected(c);
+	return true;
+}
+
+/* False: it is lost, or the handshake is not over. */
+static bool go_on_shaking(struct connection *c)
+{
+	struct secure_loss loss;
+	int done = secure_shake(c->ssl, &c->blocked, &loss);
+	if (done < 0)
+		connection_lost(c, loss.kind, "%s", loss.words);
+	else if (done == 0)
+		connection_watch(c, EPOLL_CTL_MOD, c->blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	if (done <= 0)
+		return false;
+	c->blocked = false;
+	hello(c);
+	connection_watch(c, EPOLL_CTL_MOD, EPOLLIN);
+	return true;
+}
+
+void connection_event(struct connection *c, uint32_t events)
+{
+	if (c->state == CONNECTION_OPENS && !go_on_connecting(c, events))
+		return;
+	if (c->state == CONNECTION_TLS && !go_on_shaking(c))
+		return;
 	if (c->fd < 0)
 		return;
 	if (events & EPOLLOUT) {
@@ -528,6 +404,18 @@ void connection_finished(struct connection *c)
 		c->done = true;
 		c->worker->done++;
 	}
+}
+
+static void finish(struct connection *c)
+{
+	const struct load_protocol *p = connection_protocol(c);
+	c->finishing = true;
+	if (p->finish && !p->finish_by_shutdown)
+		connection_answer(c, c->worker->scratch, p->finish(c, c->worker->scratch));
+	else if (p->finish_by_shutdown)
+		c->worker->job->tls ? connection_finished(c) : (void)shutdown(c->fd, SHUT_WR);
+	else
+		connection_finished(c);
 }
 
 void connection_check_done(struct connection *c)

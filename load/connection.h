@@ -5,9 +5,11 @@
 
 #include <openssl/ssl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "load/result.h"
+#include "load/timers.h"
 
 struct worker;
 
@@ -53,9 +55,8 @@ struct connection {
 	uint8_t *out, *in; /* owned; what the socket did not take; what is not complete */
 	size_t out_len, out_at, out_room, in_len, in_room;
 	uint64_t since_us, retry_us, hold_us, backoff_us, read_us, sent_us; /* hold: send nothing before */
-	uint64_t wake_us;                                                   /* in the worker's heap: when */
+	struct timer timer;                                                 /* one of the worker's */
 	uint64_t drip_us;                                                   /* slow senders: when the next bytes go */
-	uint32_t heap_at;                                                   /* and where, from 1; 0: not in it */
 	uint64_t name_of;                                                   /* device whose name is in name */
 	char *name;                                                         /* owned */
 	size_t name_len;
@@ -70,6 +71,7 @@ struct connection {
 void connection_open(struct connection *c);
 void connection_close(struct connection *c);
 void connection_event(struct connection *c, uint32_t events);
+void connection_take_datagram(struct connection *c, const uint8_t *in, size_t len);
 void connection_look(struct connection *c); /* every 100 ms or so: time-outs, retries, keep-alive */
 /* connection_queue: it may have something to send; connection_send lets it. */
 void connection_queue(struct connection *c);
@@ -105,6 +107,10 @@ size_t connection_text(struct connection *c, const struct payload *text, uint64_
 static inline struct slot *connection_slot(struct connection *c, uint64_t number)
 {
 	return &c->slots[number & c->slot_mask];
+}
+static inline struct connection *connection_of_timer(struct timer *t)
+{
+	return (struct connection *)(void *)((char *)t - offsetof(struct connection, timer));
 }
 
 #endif

@@ -9,17 +9,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "load/worker.h"
-
 #define BATCH 64
 #define ANSWER_MAX 1280
 
 struct datagrams {
 	int fd; /* the one socket; -1: one per endpoint */
 	unsigned count;
+	bool own; /* what was received last came on an endpoint's own socket */
 	size_t room;
-	uint8_t *bytes; /* owned; BATCH * room */
-	struct connection *from[BATCH];
+	uint8_t *bytes;         /* owned; BATCH * room */
+	const int *from[BATCH]; /* borrowed: the descriptors of those that send */
 	struct mmsghdr out[BATCH], in[BATCH];
 	struct iovec out_at[BATCH], in_at[BATCH];
 	struct sockaddr_storage peers[BATCH];
@@ -90,41 +89,41 @@ void datagram_close(struct worker *w)
 	w->datagrams = NULL;
 }
 
-bool datagram_open_endpoint(struct connection *c)
+bool datagram_open_endpoint(struct worker *w, uint64_t number, void *context, int *fd)
 {
-	const struct load_job *j = c->worker->job;
-	struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-	if (c->worker->datagrams->fd >= 0) {
-		c->fd = c->worker->datagrams->fd;
+	const struct load_job *j = w->job;
+	struct epoll_event e = {.events = EPOLLIN, .data.ptr = context};
+	if (w->datagrams->fd >= 0) {
+		*fd = w->datagrams->fd;
 		return true;
 	}
-	c->fd = socket(j->to.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (c->fd < 0)
+	*fd = socket(j->to.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (*fd < 0)
 		return false;
 	if (j->plan->bind_count > 0 &&
-	    bind(c->fd, (const struct sockaddr *)&j->bind[c->number % j->plan->bind_count], j->to_len) != 0)
+	    bind(*fd, (const struct sockaddr *)&j->bind[number % j->plan->bind_count], j->to_len) != 0)
 		return false;
-	return connect(c->fd, (const struct sockaddr *)&j->to, j->to_len) == 0 &&
-	       epoll_ctl(c->worker->epoll_fd, EPOLL_CTL_ADD, c->fd, &e) == 0;
+	return connect(*fd, (const struct sockaddr *)&j->to, j->to_len) == 0 &&
+	       epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, *fd, &e) == 0;
 }
 
-uint8_t *datagram_room(struct connection *c)
+uint8_t *datagram_room(struct worker *w, const int *fd)
 {
-	struct datagrams *u = c->worker->datagrams;
+	struct datagrams *u = w->datagrams;
 	/* datagrams of a system call leave through one socket */
-	if (u->count == BATCH || (u->count > 0 && u->from[0]->fd != c->fd))
-		datagram_flush(c->worker);
+	if (u->count == BATCH || (u->count > 0 && *u->from[0] != *fd))
+		datagram_flush(w);
 	return u->bytes + u->count * u->room;
 }
 
-void datagram_put(struct connection *c, size_t len)
+void datagram_put(struct worker *w, const int *fd, uint64_t number, size_t len)
 {
-	struct datagrams *u = c->worker->datagrams;
+	struct datagrams *u = w->datagrams;
 	unsigned i = u->count++;
 	u->out_at[i].iov_len = len;
-	u->from[i] = c;
+	u->from[i] = fd;
 	if (u->fd >= 0) {
-		struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(FIRST_ADDRESS + (uint32_t)c->number)};
+		struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(FIRST_ADDRESS + (uint32_t)number)};
 		struct cmsghdr *control = CMSG_FIRSTHDR(&u->out[i].msg_hdr);
 		if (control)
 			memcpy(CMSG_DATA(control), &info, sizeof(info));
@@ -138,7 +137,7 @@ void datagram_flush(struct worker *w)
 	struct datagrams *u = w->datagrams;
 	if (!u || u->count == 0)
 		return;
-	int fd = u->from[0]->fd;
+	int fd = *u->from[0];
 	for (unsigned sent = 0; sent < u->count && fd >= 0;) {
 		int n = sendmmsg(fd, u->out + sent, u->count - sent, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
@@ -159,44 +158,42 @@ void datagram_flush(struct worker *w)
 }
 
 /* Whom an answer is for: its destination address tells. */
-static struct connection *receiver(struct worker *w, struct msghdr *m)
+static uint64_t receiver(struct msghdr *m)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
 			struct in_pktinfo info;
 			memcpy(&info, CMSG_DATA(c), sizeof(info));
-			uint64_t n = ntohl(info.ipi_addr.s_addr) - FIRST_ADDRESS;
-			uint64_t local = n / w->job->worker_count;
-			return n % w->job->worker_count == w->number && local < w->count ? &w->connections[local]
-			                                                                 : NULL;
+			return ntohl(info.ipi_addr.s_addr) - FIRST_ADDRESS;
 		}
-	return NULL;
+	return UINT64_MAX;
 }
 
-void datagram_receive(struct worker *w, int fd, struct connection *c)
+unsigned datagram_receive(struct worker *w, int fd)
 {
 	struct datagrams *u = w->datagrams;
-	if (!c)
-		fd = u->fd;
-	for (int i = 0; i < BATCH && !c; i++) {
+	u->own = fd >= 0;
+	for (int i = 0; i < BATCH && !u->own; i++) {
 		u->in[i].msg_hdr.msg_control = u->in_control[i].at;
 		u->in[i].msg_hdr.msg_controllen = sizeof(u->in_control[i].at);
 	}
-	int got = recvmmsg(fd, u->in, BATCH, MSG_DONTWAIT, NULL);
+	int got = recvmmsg(u->own ? fd : u->fd, u->in, BATCH, MSG_DONTWAIT, NULL);
 	if (got < 0) {
 		if (errno == ECONNREFUSED)
 			worker_error(w, LOAD_REFUSED, "read: %s", strerror(errno));
-		return;
+		return 0;
 	}
 	if (got > 0)
 		atomic_store_explicit(&w->job->last_answer_us, w->now_us, memory_order_relaxed);
-	for (int i = 0; i < got; i++) {
-		struct connection *to = c ? c : receiver(w, &u->in[i].msg_hdr);
+	for (int i = 0; i < got; i++)
 		w->counts.bytes_in += u->in[i].msg_len;
-		if (!to || to->state != CONNECTION_READY)
-			continue;
-		to->read_us = w->now_us;
-		w->job->protocol->take(to, u->answers[i], u->in[i].msg_len);
-		connection_queue(to);
-	}
+	return (unsigned)got;
+}
+
+struct datagram datagram_get(const struct worker *w, unsigned i)
+{
+	struct datagrams *u = w->datagrams;
+	return (struct datagram){.bytes = u->answers[i],
+	                         .len = u->in[i].msg_len,
+	                         .number = u->own ? UINT64_MAX : receiver(&u->in[i].msg_hdr)};
 }

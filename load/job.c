@@ -222,7 +222,7 @@ enum gw_err job_open(struct load_job *j, const struct load_plan *plan, const cha
 		return why_set(why, GW_IO, "eventfd failed");
 	if ((err = resolve(j, why)) || (err = open_texts(j, number, why)) || (err = enter_devices(j, why)))
 		return err;
-	return plan->tls ? secure_init(j, why) : GW_OK;
+	return plan->tls ? secure_init(&j->tls, plan, why) : GW_OK;
 }
 
 void job_close(struct load_job *j)

@@ -11,12 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gateway/base/error.h"
-#include "load/plan.h"
-#include "load/result.h"
-
 struct connection;
-struct load_job;
+struct load_plan;
 
 struct load_protocol {
 	const char *name, *scheme, *tls_scheme; /* tls_scheme NULL: no TLS */

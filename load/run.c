@@ -19,7 +19,7 @@
 
 #include "load/job.h"
 #include "load/server.h"
-#include "load/worker.h"
+#include "load/worker_loop.h"
 
 #define SECOND_US UINT64_C(1000000)
 #define LEDGER_US (3 * SECOND_US)
@@ -559,11 +559,7 @@ static void complete(struct load_run *r)
 	if (!strcmp(r->result->end, "time"))
 		r->result->duration_us = r->plan->duration_us; /* what came after it only answered */
 	for (unsigned i = 0; i < r->started; i++)
-		for (uint32_t n = 0; n < r->workers[i].count; n++) {
-			struct connection *c = &r->workers[i].connections[n];
-			for (uint64_t m = c->base; m < c->next && c->slots; m++)
-				open += connection_slot(c, m)->state < SLOT_COUNTED;
-		}
+		open += worker_unacknowledged(&r->workers[i]);
 	r->result->unacknowledged = open;
 	judge(r);
 }

@@ -96,6 +96,16 @@ static uint64_t wait_us(const struct slot *s)
 	return (ACK_TIMEOUT_US + ACK_TIMEOUT_US / 2 * (s->id * 40503u % 65536u) / 65536) << s->tries;
 }
 
+static uint8_t *room(struct connection *c)
+{
+	return datagram_room(c->worker, &c->fd);
+}
+
+static void put_in_line(struct connection *c, size_t len)
+{
+	datagram_put(c->worker, &c->fd, c->number, len);
+}
+
 static void send_again(struct connection *c, uint64_t number, bool anew)
 {
 	struct slot *s = connection_slot(c, number);
@@ -105,7 +115,7 @@ static void send_again(struct connection *c, uint64_t number, bool anew)
 	if (anew)
 		s->id = c->next_id++;
 	connection_resent(c, number);
-	datagram_put(c, render(c, number, true, datagram_room(c)));
+	put_in_line(c, render(c, number, true, room(c)));
 }
 
 static void tick(struct connection *c)
@@ -224,14 +234,14 @@ static size_t take(struct connection *c, const uint8_t *in, size_t len)
 			connection_slot(c, number)->state = SLOT_HALF;
 	} else if (code >= 0x40 && token_len == 4 && len >= 8) {
 		if (type == CON) {
-			put_header(datagram_room(c), ACK, 0, 0, id);
-			datagram_put(c, 4);
+			put_header(room(c), ACK, 0, 0, id);
+			put_in_line(c, 4);
 		}
 		if (by_token(c, in + 4, &number) && (type != ACK || connection_slot(c, number)->id == id))
 			take_response(c, number, code, in + 8, in + len);
 	} else if (type == CON) { /* a ping, or something for another: section 4.3 */
-		put_header(datagram_room(c), RST, 0, 0, id);
-		datagram_put(c, 4);
+		put_header(room(c), RST, 0, 0, id);
+		put_in_line(c, 4);
 	}
 	return len;
 }

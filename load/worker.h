@@ -1,17 +1,17 @@
-/* A worker: one thread, one epoll, every n-th connection of a job. In each turn it takes what came, notes which messages
- * have become due, and lets the connections that may send fill the socket. Nothing of it is locked: run_plan reads and
- * takes its counts while it is parked between two turns. */
+/* A worker: one thread, one epoll, every n-th connection of a job; its turns are in worker_loop.h. Nothing of it is
+ * locked: run_plan reads and takes its counts while it is parked between two turns. */
 #ifndef SLUICE_LOAD_WORKER_H
 #define SLUICE_LOAD_WORKER_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "load/connection.h"
 #include "load/hdr.h"
 #include "load/job.h"
 #include "load/result.h"
+#include "load/timers.h"
 
+struct connection;
 struct datagrams;
 
 /* What happened since run_plan last took it. */
@@ -38,10 +38,9 @@ struct worker {
 	size_t time_len;
 	uint64_t time_ms, wall_offset_us;
 	struct connection *ready_first, *ready_last; /* those that may have something to send */
-	struct connection **heap;                    /* owned; by wake_us; fleets and slow senders */
-	uint32_t heap_count;
-	uint64_t next_unit;              /* of all units of this worker: the next to become due */
-	uint32_t next_start, next_sweep; /* connections: next to be opened, next to be looked after */
+	struct timers timers;                        /* of connections: fleets and slow senders */
+	uint64_t next_unit;                          /* of all units of this worker: the next to become due */
+	uint32_t next_start, next_sweep;             /* connections: next to be opened, next to be looked after */
 	uint64_t sweep_us, began_us;
 	uint32_t opening, open, tried, done; /* connections in that state */
 	struct datagrams *datagrams;         /* owned; NULL: streams */
@@ -59,25 +58,21 @@ struct worker {
 	_Atomic uint32_t tried_well;      /* connections that were ready at least once; relaxed */
 };
 
-/* worker_open prepares, worker_start starts the thread; worker_close after it ended (or never started).
- * GW_OK | GW_NOMEM | GW_IO, with why. */
-enum gw_err worker_open(struct worker *w, struct load_job *job, unsigned number, struct why *why);
-enum gw_err worker_start(struct worker *w, struct why *why);
-void worker_wake(struct worker *w);
-/* worker_park returns when the worker stands still between two turns (or has ended); worker_resume lets it go on. */
-void worker_park(struct worker *w);
-void worker_resume(struct worker *w);
-void worker_join(struct worker *w);
-void worker_close(struct worker *w);
-
-/* For connections. */
 uint64_t worker_clock(void); /* monotonic, us */
 /* worker_time writes a moment of that clock as RFC 3339 with milliseconds; returns its length (24). */
 size_t worker_time(const struct worker *w, uint64_t at_us, char out[64]);
-void worker_tell(struct worker *w);
-void worker_wake_at(struct worker *w, struct connection *c, uint64_t when_us);
 /* worker_error counts one, and keeps the words of the first of its kind. */
 void worker_error(struct worker *w, enum load_error kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* worker_tell wakes the calling thread of the run, worker_wake the worker. */
+void worker_tell(struct worker *w);
+void worker_wake(struct worker *w);
+/* By the run's thread: worker_park returns when the worker stands still between two turns (or has ended);
+ * worker_resume lets it go on. */
+void worker_park(struct worker *w);
+void worker_resume(struct worker *w);
+/* By the worker's thread: worker_stand_still returns when nobody wants it parked any more; worker_end is its last. */
+void worker_stand_still(struct worker *w);
+void worker_end(struct worker *w);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "load/connection.h"
 #include "load/datagram.h"
-#include "load/worker.h"
+#include "load/worker_loop.h"
 #include "test/fuzz/must.h"
 
 static const struct way {

@@ -18,7 +18,7 @@
 
 #include "load/connection.h"
 #include "load/datagram.h"
-#include "load/worker.h"
+#include "load/worker_loop.h"
 
 struct world {
 	struct load_plan plan;
