@@ -8,9 +8,10 @@
 
 #include "load/command.h"
 #include "load/condition.h"
-#include "load/options.h"
+#include "load/line.h"
 #include "load/report.h"
 #include "load/run.h"
+#include "load/stop.h"
 
 #define RUNS_MAX LOAD_TARGETS_MAX
 

@@ -6,9 +6,11 @@
 
 #include "load/command.h"
 #include "load/options.h"
+#include "load/plan.h"
 #include "load/protocol.h"
 #include "load/run.h"
 #include "load/sink.h"
+#include "load/stop.h"
 
 static const struct {
 	const char *what, *url;
@@ -81,9 +83,10 @@ static enum gw_err no_word(void *context, const char *text, struct why *why)
 static int self_test(int argc, char **argv)
 {
 	struct settings s = {.duration_us = 2000000, .workers = 1};
-	struct load_options set = {rows, &s};
+	const struct load_options set = {rows, &s};
+	const struct load_operands none = {no_word, NULL};
 	struct why why = {0};
-	if (options_read(&set, 1, argc, argv, no_word, NULL, &why)) {
+	if (options_read(&set, 1, argc, argv, &none, &why)) {
 		fprintf(stderr, "sluice-load: %s\n", why.text);
 		return LOAD_EXIT_USAGE;
 	}

@@ -49,8 +49,9 @@ static const struct load_option rows[] = {
 static int start(struct several *s, int argc, char **argv, const char *usage, struct load_result **results)
 {
 	struct why why = {{0}};
-	struct load_options set = {.rows = rows, .into = s};
-	enum gw_err err = options_read(&set, 1, argc, argv, take_path, s, &why);
+	const struct load_options set = {.rows = rows, .into = s};
+	const struct load_operands operands = {take_path, s};
+	enum gw_err err = options_read(&set, 1, argc, argv, &operands, &why);
 	if (!err && s->help) {
 		puts(usage);
 		options_help(stdout, &set, 1);

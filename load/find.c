@@ -7,9 +7,10 @@
 
 #include "load/command.h"
 #include "load/condition.h"
-#include "load/options.h"
+#include "load/line.h"
 #include "load/report.h"
 #include "load/run.h"
+#include "load/stop.h"
 #include "load/text.h"
 
 #define TRIES_MAX 64

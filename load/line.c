@@ -1,10 +1,11 @@
-/* The command line of a run: TARGETs and the options that make plans of them. What stands behind # in a TARGET holds for it
+/* The command line of a run; see line.h. What stands behind # in a TARGET holds for it
  * alone: mqtt://127.0.0.1#qos=2,window=20 */
+#include "load/line.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "config/units.h"
-#include "load/options.h"
 
 #define TARGETS_MAX LOAD_TARGETS_MAX
 
@@ -218,6 +219,7 @@ static enum gw_err take_target(void *context, const char *text, struct why *why)
 static enum gw_err read_own(struct load_plan *p, const char *own, char **words, struct why *why)
 {
 	struct load_options set = {plan_rows, p};
+	const struct load_operands none = {take_target, NULL}; /* every word begins with -- */
 	char *at = *words = calloc(1, 4 * strlen(own) + 4);
 	enum gw_err err = GW_OK;
 	if (!at)
@@ -226,7 +228,7 @@ static enum gw_err read_own(struct load_plan *p, const char *own, char **words, 
 		int len = (int)strcspn(own, ",");
 		char *argv[] = {"", at, NULL};
 		at += sprintf(at, "--%.*s", len, own) + 1;
-		err = options_read(&set, 1, 2, argv, take_target, NULL, why);
+		err = options_read(&set, 1, 2, argv, &none, why);
 		own += len + (own[len] == ',');
 	}
 	return err;
@@ -272,6 +274,7 @@ enum gw_err line_read(struct load_line *line, int argc, char **argv, const struc
 {
 	struct load_plan base;
 	struct line_targets targets = {.count = 0};
+	const struct load_operands operands = {take_target, &targets};
 	struct load_options sets[] = {{plan_rows, &base}, {output_rows, &line->outputs}};
 	enum gw_err err;
 	*line = (struct load_line){.plans = NULL};
@@ -286,7 +289,7 @@ enum gw_err line_read(struct load_line *line, int argc, char **argv, const struc
 	if (own)
 		sets[1] = *own;
 	write_command(line, argc, argv);
-	if ((err = options_read(sets, 2, argc, argv, take_target, &targets, why)))
+	if ((err = options_read(sets, 2, argc, argv, &operands, why)))
 		return err;
 	if (targets.count == 0)
 		return why_set(why, GW_CONFIG, "no target: give one, as mqtt://127.0.0.1:1883 (--help has examples)");

@@ -2,6 +2,7 @@
 #include "load/options.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,41 +120,44 @@ static const struct load_option *find(const struct load_options *sets, size_t co
 	return NULL;
 }
 
-enum gw_err options_read(const struct load_options *sets, size_t count, int argc, char **argv,
-                         enum gw_err (*take)(void *context, const char *text, struct why *why), void *context,
-                         struct why *why)
+/* Reads the option that argv[*i] begins; *i is moved on when its value is the next word. */
+static enum gw_err read_option(const struct load_options *sets, size_t count, int argc, char **argv, int *i,
+                               struct why *why)
 {
-	bool only_words = false;
-	enum gw_err err;
-	for (int i = 1; i < argc; i++) {
-		const char *word = argv[i], *value = NULL;
-		if (only_words || word[0] != '-' || word[1] == 0) {
-			if ((err = take(context, word, why)))
-				return err;
-			continue;
-		}
-		if (!strcmp(word, "--")) {
-			only_words = true;
-			continue;
-		}
-		bool is_long = word[1] == '-';
-		const char *name = word + 1 + is_long;
-		size_t len = is_long ? strcspn(name, "=") : 1;
-		if (name[len])
-			value = name + len + is_long;
-		void *into = NULL;
-		const struct load_option *o = find(sets, count, name, len, is_long ? 0 : *name, &into);
-		if (!o)
-			return is_long ? unknown(sets, count, name, len, why)
-			               : why_set(why, GW_CONFIG, "unknown option -%c (--help lists them)", *name);
-		if (o->type == OPTION_FLAG && value)
-			return why_set(why, GW_CONFIG, "--%s takes no value", o->name);
-		if (o->type != OPTION_FLAG && !value && !(value = ++i < argc ? argv[i] : NULL))
-			return why_set(why, GW_CONFIG, "--%s needs a value: %s", o->name, o->value);
-		if ((err = read_value(o, into, value, why)))
-			return why_add(why, err, "--%s", o->name);
+	const char *word = argv[*i], *value = NULL;
+	bool is_long = word[1] == '-';
+	const char *name = word + 1 + is_long;
+	size_t len = is_long ? strcspn(name, "=") : 1;
+	if (name[len])
+		value = name + len + is_long;
+	void *into = NULL;
+	const struct load_option *o = find(sets, count, name, len, is_long ? 0 : *name, &into);
+	if (!o)
+		return is_long ? unknown(sets, count, name, len, why)
+		               : why_set(why, GW_CONFIG, "unknown option -%c (--help lists them)", *name);
+	if (o->type == OPTION_FLAG && value)
+		return why_set(why, GW_CONFIG, "--%s takes no value", o->name);
+	if (o->type != OPTION_FLAG && !value && !(value = ++*i < argc ? argv[*i] : NULL))
+		return why_set(why, GW_CONFIG, "--%s needs a value: %s", o->name, o->value);
+	enum gw_err err = read_value(o, into, value, why);
+	return err ? why_add(why, err, "--%s", o->name) : GW_OK;
+}
+
+enum gw_err options_read(const struct load_options *sets, size_t count, int argc, char **argv,
+                         const struct load_operands *operands, struct why *why)
+{
+	bool only_operands = false;
+	enum gw_err err = GW_OK;
+	for (int i = 1; i < argc && !err; i++) {
+		const char *word = argv[i];
+		if (only_operands || word[0] != '-' || word[1] == 0)
+			err = operands->take(operands->context, word, why);
+		else if (!strcmp(word, "--"))
+			only_operands = true;
+		else
+			err = read_option(sets, count, argc, argv, &i, why);
 	}
-	return GW_OK;
+	return err;
 }
 
 /* -- help -- */

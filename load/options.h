@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #include "gateway/base/error.h"
-#include "load/plan.h"
 
 enum load_option_type {
 	OPTION_HEADING,  /* no option: a line in the help */
@@ -36,28 +35,16 @@ struct load_options {
 	void *into;
 };
 
-/* options_read reads --name VALUE, --name=VALUE and -l VALUE; what is none goes to take, in order; behind "--"
- * everything does. GW_OK | GW_CONFIG with why, which names the option nearest to an unknown one. */
-enum gw_err options_read(const struct load_options *sets, size_t count, int argc, char **argv,
-                         enum gw_err (*take)(void *context, const char *text, struct why *why), void *context,
-                         struct why *why);
-void options_help(FILE *out, const struct load_options *sets, size_t count);
-
-/* The options of a run. base: what holds where the line says nothing; NULL: as plan_init. own: a command's outputs and
- * what else it has, in place of the outputs of a run; NULL: those. Owned texts inside plans point into argv. help: --help was
- * among them, nothing else was read. */
-#define LOAD_TARGETS_MAX 32
-struct load_line {
-	struct load_plan *plans; /* owned; at least one, all checked, unless help */
-	size_t plan_count;
-	struct load_outputs outputs;
-	char command[1024]; /* the whole line, without passwords */
-	bool help;
-	char *own[LOAD_TARGETS_MAX]; /* owned: what stood behind # of each target */
+/* What takes the words that are no option, in order. GW_OK | GW_CONFIG with why, which ends the reading. */
+struct load_operands {
+	enum gw_err (*take)(void *context, const char *text, struct why *why);
+	void *context;
 };
-enum gw_err line_read(struct load_line *line, int argc, char **argv, const struct load_plan *base,
-                      const struct load_options *own, struct why *why);
-void line_help(FILE *out, const struct load_options *own);
-void line_free(struct load_line *line);
+
+/* options_read reads --name VALUE, --name=VALUE and -l VALUE; what is none is an operand; behind "--" everything is.
+ * GW_OK | GW_CONFIG with why, which names the option nearest to an unknown one. */
+enum gw_err options_read(const struct load_options *sets, size_t count, int argc, char **argv,
+                         const struct load_operands *operands, struct why *why);
+void options_help(FILE *out, const struct load_options *sets, size_t count);
 
 #endif

@@ -85,59 +85,92 @@ enum gw_err plan_target(struct load_plan *p, const char *url, struct why *why)
 	return GW_OK;
 }
 
-/* -- what cannot be -- */
+/* -- what cannot be: rules in tables, of which the first that is broken is reported -- */
+
+struct rule {
+	bool broken;
+	const char *what;
+};
+
+static const char *first_broken(const struct rule *rules, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rules[i].broken)
+			return rules[i].what;
+	return NULL;
+}
+#define FIRST_BROKEN(rules) first_broken(rules, sizeof(rules) / sizeof(*(rules)))
+
+static const char *conflict_of_senders(const struct load_plan *p)
+{
+	const struct load_protocol *l = p->protocol;
+	const struct rule rules[] = {
+	    {p->connections < 1 || p->connections > 4000000000, "--connections: at least 1"},
+	    {p->devices && p->devices < p->connections,
+	     "--devices: a device belongs to one connection, so there must be as many as connections at least"},
+	    {p->devices > 100000000, "--devices: 100 million at most"},
+	    {p->qos > l->most && l->most < 0, "--qos: this protocol has none"},
+	    {p->qos > l->most, "--qos: higher than the protocol has"},
+	    {p->batch != 1 && !l->batches, "--batch: only HTTP has batches"},
+	    {p->batch < 1 || p->batch > 100000, "--batch: 1 to 100000"},
+	    {p->window > l->most_window && l->batches,
+	     "--window: HTTP has one request under way; more connections, or --batch"},
+	    {p->window > l->most_window, "--window: too large"},
+	    {p->no_reply && l != &load_tcp, "--no-reply: only for TCP"},
+	};
+	return FIRST_BROKEN(rules);
+}
+
+static const char *conflict_of_shape(const struct load_plan *p)
+{
+	bool fleet = p->shape.kind == SHAPE_FLEET;
+	const struct rule rules[] = {
+	    {p->duration_us == 0 && p->count == 0 && !p->storm, "how long? --duration, --count, or --storm"},
+	    {p->shape.jitter > 0 && !fleet, "--jitter: of --every, which is missing"},
+	    {p->dribble_us && (fleet || p->protocol->datagram), "--slow: neither for CoAP nor with --every"},
+	};
+	return FIRST_BROKEN(rules);
+}
+
+static const char *conflict_of_access(const struct load_plan *p)
+{
+	const struct load_protocol *l = p->protocol;
+	const struct rule rules[] = {
+	    {p->tls && l->datagram, "TLS: not for datagrams"},
+	    {!p->cert != !p->key, "--cert and --key: both or none"},
+	    {(p->cert || p->ca || p->insecure) && !p->tls,
+	     "--ca, --cert, --key and --insecure need a target with TLS: mqtts:// tls:// https://"},
+	    {p->password && !p->user, "--password: needs --user"},
+	    {p->user && (l == &load_tcp || l == &load_coap), "--user: only MQTT and HTTP have users"},
+	};
+	return FIRST_BROKEN(rules);
+}
+
+static const char *conflict_of_messages(const struct load_plan *p)
+{
+	const char *name = p->name ? p->name : "{n}";
+	const struct rule rules[] = {
+	    {p->payload && p->file, "--payload and --file: one of them"},
+	    {!strstr(name, "{n}") && (p->devices ? p->devices : p->connections) > 1,
+	     "--name: needs {n}, so that devices differ"},
+	    {strpbrk(name, "\"\\/+#\n\r\t") || strlen(name) > 120,
+	     "--name: at most 120 characters, none of \" \\ / + #"},
+	    {p->ledger_path && p->raw, "--ledger: with --raw messages do not carry who sent them"},
+	    {p->keep_alive_us > 65535000000 || p->timeout_us == 0,
+	     "--keep-alive: 65535 s at most; --timeout: more than 0"},
+	    {p->workers > 1024, "--workers: 1024 at most"},
+	};
+	return FIRST_BROKEN(rules);
+}
 
 static const char *conflict(const struct load_plan *p)
 {
-	const struct load_protocol *l = p->protocol;
-	bool fleet = p->shape.kind == SHAPE_FLEET;
-	if (p->connections < 1 || p->connections > 4000000000)
-		return "--connections: at least 1";
-	if (p->devices && p->devices < p->connections)
-		return "--devices: a device belongs to one connection, so there must be as many as connections at "
-		       "least";
-	if (p->devices > 100000000)
-		return "--devices: 100 million at most";
-	if (p->qos > l->most)
-		return l->most < 0 ? "--qos: this protocol has none" : "--qos: higher than the protocol has";
-	if (p->batch != 1 && !l->batches)
-		return "--batch: only HTTP has batches";
-	if (p->batch < 1 || p->batch > 100000)
-		return "--batch: 1 to 100000";
-	if (p->window > l->most_window)
-		return l->batches ? "--window: HTTP has one request under way; more connections, or --batch"
-		                  : "--window: too large";
-	if (p->no_reply && l != &load_tcp)
-		return "--no-reply: only for TCP";
-	if (p->duration_us == 0 && p->count == 0 && !p->storm)
-		return "how long? --duration, --count, or --storm";
-	if (p->shape.jitter > 0 && !fleet)
-		return "--jitter: of --every, which is missing";
-	if (p->dribble_us && (fleet || l->datagram))
-		return "--slow: neither for CoAP nor with --every";
-	if (p->tls && l->datagram)
-		return "TLS: not for datagrams";
-	if (!p->cert != !p->key)
-		return "--cert and --key: both or none";
-	if ((p->cert || p->ca || p->insecure) && !p->tls)
-		return "--ca, --cert, --key and --insecure need a target with TLS: mqtts:// tls:// https://";
-	if (p->password && !p->user)
-		return "--password: needs --user";
-	if (p->user && (l == &load_tcp || l == &load_coap))
-		return "--user: only MQTT and HTTP have users";
-	if (p->payload && p->file)
-		return "--payload and --file: one of them";
-	if (p->name && !strstr(p->name, "{n}") && (p->devices ? p->devices : p->connections) > 1)
-		return "--name: needs {n}, so that devices differ";
-	if (p->name && (strpbrk(p->name, "\"\\/+#\n\r\t") || strlen(p->name) > 120))
-		return "--name: at most 120 characters, none of \" \\ / + #";
-	if (p->ledger_path && p->raw)
-		return "--ledger: with --raw messages do not carry who sent them";
-	if (p->keep_alive_us > 65535000000 || p->timeout_us == 0)
-		return "--keep-alive: 65535 s at most; --timeout: more than 0";
-	if (p->workers > 1024)
-		return "--workers: 1024 at most";
-	return NULL;
+	static const char *(*const each[])(const struct load_plan *p) = {conflict_of_senders, conflict_of_shape,
+	                                                                 conflict_of_access, conflict_of_messages};
+	const char *wrong = NULL;
+	for (size_t i = 0; i < sizeof(each) / sizeof(*each) && !wrong; i++)
+		wrong = each[i](p);
+	return wrong;
 }
 
 enum gw_err plan_check(struct load_plan *p, struct why *why)

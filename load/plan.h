@@ -1,5 +1,5 @@
 /* What one run is told: a target, how much, in which shape, with which payload. The command line makes one per TARGET
- * (options.h), `find` changes the rate in it, run_plan (run.h) carries it out. Texts are borrowed (from argv or from the
+ * (line.h), `find` changes the rate in it, run_plan (run.h) carries it out. Texts are borrowed (from argv or from the
  * caller) and must outlive the run; a plan may be copied freely. plan_init fills in the defaults. */
 #ifndef SLUICE_LOAD_PLAN_H
 #define SLUICE_LOAD_PLAN_H

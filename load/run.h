@@ -21,13 +21,6 @@ enum gw_err run_plan(const struct load_plan *plan, struct load_result **out, str
  * ledger_path of the first counts. */
 enum gw_err run_plans(const struct load_plan *plans, size_t count, struct load_result **out, struct ledger *ledger,
                       struct why *why);
-/* stop_ask ends the running one early, with a report ("interrupted"). From a signal handler or any thread. A stop stays
- * until run_plan returns; stop_asked tells whether there was one since the last stop_clear. */
-void stop_ask(void);
-bool stop_asked(void);
-void stop_clear(void);
-/* stop_catch_signals: SIGINT and SIGTERM are stop_ask from now on. */
-void stop_catch_signals(void);
 /* run_make_id makes up an identifier: 8 characters, time and chance. */
 void run_make_id(char run[32]);
 

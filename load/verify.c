@@ -8,6 +8,7 @@
 #include "load/command.h"
 #include "load/condition.h"
 #include "load/options.h"
+#include "load/plan.h"
 #include "load/readback.h"
 #include "load/report.h"
 #include "load/verdict.h"
@@ -303,9 +304,10 @@ static int run_verify(int argc, char **argv)
 {
 	struct load_verify v = {0};
 	struct why why = {{0}};
-	struct load_options set = {.rows = rows, .into = &v};
+	const struct load_options set = {.rows = rows, .into = &v};
+	const struct load_operands operands = {take_source, &v};
 	struct ledger *ledger = NULL;
-	enum gw_err err = options_read(&set, 1, argc, argv, take_source, &v, &why);
+	enum gw_err err = options_read(&set, 1, argc, argv, &operands, &why);
 	if (!err && v.help) {
 		usage(stdout, &set);
 		return LOAD_EXIT_OK;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "load/options.h"
+#include "load/line.h"
 #include "load/protocol.h"
 
 #define LINE(...) (char *[]){"run", __VA_ARGS__, NULL}, (int)(sizeof((char *[]){"run", __VA_ARGS__}) / sizeof(char *))
