@@ -433,6 +433,31 @@ void connection_check_done(struct connection *c)
 
 /* -- time -- */
 
+/* Whether the oldest message has waited for too long, and the connection is lost for that. */
+static bool is_overdue(struct connection *c)
+{
+	const struct worker *w = c->worker;
+	uint64_t timeout_us = w->job->plan->timeout_us;
+	if (connection_protocol(c)->datagram || c->base >= c->next || w->now_us <= c->read_us + timeout_us)
+		return false;
+	const struct slot *s = connection_slot(c, c->base);
+	if (s->state == SLOT_DONE || w->now_us - (s->first_us + s->again_us) <= timeout_us)
+		return false;
+	connection_lost(c, LOAD_TIMEOUT, "no acknowledgement within %.1f s", (double)timeout_us / 1e6);
+	return true;
+}
+
+/* Closes it in order and opens it again. */
+static void leave(struct connection *c)
+{
+	const struct load_protocol *p = connection_protocol(c);
+	if (p->goodbye)
+		connection_answer(c, c->worker->scratch, p->goodbye(c, c->worker->scratch));
+	connection_send(c);
+	if (c->state == CONNECTION_READY)
+		connection_again(c);
+}
+
 static void look_ready(struct connection *c)
 {
 	struct worker *w = c->worker;
@@ -440,22 +465,12 @@ static void look_ready(struct connection *c)
 	const struct load_protocol *protocol = w->job->protocol;
 	if (protocol->tick)
 		protocol->tick(c);
-	if (!protocol->datagram && c->base < c->next && w->now_us > c->read_us + p->timeout_us) {
-		const struct slot *s = connection_slot(c, c->base);
-		if (s->state != SLOT_DONE && w->now_us - (s->first_us + s->again_us) > p->timeout_us) {
-			connection_lost(c, LOAD_TIMEOUT, "no acknowledgement within %.1f s",
-			                (double)p->timeout_us / 1e6);
-			return;
-		}
-	}
+	if (is_overdue(c))
+		return;
 	if (p->reconnect_us && w->phase == JOB_SEND && w->now_us - c->since_us > p->reconnect_us)
 		c->leaving = true;
 	if (c->leaving && c->base == c->next && c->out_len == c->out_at) {
-		if (protocol->goodbye)
-			connection_answer(c, w->scratch, protocol->goodbye(c, w->scratch));
-		connection_send(c);
-		if (c->state == CONNECTION_READY)
-			connection_again(c);
+		leave(c);
 		return;
 	}
 	/* a ping half-way through the keep-alive: MQTT 3.1.1 section 3.1.2.10 */

@@ -60,29 +60,33 @@ static void note_acked(struct connection *c, uint64_t number)
 		worker_error(c->worker, LOAD_RESOURCES, "out of memory for the ledger");
 }
 
-size_t connection_put_next(struct connection *c, uint8_t *out)
+/* One piece that was sent before; 0: nothing needs to be sent for it. */
+static size_t put_again(struct connection *c, uint8_t *out)
+{
+	struct worker *w = c->worker;
+	const struct load_protocol *p = connection_protocol(c);
+	const struct slot *first = connection_slot(c, c->resend);
+	uint64_t from = c->resend, count = p->batches ? c->next - from : 1;
+	c->resend += count;
+	if (first->state == SLOT_DONE && !p->in_order)
+		return 0;
+	for (uint64_t i = from; i < from + count; i++) {
+		struct slot *s = connection_slot(c, i);
+		s->again_us = (uint32_t)(w->now_us - s->first_us);
+		s->tries = s->tries < UINT8_MAX ? (uint8_t)(s->tries + 1) : UINT8_MAX;
+	}
+	enum slot_state last = connection_slot(c, from + count - 1)->state;
+	if (last == SLOT_SENT || last == SLOT_HALF) {
+		w->counts.resent += count;
+		note_sent(c, from, count, true);
+	}
+	return p->put(c, from, count, true, out);
+}
+
+static size_t put_new(struct connection *c, uint8_t *out)
 {
 	struct worker *w = c->worker;
 	const struct load_job *j = w->job;
-	while (c->resend < c->next) {
-		struct slot *s = connection_slot(c, c->resend);
-		uint64_t from = c->resend, count = j->protocol->batches ? c->next - from : 1;
-		c->resend += count;
-		if (s->state == SLOT_DONE && !j->protocol->in_order)
-			continue;
-		for (uint64_t i = from; i < from + count; i++) {
-			s = connection_slot(c, i);
-			s->again_us = (uint32_t)(w->now_us - s->first_us);
-			s->tries = s->tries < UINT8_MAX ? (uint8_t)(s->tries + 1) : UINT8_MAX;
-		}
-		if (s->state == SLOT_SENT || s->state == SLOT_HALF) {
-			w->counts.resent += count;
-			note_sent(c, from, count, true);
-		}
-		size_t len = j->protocol->put(c, from, count, true, out);
-		if (len > 0)
-			return len;
-	}
 	uint64_t count = connection_new_messages(c), from = c->next;
 	if (count == 0 || (j->confirms && !c->slots && !have_slots(c)))
 		return 0;
@@ -98,6 +102,16 @@ size_t connection_put_next(struct connection *c, uint8_t *out)
 	if (j->ledger)
 		note_sent(c, from, count, false);
 	return j->protocol->put(c, from, count, false, out);
+}
+
+size_t connection_put_next(struct connection *c, uint8_t *out)
+{
+	while (c->resend < c->next) {
+		size_t len = put_again(c, out);
+		if (len > 0)
+			return len;
+	}
+	return put_new(c, out);
 }
 
 /* -- what became of messages -- */

@@ -1,5 +1,5 @@
 /* sluice-load: loads a server of MQTT, CoAP, TCP lines or HTTP, and tells what it holds. This file is its table of commands;
- * one message's way: send_mqtt.c -> connection.c -> worker.c -> run.c -> result.h -> report.c. */
+ * one message's way: send_mqtt.c -> connection.c -> worker_loop.c -> run.c -> result.h -> report.c. */
 #include <stdio.h>
 #include <string.h>
 

@@ -6,17 +6,17 @@
 
 #include "gateway/base/json.h"
 
-struct text {
+struct identity_text {
 	const char *at, *end;
 };
 
-static void skip_space(struct text *t)
+static void skip_space(struct identity_text *t)
 {
 	while (t->at < t->end && (*t->at == ' ' || *t->at == '\t' || *t->at == '\n' || *t->at == '\r'))
 		t->at++;
 }
 
-static bool take(struct text *t, char c)
+static bool take(struct identity_text *t, char c)
 {
 	skip_space(t);
 	if (t->at == t->end || *t->at != c)
@@ -26,7 +26,7 @@ static bool take(struct text *t, char c)
 }
 
 /* A string, unescaped and terminated. */
-static bool take_string(struct text *t, char out[MESSAGE_IDENTITY_MAX], size_t *len)
+static bool take_string(struct identity_text *t, char out[MESSAGE_IDENTITY_MAX], size_t *len)
 {
 	if (!take(t, '"'))
 		return false;
@@ -41,7 +41,7 @@ static bool take_string(struct text *t, char out[MESSAGE_IDENTITY_MAX], size_t *
 	return true;
 }
 
-static bool take_number(struct text *t, uint64_t *out)
+static bool take_number(struct identity_text *t, uint64_t *out)
 {
 	uint64_t v = 0;
 	skip_space(t);
@@ -52,7 +52,7 @@ static bool take_number(struct text *t, uint64_t *out)
 	return t->at > start;
 }
 
-static bool take_identity(struct text t, struct message_identity *out)
+static bool take_identity(struct identity_text t, struct message_identity *out)
 {
 	unsigned have = 0;
 	if (!take(&t, ':') || !take(&t, '{'))
@@ -80,7 +80,7 @@ bool message_identity_find(const char *text, size_t len, struct message_identity
 	const char *end = text + len;
 	while ((text = memmem(text, (size_t)(end - text), key, sizeof(key) - 1))) {
 		text += sizeof(key) - 1;
-		if (take_identity((struct text){text, end}, out))
+		if (take_identity((struct identity_text){text, end}, out))
 			return true;
 	}
 	return false;

@@ -1,55 +1,21 @@
-/* Texts with holes; see payload.h. Compiled, a text is a list of parts: stretches of plain bytes, stretches that wander
- * (made beforehand in VARIANTS versions, so that no number is printed while it is sent), and the holes that differ with
- * every message. Padding comes last, since it depends on the length of all the rest. */
+/* Compiling texts with holes; see payload.h. What stretches wander is made beforehand in VARIANTS versions, so that no
+ * number is printed while it is sent. payload_put.c puts messages together. */
 #include "load/payload.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gateway/base/json.h"
+#include "load/payload_parts.h"
 
-#define PARTS_MAX 64
-#define SIZES_MAX 32
 #define VARIANTS 1024u
 #define POOL_MAX (4u << 20) /* bytes of variants of one stretch; longer ones get fewer variants, 16 at least */
 
-enum part_kind { PART_PLAIN, PART_VARIED, PART_DEVICE, PART_SEQ, PART_TIME, PART_CONNECTION, PART_N };
-
-struct payload_part {
-	enum part_kind kind;
-	const uint8_t *bytes; /* plain: into text; varied: into pool */
-	uint32_t len;
-	uint8_t *pool;    /* owned: the variants, one after the other */
-	uint32_t *starts; /* owned: variants + 1 of them */
-	uint32_t variants;
-};
-
-struct payload {
-	char *text; /* owned: what was compiled, with identity */
-	struct payload_part parts[PARTS_MAX];
-	unsigned part_count;
-	enum { PAD_NONE, PAD_JSON, PAD_RAW } pad;
-	uint32_t sizes[SIZES_MAX];
-	unsigned size_count;
-	bool size_range; /* from sizes[0] to sizes[1] */
-	bool json;
-	uint64_t seed;
-	size_t longest; /* of plain and varied parts, together */
-};
-
-static uint64_t mix(uint64_t x) /* SplitMix64's output function */
-{
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
 static double chance(uint64_t *state)
 {
-	return (double)(mix(*state += UINT64_C(0x9e3779b97f4a7c15)) >> 11) * 0x1p-53;
+	return (double)(payload_mix(*state += UINT64_C(0x9e3779b97f4a7c15)) >> 11) * 0x1p-53;
 }
 
 /* -- holes: what stands between { and } -- */
@@ -63,7 +29,7 @@ struct hole {
 
 static const struct {
 	const char *name;
-	enum part_kind kind;
+	enum payload_part_kind kind;
 } simple_holes[] = {
     {"device", PART_DEVICE}, {"seq", PART_SEQ}, {"time", PART_TIME}, {"connection", PART_CONNECTION}, {"n", PART_N}};
 
@@ -188,7 +154,7 @@ static size_t wander_most(const struct wander *w)
 static bool make_variants(struct payload *p, struct payload_part *part, struct wander *w, size_t count)
 {
 	size_t most = 1, at = 0;
-	uint64_t state = mix(p->seed + p->part_count + 1);
+	uint64_t state = payload_mix(p->seed + p->part_count + 1);
 	for (size_t i = 0; i < count; i++)
 		most += wander_most(&w[i]);
 	part->variants = VARIANTS;
@@ -214,7 +180,7 @@ static bool make_variants(struct payload *p, struct payload_part *part, struct w
 
 struct compile {
 	struct payload *p;
-	struct wander wanders[PARTS_MAX];
+	struct wander wanders[PAYLOAD_PARTS_MAX];
 	size_t wander_count;
 	bool varied; /* one of the wanders is more than text */
 	struct why *why;
@@ -226,8 +192,8 @@ static enum gw_err flush(struct compile *c)
 	struct payload *p = c->p;
 	if (c->wander_count == 0)
 		return GW_OK;
-	if (p->part_count == PARTS_MAX)
-		return why_set(c->why, GW_CONFIG, "payload: more than %d parts", PARTS_MAX);
+	if (p->part_count == PAYLOAD_PARTS_MAX)
+		return why_set(c->why, GW_CONFIG, "payload: more than %d parts", PAYLOAD_PARTS_MAX);
 	struct payload_part *part = &p->parts[p->part_count];
 	if (c->varied) {
 		if (!make_variants(p, part, c->wanders, c->wander_count)) {
@@ -250,8 +216,8 @@ static enum gw_err add_text(struct compile *c, const char *text, size_t len)
 {
 	if (len == 0)
 		return GW_OK;
-	if (c->wander_count == PARTS_MAX)
-		return why_set(c->why, GW_CONFIG, "payload: more than %d holes", PARTS_MAX);
+	if (c->wander_count == PAYLOAD_PARTS_MAX)
+		return why_set(c->why, GW_CONFIG, "payload: more than %d holes", PAYLOAD_PARTS_MAX);
 	c->wanders[c->wander_count++] = (struct wander){.kind = WANDER_TEXT, .text = text, .len = len};
 	return GW_OK;
 }
@@ -263,8 +229,8 @@ static enum gw_err add_hole(struct compile *c, const struct hole *h, size_t at)
 		if (!strcmp(h->name, simple_holes[i].name) && h->args_len == 0) {
 			if ((err = flush(c)))
 				return err;
-			if (c->p->part_count == PARTS_MAX)
-				return why_set(c->why, GW_CONFIG, "payload: more than %d parts", PARTS_MAX);
+			if (c->p->part_count == PAYLOAD_PARTS_MAX)
+				return why_set(c->why, GW_CONFIG, "payload: more than %d parts", PAYLOAD_PARTS_MAX);
 			c->p->parts[c->p->part_count++].kind = simple_holes[i].kind;
 			return GW_OK;
 		}
@@ -274,8 +240,8 @@ static enum gw_err add_hole(struct compile *c, const struct hole *h, size_t at)
 		               "payload: byte %zu: %.*s: there are {device} {seq} {run} {time} {connection} {n} "
 		               "{walk:MIN:MAX} {random:MIN:MAX} {random:a|b|c} {random:hex:N}",
 		               at, (int)(h->len < 60 ? h->len : 60), h->args - strlen(h->name) - 1 - (h->args_len > 0));
-	if (c->wander_count == PARTS_MAX)
-		return why_set(c->why, GW_CONFIG, "payload: more than %d holes", PARTS_MAX);
+	if (c->wander_count == PAYLOAD_PARTS_MAX)
+		return why_set(c->why, GW_CONFIG, "payload: more than %d holes", PAYLOAD_PARTS_MAX);
 	c->wanders[c->wander_count++] = w;
 	c->varied = true;
 	return GW_OK;
@@ -364,10 +330,66 @@ static char *identify(const char *text, size_t *len, const char *run, bool devic
 	return out;
 }
 
+/* What a message of the text looks like. */
+struct payload_sample {
+	struct json_result json;
+	char *text; /* owned */
+	size_t len;
+};
+
+/* What the plan wants of a text and this one is not. */
+static enum gw_err check_kind(const struct payload_plan *plan, const struct payload_sample *look, struct why *why)
+{
+	const struct json_result *json = &look->json;
+	if (plan->identity && json->type != JSON_OBJECT)
+		return why_set(
+		    why, GW_CONFIG,
+		    "payload: is no JSON object (byte %zu: %s), so it cannot carry who sent it; --raw sends it as it "
+		    "is, and verify cannot know it then",
+		    json->offset, json->reason ? json->reason : "another type");
+	if (plan->one_line && json->type == JSON_INVALID && memchr(look->text, '\n', look->len))
+		return why_set(why, GW_CONFIG, "payload: has a line end, which would end the message, and is no JSON");
+	return GW_OK;
+}
+
+static enum gw_err add_identity(struct payload *p, size_t *len, const char *run, const struct payload_sample *look,
+                                struct why *why)
+{
+	size_t first = look->json.start + 1;
+	while (first < look->len && strchr(" \t\r\n", look->text[first]))
+		first++;
+	char *with = identify(p->text, len, run, !has_device(look->text, look->len), look->text[first] == '}');
+	if (!with)
+		return why_set(why, GW_NOMEM, "payload: out of memory");
+	free(p->text);
+	p->text = with;
+	return GW_OK;
+}
+
+static enum gw_err shape_text(struct payload *p, const struct payload_plan *plan, size_t *len,
+                              const struct payload_sample *look, struct why *why)
+{
+	bool object = look->json.type == JSON_OBJECT;
+	enum gw_err err = check_kind(plan, look, why);
+	if (err)
+		return err;
+	p->json = look->json.type != JSON_INVALID;
+	if (plan->one_line)
+		json_copy_line(p->text, p->text, *len);
+	while ((plan->identity || plan->size) && object && p->text[*len - 1] != '}')
+		--*len; /* white space at the end: padding goes before the last brace */
+	if (plan->identity && (err = add_identity(p, len, plan->run ? plan->run : "", look, why)))
+		return err;
+	if (plan->size) {
+		p->pad = object ? PAD_JSON : PAD_RAW;
+		*len -= object; /* the last brace comes behind the padding */
+	}
+	return GW_OK;
+}
+
 static enum gw_err prepare(struct payload *p, const struct payload_plan *plan, size_t *len, struct why *why)
 {
-	char *seen = NULL;
-	size_t seen_len = 0;
+	struct payload_sample look = {.text = NULL};
 	const char *run = plan->run ? plan->run : "";
 	*len = plan->len;
 	p->text = calloc(1, plan->len * (strlen(run) + 1) + PAYLOAD_SLACK);
@@ -375,40 +397,12 @@ static enum gw_err prepare(struct payload *p, const struct payload_plan *plan, s
 		return why_set(why, GW_NOMEM, "payload: out of memory");
 	memcpy(p->text, plan->text, plan->len);
 	put_run(p->text, len, run);
-	enum gw_err err = sample(p->text, *len, &seen, &seen_len, why);
+	enum gw_err err = sample(p->text, *len, &look.text, &look.len, why);
 	if (err)
 		return err;
-	struct json_result json = json_check(seen, seen_len, 64);
-	p->json = json.type != JSON_INVALID;
-	if (plan->identity && json.type != JSON_OBJECT)
-		err = why_set(
-		    why, GW_CONFIG,
-		    "payload: is no JSON object (byte %zu: %s), so it cannot carry who sent it; --raw sends it as it "
-		    "is, and verify cannot know it then",
-		    json.offset, json.reason ? json.reason : "another type");
-	if (!err && plan->one_line && json.type == JSON_INVALID && memchr(seen, '\n', seen_len))
-		err = why_set(why, GW_CONFIG, "payload: has a line end, which would end the message, and is no JSON");
-	if (!err && plan->one_line)
-		json_copy_line(p->text, p->text, *len);
-	while (!err && (plan->identity || plan->size) && json.type == JSON_OBJECT && p->text[*len - 1] != '}')
-		--*len; /* white space at the end: padding goes before the last brace */
-	if (!err && plan->identity) {
-		size_t first = json.start + 1;
-		while (first < seen_len && strchr(" \t\r\n", seen[first]))
-			first++;
-		char *with = identify(p->text, len, run, !has_device(seen, seen_len), seen[first] == '}');
-		if (with) {
-			free(p->text);
-			p->text = with;
-		} else {
-			err = why_set(why, GW_NOMEM, "payload: out of memory");
-		}
-	}
-	if (!err && plan->size) {
-		p->pad = json.type == JSON_OBJECT ? PAD_JSON : PAD_RAW;
-		*len -= p->pad == PAD_JSON; /* the last brace comes behind the padding */
-	}
-	free(seen);
+	look.json = json_check(look.text, look.len, 64);
+	err = shape_text(p, plan, len, &look, why);
+	free(look.text);
 	return err;
 }
 
@@ -417,7 +411,7 @@ static enum gw_err read_sizes(struct payload *p, const char *text, struct why *w
 	char *end;
 	for (const char *at = text;;) {
 		unsigned long v = strtoul(at, &end, 10);
-		if (end == at || v > 16u << 20 || p->size_count == SIZES_MAX)
+		if (end == at || v > 16u << 20 || p->size_count == PAYLOAD_SIZES_MAX)
 			break;
 		p->sizes[p->size_count++] = (uint32_t)v;
 		if (*end == 0 && (!p->size_range || (p->size_count == 2 && p->sizes[0] <= p->sizes[1])))
@@ -461,133 +455,4 @@ void payload_close(struct payload *p)
 	}
 	free(p->text);
 	free(p);
-}
-
-/* -- putting it together -- */
-
-static size_t digit_count(uint64_t v)
-{
-	static const uint64_t tens[] = {10u,
-	                                100u,
-	                                1000u,
-	                                10000u,
-	                                100000u,
-	                                1000000u,
-	                                10000000u,
-	                                100000000u,
-	                                1000000000u,
-	                                10000000000u,
-	                                100000000000u,
-	                                1000000000000u,
-	                                10000000000000u,
-	                                100000000000000u,
-	                                1000000000000000u,
-	                                10000000000000000u,
-	                                100000000000000000u,
-	                                1000000000000000000u,
-	                                10000000000000000000u};
-	size_t n = 0;
-	while (n < sizeof(tens) / sizeof(tens[0]) && v >= tens[n])
-		n++;
-	return n + 1;
-}
-
-size_t payload_digits(uint8_t *out, uint64_t v)
-{
-	static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-	                            "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-	                            "8081828384858687888990919293949596979899";
-	size_t len = digit_count(v);
-	uint8_t *at = out + len; /* in place: put together elsewhere, the copy would wait for the bytes to be written */
-	while (v >= 100) {
-		at -= 2;
-		memcpy(at, pairs + v % 100 * 2, 2);
-		v /= 100;
-	}
-	if (v >= 10)
-		memcpy(at - 2, pairs + v * 2, 2);
-	else
-		at[-1] = (uint8_t)('0' + v);
-	return len;
-}
-
-static uint8_t *put_n(uint8_t *out, uint64_t n)
-{
-	for (uint64_t tens = 100000; tens > n && tens > 1; tens /= 10)
-		*out++ = '0';
-	return out + payload_digits(out, n);
-}
-
-static size_t size_wanted(const struct payload *p, const struct payload_facts *f)
-{
-	if (p->size_count == 1)
-		return p->sizes[0];
-	uint64_t r = mix(mix(p->seed ^ (f->n + 1)) + f->seq * UINT64_C(0x9e3779b97f4a7c15));
-	return p->size_range ? p->sizes[0] + r % (p->sizes[1] - p->sizes[0] + 1u) : p->sizes[r % p->size_count];
-}
-
-static uint8_t *put_padding(const struct payload *p, const struct payload_facts *f, uint8_t *start, uint8_t *out)
-{
-	size_t wanted = size_wanted(p, f), have = (size_t)(out - start);
-	if (p->pad == PAD_RAW) {
-		size_t more = wanted > have ? wanted - have : 0;
-		memset(out, 'x', more);
-		return out + more;
-	}
-	if (wanted >= have + 10) {
-		memcpy(out, ",\"pad\":\"", 8);
-		memset(out + 8, 'x', wanted - have - 10);
-		out += wanted - have - 2;
-		*out++ = '"';
-	}
-	*out++ = '}';
-	return out;
-}
-
-/* Copies len bytes, and up to PAYLOAD_SLACK - 1 more. */
-static inline uint8_t *put_bytes(uint8_t *out, const void *from, size_t len)
-{
-	const uint8_t *bytes = from;
-	for (size_t at = 0; at < len; at += PAYLOAD_SLACK)
-		memcpy(out + at, bytes + at, PAYLOAD_SLACK);
-	return out + len;
-}
-
-size_t payload_put(const struct payload *p, const struct payload_facts *f, uint8_t *out)
-{
-	uint8_t *start = out;
-	for (const struct payload_part *part = p->parts, *end = part + p->part_count; part < end; part++)
-		switch (part->kind) {
-		case PART_PLAIN: out = put_bytes(out, part->bytes, part->len); break;
-		case PART_VARIED: {
-			/* forth and back, so that one step never leads from the end of a walk to its beginning */
-			uint32_t v = (uint32_t)(f->n * 97 + f->seq) & (2 * part->variants - 1);
-			v = v < part->variants ? v : 2 * part->variants - 1 - v;
-			out = put_bytes(out, part->pool + part->starts[v], part->starts[v + 1] - part->starts[v]);
-			break;
-		}
-		case PART_DEVICE: out = put_bytes(out, f->device, f->device_len); break;
-		case PART_TIME: out = put_bytes(out, f->time, f->time_len); break;
-		case PART_SEQ: out += payload_digits(out, f->seq); break;
-		case PART_CONNECTION: out += payload_digits(out, f->connection); break;
-		case PART_N: out = put_n(out, f->n); break;
-		}
-	if (p->pad != PAD_NONE)
-		out = put_padding(p, f, start, out);
-	return (size_t)(out - start);
-}
-
-size_t payload_max(const struct payload *p, size_t device_max)
-{
-	size_t most = p->longest + 32 + PAYLOAD_SLACK, pad = 0;
-	for (unsigned i = 0; i < p->part_count; i++)
-		most += p->parts[i].kind == PART_DEVICE ? device_max : p->parts[i].kind == PART_TIME ? 32 : 20;
-	for (unsigned i = 0; i < p->size_count; i++)
-		pad = p->sizes[i] > pad ? p->sizes[i] : pad;
-	return most + pad;
-}
-
-bool payload_is_json(const struct payload *p)
-{
-	return p->json;
 }

@@ -156,19 +156,21 @@ static double intended(const struct load_result *r)
 	return sum;
 }
 
-void report_table(const struct load_result *r, FILE *out)
+static void print_sent(const struct load_result *r, FILE *out)
+{
+	char a[32], b[32], text[300];
+	double seconds = (double)r->duration_us / 1e6, wanted = intended(r);
+	int n = snprintf(text, sizeof(text), "%s, %s a second", report_count(a, (double)r->sent),
+	                 report_count(b, seconds > 0 ? (double)r->sent / seconds : NAN));
+	if ((double)r->sent < REACHED * wanted)
+		snprintf(text + n, sizeof(text) - (size_t)n, "; %s were meant to be", report_count(a, wanted));
+	row(out, "sent", text);
+}
+
+static void print_acknowledged(const struct load_result *r, FILE *out)
 {
 	char a[32], b[32], c[32], d[32], text[300];
 	double seconds = (double)r->duration_us / 1e6, messages = (double)result_messages(r);
-	fprintf(out, "\n%s  run %s, ended by %s after %.1f s", r->target, r->run, r->end, seconds);
-	if (r->warmup_us)
-		fprintf(out, " (and %.1f s of warm-up)", (double)r->warmup_us / 1e6);
-	fputc('\n', out);
-	int n = snprintf(text, sizeof(text), "%s, %s a second", report_count(a, (double)r->sent),
-	                 report_count(b, seconds > 0 ? (double)r->sent / seconds : NAN));
-	if ((double)r->sent < REACHED * intended(r))
-		snprintf(text + n, sizeof(text) - (size_t)n, "; %s were meant to be", report_count(a, intended(r)));
-	row(out, "sent", text);
 	if (r->unconfirmed)
 		snprintf(text, sizeof(text), "nothing: this kind of message is not confirmed");
 	else
@@ -177,18 +179,41 @@ void report_table(const struct load_result *r, FILE *out)
 		         report_count(b, seconds > 0 ? messages / seconds : NAN),
 		         report_count(c, (double)r->unacknowledged), report_count(d, (double)r->resent));
 	row(out, "acknowledged", text);
+}
+
+static void print_network(const struct load_result *r, FILE *out)
+{
+	char a[32], b[32], c[32], text[300];
 	snprintf(text, sizeof(text), "%s at most; %s made, %s of them again", report_count(a, (double)r->connections),
 	         report_count(b, (double)r->connects), report_count(c, (double)r->reconnects));
 	row(out, "connections", text);
 	snprintf(text, sizeof(text), "%s out, %s in", report_bytes(a, (double)r->bytes_out),
 	         report_bytes(b, (double)r->bytes_in));
 	row(out, "network", text);
-	print_server(r, out);
-	n = snprintf(text, sizeof(text), "%u threads, the busiest %.0f %% of a core", r->workers,
-	             r->tool_busiest * 100);
+}
+
+static void print_tool(const struct load_result *r, FILE *out)
+{
+	char text[300];
+	double messages = (double)result_messages(r);
+	int n = snprintf(text, sizeof(text), "%u threads, the busiest %.0f %% of a core", r->workers,
+	                 r->tool_busiest * 100);
 	if (messages > 0)
 		snprintf(text + n, sizeof(text) - (size_t)n, "; %.2f us of CPU a message", r->tool_cpu_us / messages);
 	row(out, "load tester", text);
+}
+
+void report_table(const struct load_result *r, FILE *out)
+{
+	fprintf(out, "\n%s  run %s, ended by %s after %.1f s", r->target, r->run, r->end, (double)r->duration_us / 1e6);
+	if (r->warmup_us)
+		fprintf(out, " (and %.1f s of warm-up)", (double)r->warmup_us / 1e6);
+	fputc('\n', out);
+	print_sent(r, out);
+	print_acknowledged(r, out);
+	print_network(r, out);
+	print_server(r, out);
+	print_tool(r, out);
 	print_latency("from intended send to acknowledgement", r->latency, out);
 	if (hdr_count(r->service) && r->late_us > 1000)
 		print_latency("from real send to acknowledgement", r->service, out);

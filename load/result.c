@@ -507,10 +507,8 @@ static uint64_t count_servers(struct load_result *const *results, size_t count)
 	return messages;
 }
 
-static enum gw_err add(struct load_result *into, const struct load_result *from, struct why *why)
+static void add_counts(struct load_result *into, const struct load_result *from)
 {
-	if (!merge_seconds(into, from))
-		return why_set(why, GW_NOMEM, "merge: out of memory");
 	uint64_t *sums[] = {&into->sent,       &into->acknowledged,       &into->unacknowledged,
 	                    &into->resent,     &into->unconfirmed,        &into->bytes_out,
 	                    &into->bytes_in,   &into->connections,        &into->connects,
@@ -521,27 +519,44 @@ static enum gw_err add(struct load_result *into, const struct load_result *from,
 	                         from->reconnects, from->server_bytes_first, from->server_bytes_most};
 	for (size_t i = 0; i < sizeof(sums) / sizeof(*sums); i++)
 		*sums[i] += more[i];
+	into->workers += from->workers;
+	into->tool_cpu_us += from->tool_cpu_us;
+	into->server_cpu_us += from->server_cpu_us;
+}
+
+static void merge_errors(struct load_result *into, const struct load_result *from)
+{
 	for (size_t i = 0; i < LOAD_ERRORS; i++) {
 		into->errors[i] += from->errors[i];
 		if (!*into->first_error[i])
 			snprintf(into->first_error[i], sizeof(into->first_error[i]), "%s", from->first_error[i]);
 	}
-	for (size_t i = 0; i < HISTOGRAMS; i++)
-		hdr_add(*histogram_of(into, i), *histogram_of(from, i));
-	into->duration_us = from->duration_us > into->duration_us ? from->duration_us : into->duration_us;
-	into->warmup_us = from->warmup_us > into->warmup_us ? from->warmup_us : into->warmup_us;
-	into->late_us = from->late_us > into->late_us ? from->late_us : into->late_us;
-	into->workers += from->workers;
-	into->tool_cpu_us += from->tool_cpu_us;
-	into->tool_busiest = from->tool_busiest > into->tool_busiest ? from->tool_busiest : into->tool_busiest;
-	into->server_cpu_us += from->server_cpu_us;
-	into->has_server = into->has_server || from->has_server;
+}
+
+static void merge_names(struct load_result *into, const struct load_result *from)
+{
 	if (strcmp(into->protocol, from->protocol) != 0)
 		snprintf(into->protocol, sizeof(into->protocol), "several");
 	if (strcmp(into->host, from->host) != 0)
 		snprintf(into->host, sizeof(into->host), "several");
 	if (!*into->warning)
 		snprintf(into->warning, sizeof(into->warning), "%s", from->warning);
+}
+
+static enum gw_err merge_one(struct load_result *into, const struct load_result *from, struct why *why)
+{
+	if (!merge_seconds(into, from))
+		return why_set(why, GW_NOMEM, "merge: out of memory");
+	add_counts(into, from);
+	merge_errors(into, from);
+	for (size_t i = 0; i < HISTOGRAMS; i++)
+		hdr_add(*histogram_of(into, i), *histogram_of(from, i));
+	into->duration_us = from->duration_us > into->duration_us ? from->duration_us : into->duration_us;
+	into->warmup_us = from->warmup_us > into->warmup_us ? from->warmup_us : into->warmup_us;
+	into->late_us = from->late_us > into->late_us ? from->late_us : into->late_us;
+	into->tool_busiest = from->tool_busiest > into->tool_busiest ? from->tool_busiest : into->tool_busiest;
+	into->has_server = into->has_server || from->has_server;
+	merge_names(into, from);
 	return GW_OK;
 }
 
@@ -549,7 +564,7 @@ enum gw_err result_merge(struct load_result *const *results, size_t count, struc
 {
 	uint64_t messages = count_servers(results, count);
 	for (size_t i = 1; i < count; i++)
-		if (add(results[0], results[i], why))
+		if (merge_one(results[0], results[i], why))
 			return GW_NOMEM;
 	results[0]->server_messages = messages;
 	results[0]->server_pid = 0; /* there may be several */

@@ -132,43 +132,57 @@ static size_t chunks_end(const char *in, size_t len)
 	}
 }
 
-/* 1: an answer is whole; 0: not yet; -1: it is none. */
-static int read_answer(const char *in, size_t len, struct load_answer *a)
+/* The status line and the headers: true if they are of HTTP/1.x. end is where the headers end. */
+static bool read_head(const char *in, size_t len, const char *end, struct load_answer *a)
 {
-	const char *end = memmem(in, len, "\r\n\r\n", 4), *value;
+	const char *line_end = memchr(in, '\n', len), *value;
 	uint64_t number;
-	if (len >= 9 && memcmp(in, "HTTP/1.", 7) != 0)
-		return -1;
-	if (!end)
-		return 0;
-	const char *line_end = memchr(in, '\n', len);
 	if (line_end - in < 13 || read_number(in + 9, in + 12, &number) != in + 12)
-		return -1;
+		return false;
 	a->status = (unsigned)number;
 	a->head = line_end + 1;
 	a->head_len = end + 2 > a->head ? (size_t)(end + 2 - a->head) : 0;
 	a->body = end + 4;
-	size_t behind = len - (size_t)(a->body - in);
 	value = header(a, "Connection");
 	a->close = in[7] == '0' || (value && !strncasecmp(value, "close", 5));
-	if (a->status == 204 || a->status == 304 || a->status < 200) {
-		a->body_len = 0;
-	} else if (header(a, "Transfer-Encoding")) {
+	return true;
+}
+
+/* The length of the body, of which `behind` bytes are there: 1, 0 and -1 as in read_answer. */
+static int read_length(const char *end, size_t behind, struct load_answer *a)
+{
+	const char *value;
+	uint64_t number;
+	a->body_len = 0;
+	if (a->status == 204 || a->status == 304 || a->status < 200)
+		return 1;
+	if (header(a, "Transfer-Encoding")) {
 		size_t n = chunks_end(a->body, behind);
 		if (n == 0 || n == SIZE_MAX)
 			return n == 0 ? 0 : -1;
 		a->body_len = n;
-	} else if ((value = header(a, "Content-Length"))) {
-		if (!read_number(value, end, &number))
-			return -1;
-		a->body_len = number;
-		if (number > behind)
-			return 0;
-	} else {
-		return -1; /* a body until the end of the connection is nothing for keep-alive */
+		return 1;
 	}
+	value = header(a, "Content-Length");
+	if (!value || !read_number(value, end, &number))
+		return -1; /* a body until the end of the connection is nothing for keep-alive */
+	a->body_len = number;
+	return number <= behind;
+}
+
+/* 1: an answer is whole; 0: not yet; -1: it is none. */
+static int read_answer(const char *in, size_t len, struct load_answer *a)
+{
+	const char *end = memmem(in, len, "\r\n\r\n", 4);
+	if (len >= 9 && memcmp(in, "HTTP/1.", 7) != 0)
+		return -1;
+	if (!end)
+		return 0;
+	if (!read_head(in, len, end, a))
+		return -1;
+	int whole = read_length(end, len - (size_t)(a->body - in), a);
 	a->whole = (size_t)(a->body - in) + a->body_len;
-	return 1;
+	return whole;
 }
 
 /* A number behind "name": in the report; false: it is not there. */
