@@ -231,7 +231,7 @@ docs: all load/report_page.inc ## make the generated pages anew
 	@$(BUILD)/sluice --help-metrics > docs/metrics.md
 docs-check: all
 	@$(BUILD)/sluice --help-config=markdown | cmp - docs/configuration.md && $(BUILD)/sluice --help-config=yaml | cmp - config/sluice.yaml && \
-	    $(BUILD)/sluice --help-metrics | cmp - docs/metrics.md && echo "docs: generated pages are up to date" || \
+	    $(BUILD)/sluice --help-metrics | cmp - docs/metrics.md && echo "docs: ok, generated pages are up to date" || \
 	    { echo "docs: run \`make docs\` and commit the result" >&2; exit 1; }
 
 clean: ## remove what was built

@@ -39,7 +39,8 @@ run() {
 # (FAIL), torture.py (FAILED:), compilers and checkers; and the targets that make gave up.
 what_failed() {
 	grep -aE -e '^---- |^(FAILED|ERROR) |^FAIL  |^item [0-9]+, .*: FAILED:' \
-		-e '^[^ :]+:[0-9]+(:[0-9]+)?: (fatal )?(error|warning):' "$1" | sort -u | head -n 50
+		-e '^[^ :]+:[0-9]+(:[0-9]+)?: (fatal )?(error|warning):' -e '^(direction|format|tidy|docs|image\.sh): ' "$1" |
+		grep -aEv '^[a-z]+: ok|\.\.\.$' | sort -u | head -n 50
 	sed -n -e 's/^make.*\*\*\* \[\(.*: \)\{0,1\}\([^]]*\)\] .*/make: \2/p' \
 		-e 's/^make.*\*\*\* \(No rule.*\)/make: \1/p' "$1" | sort -u | head -n 20
 }

@@ -21,8 +21,8 @@ STAGES = r"""
 fine: ; @echo '3 passed, 0 failed'
 python: ; @echo 'FAILED system/test_x.py::test_a - AssertionError: no'; exit 1
 two: direction tidy
-direction: ; @exit 1
-tidy: ; @printf 'gateway/x.c:3:1: error: bad\n\000\n'; exit 1
+direction: ; @echo 'direction: a/ may not include: b'; exit 1
+tidy: ; @printf 'format: ok, 2 files\ngateway/x.c:3:1: error: bad\n\000\n'; exit 1
 units: ; @echo '---- unit: test_x: failed: a_b; exit code 1, log in build/log/unit-test_x.log'; exit 1
 slow: ; @echo begins; exec sleep 100
 """
@@ -79,7 +79,8 @@ def test_stages_go_on_after_a_failure_and_the_summary_names_all_of_them(tmp_path
     assert summary == ["python", "FAILED system/test_x.py::test_a - AssertionError: no", "make: python",
                        "log: log/stage-python.log",
                        "fine",
-                       "two", "gateway/x.c:3:1: error: bad", "make: direction", "make: tidy", "log: log/stage-two.log",
+                       "two", "direction: a/ may not include: b", "gateway/x.c:3:1: error: bad", "make: direction", "make: tidy",
+                       "log: log/stage-two.log",
                        "units", "---- unit: test_x: failed: a_b; exit code 1, log in build/log/unit-test_x.log", "make: units",
                        "log: log/stage-units.log",
                        "test: failed: python two units"]
