@@ -12,7 +12,7 @@ rm -f "$logs/$label"-*.log
 codes=$(mktemp -d)
 trap 'rm -rf "$codes"' EXIT
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c 'n=$(basename "{}")
-	timeout 300 "{}" >"$0-$n.log" 2>&1
+	timeout 600 "{}" >"$0-$n.log" 2>&1
 	echo $? >"$1/$n"' "$logs/$label" "$codes"
 
 # A log may hold any bytes: without -a, grep says "binary file matches" instead of the reason.
