@@ -1,7 +1,7 @@
 /* The admin server: metrics and probes for operators, on an address of its own.
  *
  *	GET /metrics   Prometheus text format (docs/metrics.md)
- *	GET /livez     200 as long as every thread's pulse beats; never fails because of sinks or the disk
+ *	GET /livez     200 as long as every thread's heartbeat beats; never fails because of sinks or the disk
  *	GET /readyz    200 when the gateway takes messages in; 503 while starting, draining, journal full or disk
  * faulty; a sink that is down is no reason both with ?verbose: each check in a line, "[+]" passed, "[-]" failed, "[!]"
  * to be known Other methods 405, other paths 404. */

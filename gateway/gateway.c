@@ -23,7 +23,7 @@
 #include "gateway/pump/dead_letter_file.h"
 #include "gateway/pump/pump.h"
 
-#define STALLED_MS 10000 /* a pulse that does not beat for so long has stopped */
+#define STALLED_MS 10000 /* a heartbeat that does not beat for so long has stopped */
 
 static const char *const levels[] = {"debug", "info", "warn", "error", "none", NULL};
 static const char *const formats[] = {"auto", "text", "json", NULL};
@@ -169,7 +169,7 @@ static enum gw_err open_listeners(struct gateway *g, struct why *why)
 {
 	const struct gateway_plan *plan = g->plan;
 	size_t threads = 0;
-	uint32_t start = identity_random();
+	uint32_t start = record_id_random();
 	for (size_t i = 0; i < plan->listener_count; i++)
 		threads += (size_t)plan->listeners[i].common->threads;
 	g->listeners = calloc(plan->listener_count + 1, sizeof(*g->listeners));
@@ -235,7 +235,7 @@ static void show_metrics(void *context, FILE *out)
 	stats_write(&page, out);
 }
 
-static bool beats(const struct pulse *p, FILE *out)
+static bool beats(const struct heartbeat *p, FILE *out)
 {
 	int64_t beat = atomic_load_explicit((_Atomic int64_t *)&p->beat_ms, memory_order_relaxed);
 	bool outside = atomic_load_explicit((_Atomic bool *)&p->outside, memory_order_relaxed);
@@ -251,11 +251,11 @@ static bool beats(const struct pulse *p, FILE *out)
 static bool show_live(void *context, FILE *out)
 {
 	struct gateway *g = context;
-	bool live = beats(journal_pulse(g->journal), out);
+	bool live = beats(journal_heartbeat(g->journal), out);
 	for (size_t i = 0; i < g->intake_count; i++)
-		live &= beats(&g->intakes[i]->pulse, out);
+		live &= beats(&g->intakes[i]->heartbeat, out);
 	for (size_t i = 0; i < g->pump_count; i++)
-		live &= beats(pump_pulse(g->pumps[i]), out);
+		live &= beats(pump_heartbeat(g->pumps[i]), out);
 	return live;
 }
 
@@ -279,7 +279,7 @@ static bool show_ready(void *context, FILE *out)
 		fprintf(out, "[+] listener %s on %s\n", g->listeners[i].name, g->listeners[i].address);
 	for (size_t i = 0; i < g->pump_count; i++) {
 		const char *holds =
-		    journal_is_held_by(g->journal, pump_cursor(g->pumps[i])) ? ", holds the journal" : "";
+		    journal_is_pinned_by(g->journal, pump_cursor(g->pumps[i])) ? ", holds the journal" : "";
 		pump_state(g->pumps[i], text, sizeof(text));
 		fprintf(out, *text ? "[!] sink %s: %s (records wait in the journal)%s\n" : "[+] sink %s%s%s\n",
 		        pump_name(g->pumps[i]), text, holds);
@@ -325,7 +325,7 @@ static void *listener_run(void *arg)
 	if (intake_phase(in) == INTAKE_RUN)
 		log_event(LOG_ERROR, "listener", "has ended without being asked to",
 		          LOG_S("sluice.listener", in->listener->name));
-	pulse_end(&in->pulse);
+	heartbeat_end(&in->heartbeat);
 	atomic_store(&in->ended, true);
 	return NULL;
 }

@@ -84,11 +84,6 @@ bool gateway_asked_to_end(unsigned wait_ms);
 /* gateway_sent counts the records that all sinks together have taken, and refused for good, since the start. Any thread. */
 void gateway_sent(const struct gateway *g, uint64_t *delivered, uint64_t *dead);
 
-/* gateway_cursors lists where the sinks are in the journal of a gateway that does not run, or (drop) forgets one of
- * them. GW_OK | GW_INVALID (no such sink) | GW_IO (also when a gateway has the journal open) | GW_NOMEM | GW_CONFIG,
- * with why. */
-enum gw_err gateway_cursors(const struct gateway_plan *plan, const char *drop, FILE *out, struct why *why);
-
 /* gateway_hints prints what it listens on and a command per protocol that sends a first message. */
 void gateway_hints(const struct gateway *g, FILE *out);
 /* versions_write prints the versions of Sluice and its libraries, one a line; versions_labels the same as labels of a

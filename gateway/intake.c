@@ -16,71 +16,6 @@
 
 #define DEAD_LOOK_US 1000000
 
-static const char *const ack_levels[] = {"accepted", "durable", "delivered", NULL};
-static const char *const payloads[] = {"auto", "json", "text", "binary", NULL};
-static const char *const invalids[] = {"refuse", "wrap", "dead_letter", NULL};
-static const char *const envelopes[] = {"wrap", "keep", NULL};
-static const char *const when_full[] = {"refuse", "drop_oldest", NULL};
-static const char *const time_formats[] = {"rfc3339", "unix", "unix_ms", "unix_us", NULL};
-
-static const struct setting time_settings[] = {
-    SETTING(struct time_settings, pointer, SETTING_STRING, NULL, 0, 0,
-            "JSON pointer to the device's own time in the payload, e.g. `/ts`; without it @timestamp is the time of "
-            "receipt."),
-    SETTING_CHOICES(struct time_settings, format, "rfc3339", time_formats, "How that time is written."),
-    SETTINGS_END,
-};
-
-const struct setting listener_settings[] = {
-    SETTING_CHOICES(struct listener_settings, ack, "durable", ack_levels,
-                    "When a device hears that its message was accepted: in memory only (`accepted`, lost with the "
-                    "process), on disk (`durable`), or in the sinks that "
-                    "delivered_to names (`delivered`)."),
-    SETTING(struct listener_settings, delivered_to, SETTING_LIST, "", 0, 0,
-            "Names of the sinks that `ack: delivered` waits for; empty: all of them."),
-    SETTING(struct listener_settings, ack_timeout, SETTING_DURATION, "30s", 1e3, 3.6e9,
-            "A device that waits longer for its answer gets one that says so: HTTP 202 or 503, CoAP 5.04. MQTT and TCP "
-            "go on waiting."),
-    SETTING_CHOICES(struct listener_settings, payload, "auto", payloads,
-                    "What a payload is taken for when its sender does not say: `auto` is JSON if it is valid, else "
-                    "text if it is UTF-8, else base64."),
-    SETTING_CHOICES(struct listener_settings, on_invalid, "refuse", invalids,
-                    "What happens to a payload that is declared JSON and is not: refused, wrapped as text, or taken "
-                    "and written to DATA/dead/intake.ndjson."),
-    SETTING(struct listener_settings, max_dead_letters, SETTING_BYTES, "1GiB", 0, 1e15,
-            "With on_invalid dead_letter: while that file, which all listeners share, has so many bytes, such payloads "
-            "are refused, as with `refuse`. 0: no limit but the disk's."),
-    SETTING_CHOICES(struct listener_settings, envelope, "wrap", envelopes,
-                    "`keep`: a payload that already is a record of this format (from another Sluice) is taken over as "
-                    "it is, with its id."),
-    SETTING_NESTED(struct listener_settings, time, time_settings, "Where a payload holds the device's own time."),
-    SETTING(struct listener_settings, time_past, SETTING_DURATION, "7d", 0, 3.2e15,
-            "A device's time older than this is not believed: the time of receipt is used, and `sluice.clock` in the "
-            "record "
-            "says so (docs/record.md)."),
-    SETTING(struct listener_settings, time_future, SETTING_DURATION, "1h", 0, 3.2e15,
-            "The same for a time ahead of the gateway's clock."),
-    SETTING(struct listener_settings, max_depth, SETTING_INT, "64", 1, 1000,
-            "Deepest nesting of arrays and objects in a JSON payload."),
-    SETTING(struct listener_settings, max_payload, SETTING_BYTES, "256KiB", 64, 1 << 20,
-            "Longest payload of one message."),
-    SETTING(struct listener_settings, include, SETTING_LIST, "", 0, 0,
-            "What else a record tells: `source` (address and port of the peer), `content_type`."),
-    SETTING(struct listener_settings, lane, SETTING_BYTES, "2MiB", 65536, 1 << 30,
-            "Ring buffer of each listener thread; a record may have a quarter of it. Twice this is promised on disk."),
-    SETTING_CHOICES(
-        struct listener_settings, when_full, "refuse", when_full,
-        "What happens when the journal is full: `refuse`: nothing more is taken in, senders wait or hear so. "
-        "`drop_oldest`, with `ack: accepted` alone: the oldest records of such listeners are given up, in whole "
-        "segments that hold no others, and counted."),
-    SETTING(struct listener_settings, anonymous, SETTING_BOOL, "false", 0, 0,
-            "Devices are not asked who they are. A listener that can be reached from beyond this machine must say "
-            "`true`, so that nobody does it unawares."),
-    SETTING(struct listener_settings, threads, SETTING_INT, "1", 1, 64,
-            "Threads that listen on the same port (SO_REUSEPORT). CoAP has one."),
-    SETTINGS_END,
-};
-
 /* -- made and ended by main -- */
 
 enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, unsigned thread, unsigned number,
@@ -90,12 +25,12 @@ enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j
 	in->listener = l;
 	in->journal = j;
 	in->thread = thread;
-	snprintf(in->pulse.name, sizeof(in->pulse.name), "listener %.50s/%u", l->name, thread);
+	snprintf(in->heartbeat.name, sizeof(in->heartbeat.name), "listener %.50s/%u", l->name, thread);
 	enum gw_err err = lane_init(&in->lane, (size_t)l->settings->lane);
 	if (err)
 		return why_set(why, err, "listener %s: no memory or file descriptors for its lane", l->name);
-	if ((err = normaliser_init(&in->normaliser, l->protocol->name, l->name, l->settings, start, (uint8_t)number,
-	                           why)))
+	if ((err =
+	         normalise_init(&in->normaliser, l->protocol->name, l->name, l->settings, start, (uint8_t)number, why)))
 		return why_add(why, err, "listeners.%s", l->name);
 	in->lane.may_drop = l->settings->when_full == WHEN_FULL_DROP_OLDEST;
 	in->state = calloc(1, l->protocol->size);
@@ -108,7 +43,7 @@ enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j
 void intake_fini(struct intake *in)
 {
 	lane_fini(&in->lane);
-	normaliser_fini(&in->normaliser);
+	normalise_fini(&in->normaliser);
 	free(in->state);
 	free(in->answers);
 	in->state = NULL;
@@ -161,7 +96,8 @@ void intake_listening(struct intake *in, const char *address)
 	snprintf(l->address, sizeof(l->address), "%s", address);
 	log_event(LOG_INFO, "listener", "listening", LOG_S("sluice.listener", l->name),
 	          LOG_S("network.protocol", l->protocol->name), LOG_S("server.address", address),
-	          LOG_S("sluice.ack", ack_levels[l->settings->ack]), LOG_N("sluice.threads", l->settings->threads));
+	          LOG_S("sluice.ack", listener_settings_acks[l->settings->ack]),
+	          LOG_N("sluice.threads", l->settings->threads));
 }
 
 /* -- the loop -- */
@@ -179,7 +115,7 @@ int64_t intake_turn(struct intake *in)
 	in->now_us = clock_mono_us();
 	in->wall_us = clock_wall_us();
 	in->answered_us = 0;
-	pulse_beat(&in->pulse, in->now_us / 1000);
+	heartbeat_beat(&in->heartbeat, in->now_us / 1000);
 	return in->now_us / 1000;
 }
 
@@ -219,34 +155,34 @@ static bool dead_room(struct intake *in)
 }
 
 /* What was planned is not to be put. */
-static enum gw_err turn_away(struct intake *in, const struct message *m, enum gw_err err, const struct refusal *why)
+static enum gw_err turn_away(struct intake *in, const struct message *m, enum gw_err err, const struct refusal *refusal)
 {
 	stat_add(&in->stats.received, 1);
 	stat_add(&in->stats.received_bytes, m->payload_len);
-	stat_add(&in->stats.refused[why->reason], 1);
+	stat_add(&in->stats.refused[refusal->reason], 1);
 	return err;
 }
 
-enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
+enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *refusal)
 {
 	/* Checked before any work is done on the message: it will be offered again. */
 	if (intake_full(in)) {
 		in->starved = 8;
 		return GW_FULL;
 	}
-	enum gw_err err = normalise_plan(&in->normaliser, m, in->wall_us, &in->plan, why);
+	enum gw_err err = normalise_plan(&in->normaliser, m, in->wall_us, &in->plan, refusal);
 	if (err)
-		return turn_away(in, m, err, why);
+		return turn_away(in, m, err, refusal);
 	if (in->plan.kind == RECORD_DEAD && !dead_room(in)) {
-		*why = (struct refusal){REFUSED_DEAD, in->plan.error_offset, in->plan.error};
-		return turn_away(in, m, GW_INVALID, why);
+		*refusal = (struct refusal){REFUSED_DEAD, in->plan.error_offset, in->plan.error};
+		return turn_away(in, m, GW_INVALID, refusal);
 	}
 	struct state_change change;
 	size_t room = in->plan.room;
 	bool stateful = m->state && in->keeps_state;
 	if (stateful) {
 		change = in_scope(in, m->state);
-		room += state_size(&change);
+		room += record_state_size(&change);
 	}
 	uint8_t *entry = lane_reserve(&in->lane, room);
 	if (!entry) {
@@ -283,7 +219,7 @@ enum gw_err intake_note(struct intake *in, const struct state_change *c, uint64_
 	if (!in->keeps_state)
 		return GW_OK;
 	struct state_change change = in_scope(in, c);
-	size_t size = RECORD_HEADER + state_size(&change);
+	size_t size = RECORD_HEADER + record_state_size(&change);
 	uint8_t *entry = intake_full(in) ? NULL : lane_reserve(&in->lane, size);
 	if (!entry) {
 		in->starved = size;
@@ -394,7 +330,7 @@ bool intake_answer(struct intake *in, struct answer *a)
 		if (!in->answered_us)
 			in->answered_us = clock_mono_us();
 		stat_add(&in->stats.acknowledged, 1);
-		histogram_add(&in->stats.ack, (uint64_t)(in->answered_us - w->since_us), 1);
+		stats_histogram_add(&in->stats.ack, (uint64_t)(in->answered_us - w->since_us), 1);
 	}
 	a->who = w->who;
 	a->what = w->what;

@@ -46,7 +46,7 @@ struct intake {
 	bool keeps_state;   /* constant: journal_keeps_state */
 	_Atomic bool ended; /* its thread has; the thread writes, main reads */
 	_Atomic int phase;  /* enum intake_phase; main writes, the thread reads */
-	struct pulse pulse;
+	struct heartbeat heartbeat;
 	/* the thread's own */
 	struct normaliser normaliser;
 	struct normalise_plan plan;

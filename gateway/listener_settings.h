@@ -37,5 +37,6 @@ struct listener_settings {
 	bool anonymous;                  /* may listen beyond this machine although it asks nobody who they are */
 };
 extern const struct setting listener_settings[];
+extern const char *const listener_settings_acks[]; /* by enum ack_level, ends with NULL */
 
 #endif

@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "gateway/base/log.h"
 #include "gateway/base/stats.h"
+#include "gateway/commands/cmd_cursor.h"
 #include "gateway/commands/cmd_deadletters.h"
 #include "gateway/commands/cmd_drain.h"
 #include "gateway/commands/cmd_journal.h"
@@ -273,7 +274,7 @@ static int cursors(const char *path, int count, char **words)
 		return EXIT_USAGE;
 	}
 	int code = load(&l, path);
-	if (!code && gateway_cursors(&l.plan, drop ? words[1] : NULL, stdout, &why)) {
+	if (!code && cmd_cursor(&l.plan, drop ? words[1] : NULL, stdout, &why)) {
 		fprintf(stderr, "sluice cursor: %s\n", why.text);
 		code = EXIT_FAILED;
 	}
@@ -298,7 +299,7 @@ static int drain(const char *path, char *data)
 	l.plan.settings = &settings;
 	block_signals(&set);
 	log_init((enum log_level)settings.log.level, (enum log_format)settings.log.format);
-	enum gw_err err = gateway_drain(&l.plan, stdout, &left, &why);
+	enum gw_err err = cmd_drain(&l.plan, stdout, &left, &why);
 	if (err == GW_OK)
 		printf("drain: every sink has everything of %s\n", settings.data);
 	else if (err == GW_AGAIN)
@@ -319,22 +320,22 @@ struct own_command {
 
 static int read_replay(void *o, int count, char **words, const char **config, char **data)
 {
-	return replay_options(o, count, words, config, data, stdout, stderr);
+	return cmd_replay_options(o, count, words, config, data, stdout, stderr);
 }
 
 static int run_replay(const struct gateway_plan *plan, void *o)
 {
-	return replay_run(plan, o, stdout, stderr);
+	return cmd_replay(plan, o, stdout, stderr);
 }
 
 static int read_deadletters(void *o, int count, char **words, const char **config, char **data)
 {
-	return deadletters_options(o, count, words, config, data, stdout, stderr);
+	return cmd_deadletters_options(o, count, words, config, data, stdout, stderr);
 }
 
 static int run_deadletters(const struct gateway_plan *plan, void *o)
 {
-	return deadletters_run(plan, o, stdout, stderr);
+	return cmd_deadletters(plan, o, stdout, stderr);
 }
 
 static const struct own_command own_commands[] = {{"replay", read_replay, run_replay},
@@ -343,8 +344,8 @@ static const struct own_command own_commands[] = {{"replay", read_replay, run_re
 static int run_own(const struct own_command *c, const char *config, int count, char **words)
 {
 	union {
-		struct replay_options replay;
-		struct deadletters_options deadletters;
+		struct cmd_replay_options replay;
+		struct cmd_deadletters_options deadletters;
 	} options = {0};
 	struct loaded l;
 	sigset_t set;
@@ -459,7 +460,7 @@ int main(int argc, char **argv)
 	bool hints = false, ready = false;
 	char *data = NULL;
 	if (argc > 1 && strcmp(argv[1], "journal") == 0) /* has options of its own, and no configuration */
-		return inspect_command(argc - 1, argv + 1);
+		return cmd_journal(argc - 1, argv + 1);
 	make_schema();
 	for (size_t i = 0; argc > 1 && i < sizeof(own_commands) / sizeof(own_commands[0]); i++)
 		if (strcmp(argv[1], own_commands[i].name) == 0)

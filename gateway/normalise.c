@@ -3,7 +3,7 @@
  * The record's JSON, in this order (docs/record.md):
  *	{"@timestamp":"T","event":{"id":"I","created":"T"},"device":{"id":"D"},"network":{"protocol":"P"},
  *	 "sluice":{"v":1,"listener":"L","channel":"C","qos":1,"retain":true,...},"source":{"ip":"A","port":N},"payload":{...}}
- * What is constant for a listener (from behind the device to the listener's name) is made once, in normaliser_init. */
+ * What is constant for a listener (from behind the device to the listener's name) is made once, in normalise_init. */
 #include "gateway/normalise.h"
 #include "gateway/base/base64.h"
 #include "gateway/base/clock.h"
@@ -55,14 +55,14 @@ static bool included(const struct listener_settings *s, const char *what)
 	return false;
 }
 
-enum gw_err normaliser_init(struct normaliser *n, const char *protocol, const char *listener,
-                            const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why)
+enum gw_err normalise_init(struct normaliser *n, const char *protocol, const char *listener,
+                           const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why)
 {
 	memset(n, 0, sizeof(*n));
 	n->settings = settings;
 	n->second = n->wrote = INT64_MIN;
 	memcpy(n->front, front_text, sizeof(n->front));
-	identity_init(&n->identity, start, lane);
+	record_id_init(&n->identity, start, lane);
 	n->include_source = included(settings, "source");
 	n->include_content_type = included(settings, "content_type");
 	int len = snprintf(n->middle, sizeof(n->middle),
@@ -84,7 +84,7 @@ enum gw_err normaliser_init(struct normaliser *n, const char *protocol, const ch
 	return GW_OK;
 }
 
-void normaliser_fini(struct normaliser *n)
+void normalise_fini(struct normaliser *n)
 {
 	for (int i = 0; i < KEEPS; i++)
 		json_pointer_fini(&n->keep[i]);
@@ -477,7 +477,7 @@ size_t normalise_write(struct normaliser *n, const struct normalise_plan *p, int
 	bool escaped = false;
 	const char *begin = front(n, now_us);
 	memcpy(json, begin, DEVICE_AT);
-	identity_next(&n->identity, (uint64_t)now_us / 1000, json + ID_AT);
+	record_id_next(&n->identity, (uint64_t)now_us / 1000, json + ID_AT);
 	at += DEVICE_AT;
 	if (p->has_time) {
 		clock_format(json + TIME_AT, p->time_us);

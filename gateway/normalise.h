@@ -17,7 +17,7 @@
 
 struct normaliser {
 	const struct listener_settings *settings;
-	struct identity identity;
+	struct record_id_source identity;
 	struct json_pointer time_pointer; /* owned; used when has_time */
 	struct json_pointer keep[5];      /* owned: where a record has what `envelope: keep` looks at */
 	bool has_time, include_source, include_content_type;
@@ -64,10 +64,10 @@ struct normalise_plan {
 	char device_buffer[DEVICE_MAX + 8], channel_buffer[CHANNEL_MAX + 8];
 };
 
-/* normaliser_init prepares for one listener thread. GW_OK | GW_CONFIG (a pointer is none, with why) | GW_NOMEM. */
-enum gw_err normaliser_init(struct normaliser *n, const char *protocol, const char *listener,
-                            const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why);
-void normaliser_fini(struct normaliser *n);
+/* normalise_init prepares for one listener thread. GW_OK | GW_CONFIG (a pointer is none, with why) | GW_NOMEM. */
+enum gw_err normalise_init(struct normaliser *n, const char *protocol, const char *listener,
+                           const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why);
+void normalise_fini(struct normaliser *n);
 
 /* normalise_plan decides what a message becomes.
  *   now_us  time of receipt, microseconds since the epoch

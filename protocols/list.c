@@ -1,8 +1,8 @@
 /* The protocols that Sluice speaks: one line each. */
 #include "gateway/protocol.h"
 
-extern const struct protocol protocol_tcp, protocol_http, protocol_mqtt, protocol_coap;
+extern const struct protocol tcp_protocol, http_protocol, mqtt_protocol, coap_protocol;
 
 const struct protocol *const protocol_list[] = {
-    &protocol_mqtt, &protocol_coap, &protocol_tcp, &protocol_http, NULL,
+    &mqtt_protocol, &coap_protocol, &tcp_protocol, &http_protocol, NULL,
 };

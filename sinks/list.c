@@ -1,8 +1,8 @@
 /* The kinds of sinks that Sluice writes to: one line each. */
 #include "gateway/pump/sink.h"
 
-extern const struct sink sink_null, sink_file, sink_kafka, sink_elasticsearch;
+extern const struct sink null_sink, file_sink, kafka_sink, elasticsearch_sink;
 
 const struct sink *const sink_list[] = {
-    &sink_file, &sink_kafka, &sink_elasticsearch, &sink_null, NULL,
+    &file_sink, &kafka_sink, &elasticsearch_sink, &null_sink, NULL,
 };

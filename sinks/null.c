@@ -26,7 +26,7 @@ static void null_close(void *self)
 	(void)self;
 }
 
-const struct sink sink_null = {
+const struct sink null_sink = {
     .name = "null",
     .help = "Counts records and forgets them.",
     .size = sizeof(struct null_sink),

@@ -11,13 +11,13 @@
 
 static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-static void write_time(struct identity *id)
+static void write_time(struct record_id_source *id)
 {
 	for (int i = 0; i < 10; i++)
 		id->text[i] = digits[(id->ms >> (5 * (9 - i))) & 31];
 }
 
-void identity_init(struct identity *id, uint32_t start, uint8_t lane)
+void record_id_init(struct record_id_source *id, uint32_t start, uint8_t lane)
 {
 	memset(id, 0, sizeof(*id));
 	id->start = start;
@@ -30,7 +30,7 @@ void identity_init(struct identity *id, uint32_t start, uint8_t lane)
 	write_time(id);
 }
 
-void identity_next(struct identity *id, uint64_t now_ms, char out[26])
+void record_id_next(struct record_id_source *id, uint64_t now_ms, char out[26])
 {
 	uint64_t counter = id->counter & ((UINT64_C(1) << 40) - 1);
 	bool round = counter == 0 && id->counter > 0;
@@ -51,7 +51,7 @@ void identity_next(struct identity *id, uint64_t now_ms, char out[26])
 	out[25] = digits[last];
 }
 
-uint32_t identity_random(void)
+uint32_t record_id_random(void)
 {
 	uint32_t bits;
 	if (getrandom(&bits, sizeof(bits), 0) == (ssize_t)sizeof(bits))

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-struct identity {
+struct record_id_source {
 	uint64_t ms;    /* the newest millisecond given out */
 	uint32_t start; /* of the process */
 	uint8_t lane;
@@ -20,10 +20,10 @@ struct identity {
 	char text[26];  /* of the last identifier, all but its last digit: only what changed is written anew */
 };
 
-void identity_init(struct identity *id, uint32_t start, uint8_t lane);
-/* identity_next writes the next identifier to out (26 characters, not terminated). */
-void identity_next(struct identity *id, uint64_t now_ms, char out[26]);
-/* identity_random draws the 32 bits of a start from the kernel. */
-uint32_t identity_random(void);
+void record_id_init(struct record_id_source *id, uint32_t start, uint8_t lane);
+/* record_id_next writes the next identifier to out (26 characters, not terminated). */
+void record_id_next(struct record_id_source *id, uint64_t now_ms, char out[26]);
+/* record_id_random draws the 32 bits of a start from the kernel. */
+uint32_t record_id_random(void);
 
 #endif

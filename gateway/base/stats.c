@@ -10,7 +10,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 
-const char *const refusal_reason_names[REFUSED_REASONS] = {
+const char *const stats_refusal_names[REFUSED_REASONS] = {
     [REFUSED_PAYLOAD] = "invalid_payload", [REFUSED_NO_DEVICE] = "no_device",
     [REFUSED_DEVICE] = "invalid_device",   [REFUSED_CHANNEL] = "invalid_channel",
     [REFUSED_TOO_LARGE] = "too_large",     [REFUSED_FULL] = "full",
@@ -54,7 +54,7 @@ static const struct metric listener_metrics[] = {
     {"sluice_connections_opened_total", COUNTER, LISTENER(connections_opened), "Connections that were opened."},
     {"sluice_accept_pauses_total", COUNTER, LISTENER(accept_pauses),
      "Times that accepting connections paused for a second, for want of file descriptors or memory."},
-    {"sluice_backpressure_total", COUNTER, LISTENER(held),
+    {"sluice_backpressure_total", COUNTER, LISTENER(backpressured),
      "Times a sender was held back: no room, too many unacknowledged, or it does not read."},
     {"sluice_network_receive_bytes_total", COUNTER, LISTENER(network_in), "Bytes read from sockets."},
     {"sluice_network_transmit_bytes_total", COUNTER, LISTENER(network_out), "Bytes written to sockets."},
@@ -125,7 +125,7 @@ static const struct metric sink_metrics[] = {
      "Records that a full journal gave up before the sink had them (when_full: drop_oldest), counted when the sink "
      "comes "
      "to them."},
-    {"sluice_sink_holds_journal", GAUGE, SINK(holds),
+    {"sluice_sink_holds_journal", GAUGE, SINK(pins_journal),
      "1 while the journal is nearly full and no other sink is further behind."},
     {"sluice_sink_limited_total", COUNTER, SINK(limited), "Times a limit of the sink struck."},
     {"sluice_sink_in_flight_records", GAUGE, SINK(in_flight), "Records with the sink and not settled."},
@@ -147,7 +147,7 @@ static const char oldest_help[] = "Age of the oldest record that some sink does 
 static const char lane_help[] = "Bytes in the lanes that are not in the journal yet.";
 static const char lane_limit_help[] = "Size of the lanes.";
 
-void histogram_add(struct histogram *h, uint64_t us, uint64_t n)
+void stats_histogram_add(struct histogram *h, uint64_t us, uint64_t n)
 {
 	unsigned i = 0;
 	while (i < HISTOGRAM_BUCKETS && us > (uint64_t)HISTOGRAM_FIRST_US << i)
@@ -220,7 +220,7 @@ static void write_listeners(const struct stats_page *page, FILE *out)
 			const struct stats_listener *l = &page->listeners[i];
 			listener_labels(l, labels, sizeof(labels));
 			fprintf(out, "sluice_messages_refused_total{%s,reason=\"%s\"} %llu\n", labels,
-			        refusal_reason_names[r],
+			        stats_refusal_names[r],
 			        (unsigned long long)sum((const void *const *)l->threads, l->thread_count,
 			                                LISTENER(refused) + (size_t)r * sizeof(stat_t)));
 		}
@@ -372,7 +372,7 @@ void stats_reference(FILE *out)
 	row(out, "sluice_lane_limit_bytes", "gauge", lane_limit_help);
 	fputs("\n`sluice_messages_refused_total` has the label `reason`:", out);
 	for (int r = 0; r < REFUSED_REASONS; r++)
-		fprintf(out, "%s `%s`", r ? "," : "", refusal_reason_names[r]);
+		fprintf(out, "%s `%s`", r ? "," : "", stats_refusal_names[r]);
 	fputs(".\n", out);
 	section(out, "Journal", "none");
 	rows(out, journal_metrics, COUNT(journal_metrics));

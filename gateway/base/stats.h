@@ -41,7 +41,7 @@ struct histogram {
 	stat_t sum_us;
 };
 #define HISTOGRAM_FIRST_US 250u
-void histogram_add(struct histogram *h, uint64_t us, uint64_t n); /* one writing thread */
+void stats_histogram_add(struct histogram *h, uint64_t us, uint64_t n); /* one writing thread */
 
 /* Why a message was refused. One word per reaction; the words are the metric's label `reason` and become permanent. */
 enum refusal_reason {
@@ -59,7 +59,7 @@ enum refusal_reason {
 	REFUSED_DEAD,        /* "dead_letters_full": invalid, and max_dead_letters allows no more to be kept */
 	REFUSED_REASONS
 };
-extern const char *const refusal_reason_names[REFUSED_REASONS];
+extern const char *const stats_refusal_names[REFUSED_REASONS];
 
 /* One per listener thread; summed per listener when shown. Written by the listener's thread. */
 struct listener_stats {
@@ -77,7 +77,7 @@ struct listener_stats {
 	stat_t connections; /* gauge: open now */
 	stat_t connections_opened;      /* total */
 	stat_t accept_pauses;           /* times accepting waited for descriptors or memory */
-	stat_t held;                    /* times a sender was held back */
+	stat_t backpressured;           /* times a sender was held back */
 	stat_t network_in, network_out; /* bytes on the sockets */
 	stat_t refused[REFUSED_REASONS];
 	struct histogram ack; /* from received to answered */
@@ -124,7 +124,7 @@ struct sink_stats {
 	stat_t replay_left;     /* gauge: records of an outage that it does not have yet */
 	stat_t replayed;        /* records of an outage that it has */
 	stat_t dropped;         /* records that the journal gave up before the sink had them */
-	stat_t holds;           /* gauge: 1 while the journal is nearly full and no other sink is further behind */
+	stat_t pins_journal;    /* gauge: 1 while the journal is nearly full and no other sink is further behind */
 	stat_t limited;         /* times a limit of the sink struck (queue full, max_targets, 413) */
 	struct histogram batch; /* from submit to settled */
 };

@@ -1,11 +1,12 @@
 /* `sluice cursor`: where sinks are in the journal, and giving up what a sink has not got. Works on a data directory
  * that no gateway has open. */
+#include "gateway/commands/cmd_cursor.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/gateway.h"
 #include "gateway/journal/journal.h"
 
 struct listing {
@@ -40,7 +41,7 @@ static void look(void *context, const char *name)
 		    (unsigned long long)cursor_lacking(sequence > l->gone ? sequence : l->gone, l->last, ahead, count));
 }
 
-enum gw_err gateway_cursors(const struct gateway_plan *plan, const char *drop, FILE *out, struct why *why)
+enum gw_err cmd_cursor(const struct gateway_plan *plan, const char *drop, FILE *out, struct why *why)
 {
 	struct journal_stats *stats = NULL;
 	struct journal *j = NULL;

@@ -31,13 +31,13 @@ struct place {
 
 struct job {
 	const struct gateway_plan *plan;
-	const struct deadletters_options *options;
+	const struct cmd_deadletters_options *options;
 	FILE *out, *errors;
 	struct place places[FILES_MAX];
 	size_t count;
-	struct letter_reader *reader; /* owned */
-	struct resend *resend;        /* while a replay reads; NULL: nothing is sent */
-	struct inspect_progress progress;
+	struct dead_letter_line_reader *reader; /* owned */
+	struct resend *resend;                  /* while a replay reads; NULL: nothing is sent */
+	struct cmd_journal_progress progress;
 	bool failed;
 };
 
@@ -90,9 +90,9 @@ static bool is_asked_for(const struct job *j, const struct place *p)
 
 /* -- reading -- */
 
-static bool matches(const struct job *j, const struct letter *l)
+static bool matches(const struct job *j, const struct dead_letter_line *l)
 {
-	const struct deadletters_options *o = j->options;
+	const struct cmd_deadletters_options *o = j->options;
 	if (o->reason && !memmem(l->reason, l->reason_len, o->reason, strlen(o->reason)))
 		return false;
 	return o->older_us == 0 || l->time_us < clock_wall_us() - o->older_us;
@@ -103,12 +103,12 @@ static void show_read(struct job *j, uint64_t bytes, uint64_t total)
 	if (j->resend)
 		resend_read(j->resend, bytes);
 	else
-		inspect_progress(&j->progress, bytes, total);
+		cmd_journal_progress(&j->progress, bytes, total);
 }
 
 /* Calls each for every line; letter NULL: it is none. False from it ends. False: the file could not be read. */
 static bool each_line(struct job *j, const struct place *p,
-                      bool (*each)(void *context, const char *line, size_t len, const struct letter *letter),
+                      bool (*each)(void *context, const char *line, size_t len, const struct dead_letter_line *letter),
                       void *context)
 {
 	struct lines l;
@@ -121,13 +121,13 @@ static bool each_line(struct job *j, const struct place *p,
 		return false;
 	}
 	while (lines_next(&l, &text, &len)) {
-		struct letter letter;
+		struct dead_letter_line letter;
 		show_read(j, l.bytes, total);
 		if (!text)
 			fprintf(j->errors, "deadletters: %s: line %llu: is too long to be a dead letter\n", p->path,
 			        (unsigned long long)l.number);
-		else if (len > 0 &&
-		         !each(context, text, len, letter_read(j->reader, text, len, &letter) ? &letter : NULL))
+		else if (len > 0 && !each(context, text, len,
+		                          dead_letter_line_read(j->reader, text, len, &letter) ? &letter : NULL))
 			break;
 	}
 	if (l.failed)
@@ -160,7 +160,7 @@ static bool is_word(char c)
 
 /* What reasons have in common: the beginning, with # for every word that has a digit in it, since sinks name the place, the
  * value and the id. Its length. */
-static size_t reason_head(const struct letter *l, char out[REASON_LEN + 1])
+static size_t reason_head(const struct dead_letter_line *l, char out[REASON_LEN + 1])
 {
 	size_t n = 0, word = 0;
 	bool digit = false;
@@ -186,7 +186,7 @@ static size_t reason_head(const struct letter *l, char out[REASON_LEN + 1])
 	return n;
 }
 
-static bool add_to_listing(void *context, const char *line, size_t len, const struct letter *letter)
+static bool add_to_listing(void *context, const char *line, size_t len, const struct dead_letter_line *letter)
 {
 	struct listing *s = context;
 	(void)line;
@@ -278,7 +278,7 @@ struct showing {
 	uint64_t shown;
 };
 
-static bool show_line(void *context, const char *line, size_t len, const struct letter *letter)
+static bool show_line(void *context, const char *line, size_t len, const struct dead_letter_line *letter)
 {
 	struct showing *s = context;
 	if (!letter || !matches(s->job, letter))
@@ -411,7 +411,7 @@ static const struct place *the_place(struct job *j)
 
 /* -- purge -- */
 
-static bool purge_line(void *context, const char *line, size_t len, const struct letter *letter)
+static bool purge_line(void *context, const char *line, size_t len, const struct dead_letter_line *letter)
 {
 	struct remains *r = context;
 	bool all = !r->job->options->reason && r->job->options->older_us == 0;
@@ -445,7 +445,7 @@ static int purge(struct job *j, const struct place *p)
 
 /* -- replay -- */
 
-static bool replay_line(void *context, const char *line, size_t len, const struct letter *letter)
+static bool replay_line(void *context, const char *line, size_t len, const struct dead_letter_line *letter)
 {
 	struct remains *r = context;
 	struct refusal refusal;
@@ -468,7 +468,7 @@ static void feed(void *context, struct resend *resend)
 		r->job->failed = true;
 }
 
-static bool keep_again(void *context, const char *line, size_t len, const struct letter *letter)
+static bool keep_again(void *context, const char *line, size_t len, const struct dead_letter_line *letter)
 {
 	(void)letter;
 	keep_line(context, line, len);
@@ -541,10 +541,10 @@ static int change(struct job *j)
 	return code;
 }
 
-int deadletters_run(const struct gateway_plan *plan, const struct deadletters_options *o, FILE *out, FILE *errors)
+int cmd_deadletters(const struct gateway_plan *plan, const struct cmd_deadletters_options *o, FILE *out, FILE *errors)
 {
 	struct job *j = calloc(1, sizeof(*j));
-	if (!j || !(j->reader = letter_reader_open())) {
+	if (!j || !(j->reader = dead_letter_line_reader_open())) {
 		free(j);
 		return fputs("deadletters: out of memory\n", errors), 2;
 	}
@@ -552,10 +552,10 @@ int deadletters_run(const struct gateway_plan *plan, const struct deadletters_op
 	j->options = o;
 	j->out = out;
 	j->errors = errors;
-	j->progress = (struct inspect_progress){.out = errors, .command = "deadletters"};
+	j->progress = (struct cmd_journal_progress){.out = errors, .command = "deadletters"};
 	find_places(j);
 	int code = o->command == DEADLETTERS_LIST ? list(j) : o->command == DEADLETTERS_SHOW ? show(j) : change(j);
-	letter_reader_close(j->reader);
+	dead_letter_line_reader_close(j->reader);
 	free(j);
 	return code;
 }
@@ -629,8 +629,8 @@ static bool count_of(const char *option, uint64_t *out, FILE *errors)
 	return false;
 }
 
-int deadletters_options(struct deadletters_options *o, int count, char **words, const char **config, char **data,
-                        FILE *out, FILE *errors)
+int cmd_deadletters_options(struct cmd_deadletters_options *o, int count, char **words, const char **config,
+                            char **data, FILE *out, FILE *errors)
 {
 	static const char *const names[] = {"list", "show", "replay", "purge"};
 	optind = 0;

@@ -7,7 +7,7 @@
 
 enum deadletters_command { DEADLETTERS_LIST, DEADLETTERS_SHOW, DEADLETTERS_REPLAY, DEADLETTERS_PURGE };
 
-struct deadletters_options {
+struct cmd_deadletters_options {
 	enum deadletters_command command;
 	const char *sink;   /* name; NULL: all (list, show), or the only one that has any (replay, purge) */
 	const char *reason; /* only letters whose reason has this in it; NULL: any */
@@ -17,14 +17,14 @@ struct deadletters_options {
 	bool json, yes;     /* list; purge */
 };
 
-/* deadletters_options reads the command line; words[0] is "deadletters". As replay_options. */
-int deadletters_options(struct deadletters_options *o, int count, char **words, const char **config, char **data,
-                        FILE *out, FILE *errors);
-/* deadletters_run does it. Letters are read from the files that the plan's sinks have, and from whatever else is in
+/* cmd_deadletters_options reads the command line; words[0] is "deadletters". As cmd_replay_options. */
+int cmd_deadletters_options(struct cmd_deadletters_options *o, int count, char **words, const char **config,
+                            char **data, FILE *out, FILE *errors);
+/* cmd_deadletters does it. Letters are read from the files that the plan's sinks have, and from whatever else is in
  * DATA/dead. replay and purge take the lock of the data directory. A file is replaced only when all is done: a crash in
  * between leaves it as it was.
  * Returns the exit code: 0 done; 1 the sink refused some again, or it was ended early; 2 it could not be done (a gateway
  * runs, no such sink, a file cannot be read), told on errors. */
-int deadletters_run(const struct gateway_plan *plan, const struct deadletters_options *o, FILE *out, FILE *errors);
+int cmd_deadletters(const struct gateway_plan *plan, const struct cmd_deadletters_options *o, FILE *out, FILE *errors);
 
 #endif

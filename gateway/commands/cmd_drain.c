@@ -34,7 +34,7 @@ static bool deliver(const struct gateway *g, FILE *progress, uint64_t *left)
 	return true;
 }
 
-enum gw_err gateway_drain(const struct gateway_plan *plan, FILE *progress, uint64_t *left, struct why *why)
+enum gw_err cmd_drain(const struct gateway_plan *plan, FILE *progress, uint64_t *left, struct why *why)
 {
 	struct gateway_settings settings = *plan->settings;
 	struct gateway_plan own = *plan;

@@ -5,11 +5,11 @@
 
 #include "gateway/gateway.h"
 
-/* gateway_drain delivers all that is in the journal of the plan's data directory; tells how far it is on progress, once a
+/* cmd_drain delivers all that is in the journal of the plan's data directory; tells how far it is on progress, once a
  * second. Main thread; SIGTERM, SIGINT and SIGHUP must be blocked: one of them ends it early.
  *   left  set: records that the slowest sink has not got
  * GW_OK (left is 0) | GW_AGAIN (ended early; the rest stays in the journal) | GW_CONFIG (no journal there, another process
  * has it) | GW_IO | GW_NOMEM | GW_FATAL, with why. */
-enum gw_err gateway_drain(const struct gateway_plan *plan, FILE *progress, uint64_t *left, struct why *why);
+enum gw_err cmd_drain(const struct gateway_plan *plan, FILE *progress, uint64_t *left, struct why *why);
 
 #endif

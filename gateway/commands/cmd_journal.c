@@ -14,20 +14,20 @@
 
 struct command {
 	const char *name;
-	int (*run)(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors);
+	int (*run)(struct inspection *l, const struct cmd_journal_options *o, FILE *out, FILE *errors);
 	const char *options; /* letters of those it takes */
 	const char *help;
 };
 
 static const struct command commands[] = {
-    {"info", look_info, "dj",
+    {"info", cmd_journal_info, "dj",
      "sluice journal info --data DIR [--json]\n\n"
      "What is in a journal: segments, records, times, what must be remembered, where each sink is and how far behind.\n"
      "Reads every byte and changes nothing; also while a gateway runs.\n\n"
      "  sluice journal info --data /var/lib/sluice\n"
      "  sluice journal info --data /var/lib/sluice --json | jq .cursors\n\n"
      "Exit codes: 0 told, 1 told, and there is damage, 2 it could not be read.\n"},
-    {"dump", look_dump, "djftlm",
+    {"dump", cmd_journal_dump, "djftlm",
      "sluice journal dump --data DIR [--from SEQ] [--to SEQ] [--limit N] [--meta]\n\n"
      "The records as NDJSON, the oldest first: each one's JSON as it stands. With --meta a line has where it lies, "
      "too:\n"
@@ -39,14 +39,14 @@ static const struct command commands[] = {
      "  sluice journal dump --data /var/lib/sluice > records.ndjson\n"
      "  sluice journal dump --data /var/lib/sluice --from 1000 --limit 10 --meta\n\n"
      "Exit codes: 0 all there, 1 damage was passed over (told on standard error), 2 it could not be read.\n"},
-    {"verify", look_verify, "dj",
+    {"verify", cmd_journal_verify, "dj",
      "sluice journal verify --data DIR [--json]\n\n"
      "Reads every byte, verifies every checksum and tells each place that is damaged, and which records that costs.\n"
      "Changes nothing; also while a gateway runs. A last block that is not finished is no damage: nothing in it was\n"
      "acknowledged.\n\n"
      "  sluice journal verify --data /var/lib/sluice && echo whole\n\n"
      "Exit codes: 0 whole, 1 damaged, 2 it could not be read.\n"},
-    {"repair", repair_command, "d",
+    {"repair", cmd_journal_repair, "d",
      "sluice journal repair --data DIR\n\n"
      "Makes a damaged journal one that `verify` passes, and loses nothing that can be read: a damaged segment is "
      "written\n"
@@ -87,7 +87,7 @@ static bool number(const char *option, const char *text, uint64_t *out)
 }
 
 /* -1: go on, else the exit code. */
-static int read_options(const struct command *c, struct inspect_options *o, int count, char **words)
+static int read_options(const struct command *c, struct cmd_journal_options *o, int count, char **words)
 {
 	optind = 0; /* begin anew: getopt keeps what it was given before */
 	for (int letter; (letter = getopt_long(count, words, "h", long_options, NULL)) != -1;) {
@@ -95,11 +95,11 @@ static int read_options(const struct command *c, struct inspect_options *o, int 
 		if (letter == 'h')
 			return fputs(c->help, stdout), 0;
 		if (letter == '?')
-			return fprintf(stderr, "Try: sluice journal %s --help\n", c->name), INSPECT_UNREAD;
+			return fprintf(stderr, "Try: sluice journal %s --help\n", c->name), CMD_JOURNAL_UNREAD;
 		if (!strchr(c->options, letter)) {
 			fprintf(stderr, "sluice journal %s does not take that option; try: sluice journal %s --help\n",
 			        c->name, c->name);
-			return INSPECT_UNREAD;
+			return CMD_JOURNAL_UNREAD;
 		}
 		switch (letter) {
 		case 'd': o->data = optarg; break;
@@ -111,17 +111,17 @@ static int read_options(const struct command *c, struct inspect_options *o, int 
 		default: break;
 		}
 		if (!good)
-			return INSPECT_UNREAD;
+			return CMD_JOURNAL_UNREAD;
 	}
 	if (optind < count)
 		fprintf(stderr, "sluice journal %s: what is \"%s\"? Try: sluice journal %s --help\n", c->name,
 		        words[optind], c->name);
 	else if (!o->data)
 		fprintf(stderr, "sluice journal %s: say --data DIR, the configuration's `data`\n", c->name);
-	return optind < count || !o->data ? INSPECT_UNREAD : -1;
+	return optind < count || !o->data ? CMD_JOURNAL_UNREAD : -1;
 }
 
-int inspect_command(int count, char **words)
+int cmd_journal(int count, char **words)
 {
 	const struct command *c = NULL;
 	for (size_t i = 0; i < COMMANDS && count > 1; i++)
@@ -130,31 +130,31 @@ int inspect_command(int count, char **words)
 	if (!c) {
 		bool help = count > 1 && (strcmp(words[1], "--help") == 0 || strcmp(words[1], "-h") == 0);
 		usage(help ? stdout : stderr);
-		return help ? 0 : INSPECT_UNREAD;
+		return help ? 0 : CMD_JOURNAL_UNREAD;
 	}
-	struct inspect_options o = {.to = UINT64_MAX, .limit = UINT64_MAX};
+	struct cmd_journal_options o = {.to = UINT64_MAX, .limit = UINT64_MAX};
 	int code = read_options(c, &o, count - 1, words + 1);
 	if (code >= 0)
 		return code;
-	struct look l;
+	struct inspection l;
 	struct why why = {0};
 	log_init(LOG_WARN, LOG_TEXT);
-	if (look_open(&l, &disk_real, o.data, &why)) {
+	if (inspection_open(&l, &disk_real, o.data, &why)) {
 		fprintf(stderr, "sluice journal %s: %s\n", c->name, why.text);
-		return INSPECT_UNREAD;
+		return CMD_JOURNAL_UNREAD;
 	}
 	code = c->run(&l, &o, stdout, stderr);
-	look_close(&l);
+	inspection_close(&l);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "sluice journal %s: cannot write what was found: %s\n", c->name, strerror(errno));
-		return INSPECT_UNREAD;
+		return CMD_JOURNAL_UNREAD;
 	}
 	return code;
 }
 
 /* -- shared -- */
 
-void inspect_progress(struct inspect_progress *p, uint64_t bytes, uint64_t total)
+void cmd_journal_progress(struct cmd_journal_progress *p, uint64_t bytes, uint64_t total)
 {
 	int64_t now = clock_mono_us();
 	if (p->next_us == 0)
@@ -163,12 +163,12 @@ void inspect_progress(struct inspect_progress *p, uint64_t bytes, uint64_t total
 		return;
 	p->next_us = now + 1000000;
 	fprintf(p->out, "%s: ", p->command);
-	inspect_bytes(p->out, bytes, total);
+	cmd_journal_print_bytes(p->out, bytes, total);
 	fputc('\n', p->out);
 	fflush(p->out);
 }
 
-void inspect_bytes(FILE *out, uint64_t bytes, uint64_t total)
+void cmd_journal_print_bytes(FILE *out, uint64_t bytes, uint64_t total)
 {
 	fprintf(out, "%.0f ", (double)bytes / 1e6);
 	if (total > 0)
@@ -176,7 +176,7 @@ void inspect_bytes(FILE *out, uint64_t bytes, uint64_t total)
 	fputs("MB read", out);
 }
 
-void inspect_time(uint64_t us, char out[32])
+void cmd_journal_format_time(uint64_t us, char out[32])
 {
 	struct tm tm;
 	time_t s = (time_t)(us / 1000000);
@@ -188,7 +188,7 @@ void inspect_time(uint64_t us, char out[32])
 	snprintf(out + len, 32 - len, ".%03uZ", (unsigned)(us / 1000 % 1000));
 }
 
-void inspect_string(FILE *out, const void *text, size_t len)
+void cmd_journal_print_string(FILE *out, const void *text, size_t len)
 {
 	const unsigned char *bytes = text;
 	fputc('"', out);

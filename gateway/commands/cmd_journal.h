@@ -7,36 +7,44 @@
 
 #include "gateway/journal/inspection.h"
 
-enum { INSPECT_WHOLE = 0, INSPECT_DAMAGED = 1, INSPECT_UNREAD = 2 }; /* exit codes; 2 also: wrong command line */
+enum {
+	CMD_JOURNAL_WHOLE = 0,
+	CMD_JOURNAL_DAMAGED = 1,
+	CMD_JOURNAL_UNREAD = 2
+}; /* exit codes; 2 also: wrong command line */
 
-struct inspect_options {
+struct cmd_journal_options {
 	const char *data; /* data directory */
 	bool json, meta;
 	uint64_t from, to; /* sequences, both included */
 	uint64_t limit;    /* records */
 };
 
-/* inspect_command is `sluice journal`; words[0] is "journal". Returns the exit code. */
-int inspect_command(int count, char **words);
+/* cmd_journal is `sluice journal`; words[0] is "journal". Returns the exit code. */
+int cmd_journal(int count, char **words);
 
 /* The commands: what they find goes to out, what goes wrong and progress to errors. The look is open. Return the exit
  * code. */
-int look_info(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors);      /* cmd_journal_info.c */
-int look_dump(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors);      /* cmd_journal_dump.c */
-int look_verify(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors);    /* cmd_journal_verify.c */
-int repair_command(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors); /* cmd_journal_repair.c */
+int cmd_journal_info(struct inspection *l, const struct cmd_journal_options *o, FILE *out,
+                     FILE *errors); /* cmd_journal_info.c */
+int cmd_journal_dump(struct inspection *l, const struct cmd_journal_options *o, FILE *out,
+                     FILE *errors); /* cmd_journal_dump.c */
+int cmd_journal_verify(struct inspection *l, const struct cmd_journal_options *o, FILE *out,
+                       FILE *errors); /* cmd_journal_verify.c */
+int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o, FILE *out,
+                       FILE *errors); /* cmd_journal_repair.c */
 
 /* Progress of a walk, once a second from the first second on. */
-struct inspect_progress {
+struct cmd_journal_progress {
 	FILE *out;
 	const char *command;
 	int64_t next_us;
 };
-void inspect_progress(struct inspect_progress *p, uint64_t bytes, uint64_t total);
-/* inspect_bytes writes "12 of 340 MB read"; total 0: it is not known. */
-void inspect_bytes(FILE *out, uint64_t bytes, uint64_t total);
-/* inspect_time writes microseconds since 1970 as RFC 3339 with milliseconds, "-" for 0; inspect_string a JSON string. */
-void inspect_time(uint64_t us, char out[32]);
-void inspect_string(FILE *out, const void *text, size_t len);
+void cmd_journal_progress(struct cmd_journal_progress *p, uint64_t bytes, uint64_t total);
+/* cmd_journal_print_bytes writes "12 of 340 MB read"; total 0: it is not known. */
+void cmd_journal_print_bytes(FILE *out, uint64_t bytes, uint64_t total);
+/* cmd_journal_format_time writes microseconds since 1970 as RFC 3339 with milliseconds, "-" for 0; cmd_journal_print_string a JSON string. */
+void cmd_journal_format_time(uint64_t us, char out[32]);
+void cmd_journal_print_string(FILE *out, const void *text, size_t len);
 
 #endif

@@ -7,10 +7,10 @@
 #include "gateway/journal/state_store.h"
 
 struct dump {
-	const struct look *look;
-	const struct inspect_options *options;
+	const struct inspection *look;
+	const struct cmd_journal_options *options;
 	FILE *out, *errors;
-	struct inspect_progress progress;
+	struct cmd_journal_progress progress;
 	uint64_t written, states, dead;
 	int code;
 };
@@ -21,15 +21,15 @@ static void write_state(FILE *out, const uint8_t *entry)
 	    [STATE_SET] = "set", [STATE_DELETE] = "delete", [STATE_DELETE_GROUP] = "delete_group"};
 	const uint8_t *changes;
 	struct state_change c;
-	size_t len = state_of_entry(entry, &changes), size;
+	size_t len = record_state_of(entry, &changes), size;
 	const char *between = "";
 	fputs(",\"state\":[", out);
-	for (; len > 0 && (size = state_read(&c, changes, len)) > 0; changes += size, len -= size) {
+	for (; len > 0 && (size = record_state_read(&c, changes, len)) > 0; changes += size, len -= size) {
 		bool is_known = c.op >= STATE_SET && c.op <= STATE_DELETE_GROUP;
 		fprintf(out, "%s{\"op\":\"%s\",\"scope\":", between, is_known ? ops[c.op] : "unknown");
-		inspect_string(out, c.scope.bytes, c.scope.len);
+		cmd_journal_print_string(out, c.scope.bytes, c.scope.len);
 		fputs(",\"group\":", out);
-		inspect_string(out, c.group.bytes, c.group.len);
+		cmd_journal_print_string(out, c.group.bytes, c.group.len);
 		fputs(",\"member_hex\":\"", out);
 		for (size_t i = 0; i < c.member.len; i++)
 			fprintf(out, "%02x", ((const uint8_t *)c.member.bytes)[i]);
@@ -54,13 +54,13 @@ static void write_listener(FILE *out, const char *json, size_t len)
 		fprintf(out, ",\"listener\":%.*s", (int)(end + 1 - at), at);
 }
 
-static void write_meta(struct dump *d, const struct look_segment *s, uint64_t offset, uint64_t sequence,
+static void write_meta(struct dump *d, const struct inspection_segment *s, uint64_t offset, uint64_t sequence,
                        const uint8_t *entry, const struct record *r)
 {
 	static const char *const kinds[] = {
 	    [RECORD_TELEMETRY] = "telemetry", [RECORD_STATE] = "state", [RECORD_DEAD] = "dead"};
 	char time[32];
-	inspect_time((uint64_t)r->received_us, time);
+	cmd_journal_format_time((uint64_t)r->received_us, time);
 	fprintf(d->out, "{\"sequence\":%" PRIu64 ",\"segment\":%u,\"offset\":%" PRIu64 ",", sequence, s->number,
 	        offset);
 	if (r->kind >= RECORD_TELEMETRY && r->kind <= RECORD_DEAD)
@@ -78,7 +78,7 @@ static void write_meta(struct dump *d, const struct look_segment *s, uint64_t of
 	fputs("}\n", d->out);
 }
 
-static bool dump_block(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
+static bool dump_block(void *context, const struct inspection_segment *s, uint64_t offset, const struct block_header *h,
                        const uint8_t *bytes)
 {
 	struct dump *d = context;
@@ -106,29 +106,29 @@ static bool dump_block(void *context, const struct look_segment *s, uint64_t off
 	return !ferror(d->out) && d->written < d->options->limit;
 }
 
-static void tell_damage(void *context, const struct look_damage *damage)
+static void tell_damage(void *context, const struct inspection_damage *damage)
 {
 	struct dump *d = context;
 	char text[512];
-	look_tell(damage, text, sizeof(text));
+	inspection_describe(damage, text, sizeof(text));
 	fprintf(d->errors, "dump: %s\n", text);
-	int code = damage->kind == LOOK_UNREAD ? INSPECT_UNREAD : INSPECT_DAMAGED;
+	int code = damage->kind == INSPECTION_UNREAD ? CMD_JOURNAL_UNREAD : CMD_JOURNAL_DAMAGED;
 	d->code = code > d->code ? code : d->code;
 }
 
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct dump *d = context;
-	inspect_progress(&d->progress, bytes, d->look->bytes);
+	cmd_journal_progress(&d->progress, bytes, d->look->bytes);
 }
 
-int look_dump(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors)
+int cmd_journal_dump(struct inspection *l, const struct cmd_journal_options *o, FILE *out, FILE *errors)
 {
-	static const struct look_visitor visitor = {
+	static const struct inspection_visitor visitor = {
 	    .block = dump_block, .damage = tell_damage, .progress = show_progress};
 	struct dump d = {
 	    .look = l, .options = o, .out = out, .errors = errors, .progress = {.out = errors, .command = "dump"}};
-	look_walk(l, o->from, &visitor, &d);
+	inspection_walk(l, o->from, &visitor, &d);
 	if (!o->meta && d.states + d.dead > 0)
 		fprintf(errors,
 		        "dump: not shown: %" PRIu64 " changes of state and %" PRIu64

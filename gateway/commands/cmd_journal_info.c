@@ -11,25 +11,25 @@
 
 /* What was found in one segment. */
 struct part {
-	const struct look_segment *segment;
+	const struct inspection_segment *segment;
 	uint64_t first, last; /* sequences; last 0: none */
 	uint64_t records, blocks, bytes, checkpoint;
 	uint64_t oldest_us, newest_us; /* commits */
 };
 
 struct info {
-	struct look *look;
+	struct inspection *look;
 	FILE *out, *errors;
-	struct inspect_progress progress;
+	struct cmd_journal_progress progress;
 	struct part *parts; /* owned; those entered, look->segment_count at most */
 	size_t count;
 	struct part whole;
 	uint64_t behind[CURSORS_MAX]; /* bytes of blocks that hold something a cursor has not passed */
 	uint64_t damaged, lost, unread;
-	struct state_table state;
+	struct state_store state;
 };
 
-static void enter(void *context, const struct look_segment *s)
+static void enter(void *context, const struct inspection_segment *s)
 {
 	struct info *i = context;
 	i->parts[i->count++] = (struct part){.segment = s};
@@ -46,9 +46,9 @@ static void add_times(struct part *p, uint64_t time_us)
 static void add_block(struct part *p, const struct block_header *h)
 {
 	p->blocks++;
-	p->bytes += block_size(h->body);
+	p->bytes += segment_block_size(h->body);
 	if (h->checkpoint) {
-		p->checkpoint += block_size(h->body);
+		p->checkpoint += segment_block_size(h->body);
 		return;
 	}
 	p->records += h->count;
@@ -59,7 +59,7 @@ static void add_block(struct part *p, const struct block_header *h)
 }
 
 /* Whether the sink has all of these. */
-static bool has(const struct look_cursor *c, uint64_t first, uint64_t last)
+static bool has(const struct inspection_cursor *c, uint64_t first, uint64_t last)
 {
 	if (last <= c->sequence)
 		return true;
@@ -69,28 +69,28 @@ static bool has(const struct look_cursor *c, uint64_t first, uint64_t last)
 	return false;
 }
 
-static bool add(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
+static bool add(void *context, const struct inspection_segment *s, uint64_t offset, const struct block_header *h,
                 const uint8_t *bytes)
 {
 	struct info *i = context;
 	(void)s;
 	/* Where a segment begins with a record nobody kept state (docs/journal-format.md, State). */
 	if (offset == SEGMENT_HEADER && !h->checkpoint)
-		state_table_clear(&i->state);
-	state_table_take(&i->state, bytes + BLOCK_HEADER, h->count, h->checkpoint);
+		state_store_clear(&i->state);
+	state_store_apply_entries(&i->state, bytes + BLOCK_HEADER, h->count, h->checkpoint);
 	add_block(&i->parts[i->count - 1], h);
 	add_block(&i->whole, h);
 	for (size_t c = 0; c < i->look->cursor_count && !h->checkpoint; c++)
 		if (!has(&i->look->cursors[c], h->first, h->first + h->count - 1))
-			i->behind[c] += block_size(h->body);
+			i->behind[c] += segment_block_size(h->body);
 	return true;
 }
 
-static void add_damage(void *context, const struct look_damage *d)
+static void add_damage(void *context, const struct inspection_damage *d)
 {
 	struct info *i = context;
 	i->lost += d->lost.end - d->lost.first;
-	if (d->kind == LOOK_UNREAD)
+	if (d->kind == INSPECTION_UNREAD)
 		i->unread++;
 	else
 		i->damaged++;
@@ -99,10 +99,10 @@ static void add_damage(void *context, const struct look_damage *d)
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct info *i = context;
-	inspect_progress(&i->progress, bytes, i->look->bytes);
+	cmd_journal_progress(&i->progress, bytes, i->look->bytes);
 }
 
-static uint64_t lag(const struct look *l, const struct look_cursor *c)
+static uint64_t lag(const struct inspection *l, const struct inspection_cursor *c)
 {
 	uint64_t from = c->sequence + 1; /* what lies before the journal's first record was given up when it was full */
 	if (l->segment_count > 0 && l->segments[0].first > from)
@@ -118,11 +118,11 @@ struct scope {
 };
 
 /* Items of each scope; there are as many as listeners. Returns how many scopes, at most `most`. */
-static size_t scopes_of(struct state_table *t, struct scope *scopes, size_t most)
+static size_t scopes_of(struct state_store *t, struct scope *scopes, size_t most)
 {
 	struct state_change c;
 	size_t count = 0, k;
-	for (bool more = state_table_first(t, &c); more; more = state_table_next(t, &c)) {
+	for (bool more = state_store_first(t, &c); more; more = state_store_next(t, &c)) {
 		for (k = 0; k < count; k++)
 			if (scopes[k].name.len == c.scope.len &&
 			    memcmp(scopes[k].name.bytes, c.scope.bytes, c.scope.len) == 0)
@@ -142,10 +142,10 @@ static size_t scopes_of(struct state_table *t, struct scope *scopes, size_t most
 
 static void write_cursors(const struct info *i)
 {
-	const struct look *l = i->look;
+	const struct inspection *l = i->look;
 	fprintf(i->out, "\n%-24s %20s %16s %16s\n", "sink", "at", "records behind", "bytes behind");
 	for (size_t k = 0; k < l->cursor_count; k++) {
-		const struct look_cursor *c = &l->cursors[k];
+		const struct inspection_cursor *c = &l->cursors[k];
 		if (c->damaged || c->unread)
 			fprintf(i->out, "%-24s %20s\n", c->name, c->damaged ? "damaged" : "cannot be read");
 		else
@@ -161,8 +161,8 @@ static void write_segments(const struct info *i)
 	        "records", "blocks", "bytes", "oldest", "newest");
 	for (size_t k = 0; k < i->count; k++) {
 		const struct part *p = &i->parts[k];
-		inspect_time(p->oldest_us, from);
-		inspect_time(p->newest_us, to);
+		cmd_journal_format_time(p->oldest_us, from);
+		cmd_journal_format_time(p->newest_us, to);
 		fprintf(i->out,
 		        "%08u %-20" PRIu64 " %12" PRIu64 " %12" PRIu64 " %10" PRIu64 " %7" PRIu64 " %12" PRIu64
 		        "  %-24s %s%s\n",
@@ -173,12 +173,12 @@ static void write_segments(const struct info *i)
 
 static void write_tables(struct info *i)
 {
-	struct look *l = i->look;
+	struct inspection *l = i->look;
 	struct scope scopes[SCOPES];
 	char from[32], to[32];
 	size_t count = scopes_of(&i->state, scopes, SCOPES);
-	inspect_time(i->whole.oldest_us, from);
-	inspect_time(i->whole.newest_us, to);
+	cmd_journal_format_time(i->whole.oldest_us, from);
+	cmd_journal_format_time(i->whole.newest_us, to);
 	fprintf(i->out, "journal   %s\n", l->dir);
 	fprintf(i->out,
 	        "records   %" PRIu64 " (sequences %" PRIu64 " to %" PRIu64 "), %" PRIu64 " bytes in %" PRIu64
@@ -208,9 +208,9 @@ static void write_tables(struct info *i)
 static void json_times(FILE *out, const struct part *p)
 {
 	char time[32];
-	inspect_time(p->oldest_us, time);
+	cmd_journal_format_time(p->oldest_us, time);
 	fprintf(out, p->oldest_us ? ",\"oldest\":\"%s\"" : ",\"oldest\":null", time);
-	inspect_time(p->newest_us, time);
+	cmd_journal_format_time(p->newest_us, time);
 	fprintf(out, p->newest_us ? ",\"newest\":\"%s\"" : ",\"newest\":null", time);
 }
 
@@ -225,12 +225,12 @@ static void json_part(FILE *out, const struct part *p)
 
 static void write_json(struct info *i)
 {
-	struct look *l = i->look;
+	struct inspection *l = i->look;
 	struct scope scopes[SCOPES];
 	size_t count = scopes_of(&i->state, scopes, SCOPES);
 	FILE *out = i->out;
 	fputs("{\"journal\":", out);
-	inspect_string(out, l->dir, strlen(l->dir));
+	cmd_journal_print_string(out, l->dir, strlen(l->dir));
 	fputc(',', out);
 	json_part(out, &i->whole);
 	fprintf(out, ",\"spares\":%u,\"recycled\":%u,\"segments\":[", l->spares, l->recycled);
@@ -248,14 +248,14 @@ static void write_json(struct info *i)
 	fprintf(out, "],\"state\":{\"items\":%zu,\"scopes\":{", i->state.count);
 	for (size_t k = 0; k < count; k++) {
 		fputs(k ? "," : "", out);
-		inspect_string(out, scopes[k].name.bytes, scopes[k].name.len);
+		cmd_journal_print_string(out, scopes[k].name.bytes, scopes[k].name.len);
 		fprintf(out, ":%zu", scopes[k].items);
 	}
 	fputs("}},\"cursors\":{", out);
 	for (size_t k = 0; k < l->cursor_count; k++) {
-		const struct look_cursor *c = &l->cursors[k];
+		const struct inspection_cursor *c = &l->cursors[k];
 		fputs(k ? "," : "", out);
-		inspect_string(out, c->name, strlen(c->name));
+		cmd_journal_print_string(out, c->name, strlen(c->name));
 		if (c->damaged || c->unread)
 			fprintf(out, ":{\"state\":\"%s\"}", c->damaged ? "damaged" : "unread");
 		else
@@ -268,23 +268,23 @@ static void write_json(struct info *i)
 	        i->damaged, i->unread, i->lost);
 }
 
-int look_info(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors)
+int cmd_journal_info(struct inspection *l, const struct cmd_journal_options *o, FILE *out, FILE *errors)
 {
-	static const struct look_visitor visitor = {
+	static const struct inspection_visitor visitor = {
 	    .segment = enter, .block = add, .damage = add_damage, .progress = show_progress};
 	struct info i = {.look = l, .out = out, .errors = errors, .progress = {.out = errors, .command = "info"}};
 	if (!(i.parts = calloc(l->segment_count + 1, sizeof(*i.parts)))) {
 		fputs("sluice journal info: out of memory\n", errors);
-		return INSPECT_UNREAD;
+		return CMD_JOURNAL_UNREAD;
 	}
-	state_table_init(&i.state, SIZE_MAX);
-	look_walk(l, 0, &visitor, &i);
-	state_table_expire(&i.state, clock_wall_us());
+	state_store_init(&i.state, SIZE_MAX);
+	inspection_walk(l, 0, &visitor, &i);
+	state_store_expire(&i.state, clock_wall_us());
 	if (o->json)
 		write_json(&i);
 	else
 		write_tables(&i);
-	state_table_fini(&i.state);
+	state_store_fini(&i.state);
 	free(i.parts);
-	return i.unread ? INSPECT_UNREAD : i.damaged ? INSPECT_DAMAGED : INSPECT_WHOLE;
+	return i.unread ? CMD_JOURNAL_UNREAD : i.damaged ? CMD_JOURNAL_DAMAGED : CMD_JOURNAL_WHOLE;
 }

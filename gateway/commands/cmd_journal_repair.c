@@ -26,12 +26,12 @@
 #include "gateway/journal/state_store.h"
 
 struct repair {
-	struct look *look;
+	struct inspection *look;
 	FILE *out, *errors;
-	struct inspect_progress progress;
-	struct look_damage *found; /* owned */
+	struct cmd_journal_progress progress;
+	struct inspection_damage *found; /* owned */
 	size_t count, room;
-	struct state_table state; /* as of the block before the one that is walked */
+	struct state_store state; /* as of the block before the one that is walked */
 	/* the copy of the segment that is walked */
 	uint32_t segment, copy_number;
 	bool copying;
@@ -50,15 +50,15 @@ static bool fail(struct repair *r, int err)
 
 /* -- what is damaged -- */
 
-static void note_damage(void *context, const struct look_damage *d)
+static void note_damage(void *context, const struct inspection_damage *d)
 {
 	struct repair *r = context;
 	char text[512];
-	look_tell(d, text, sizeof(text));
+	inspection_describe(d, text, sizeof(text));
 	fprintf(r->out, "found: %s\n", text);
 	if (r->count == r->room) {
 		size_t room = r->room ? r->room * 2 : 16;
-		struct look_damage *more = realloc(r->found, room * sizeof(*more));
+		struct inspection_damage *more = realloc(r->found, room * sizeof(*more));
 		if (!more) {
 			fail(r, ENOMEM);
 			return;
@@ -72,17 +72,17 @@ static void note_damage(void *context, const struct look_damage *d)
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct repair *r = context;
-	inspect_progress(&r->progress, bytes, r->look->bytes);
+	cmd_journal_progress(&r->progress, bytes, r->look->bytes);
 }
 
 /* Whether a file has something in it that must go; a gap alone is mended by knowing of it. */
 static bool is_damaged(const struct repair *r, uint32_t number)
 {
 	for (size_t i = 0; i < r->count; i++) {
-		const struct look_damage *d = &r->found[i];
+		const struct inspection_damage *d = &r->found[i];
 		if (!d->cursor && d->segment == number &&
-		    (d->kind == LOOK_HEADER || d->kind == LOOK_SHORT || (d->kind == LOOK_RANGE && d->bytes > 0) ||
-		     (d->kind == LOOK_GAP && d->torn)))
+		    (d->kind == INSPECTION_HEADER || d->kind == INSPECTION_SHORT ||
+		     (d->kind == INSPECTION_RANGE && d->bytes > 0) || (d->kind == INSPECTION_GAP && d->torn)))
 			return true;
 	}
 	return false;
@@ -91,7 +91,7 @@ static bool is_damaged(const struct repair *r, uint32_t number)
 static bool is_unread(const struct repair *r)
 {
 	for (size_t i = 0; i < r->count; i++)
-		if (r->found[i].kind == LOOK_UNREAD)
+		if (r->found[i].kind == INSPECTION_UNREAD)
 			return true;
 	return false;
 }
@@ -110,7 +110,7 @@ static bool put(struct repair *r, const void *bytes, size_t len)
 	return err ? fail(r, err) : true;
 }
 
-static void begin_copy(struct repair *r, const struct look_segment *s)
+static void begin_copy(struct repair *r, const struct inspection_segment *s)
 {
 	struct segment_header h = {.version = s->version ? s->version : SEGMENT_VERSION,
 	                           .generation = s->generation,
@@ -141,10 +141,10 @@ static void begin_copy(struct repair *r, const struct look_segment *s)
 /* Stands for the lost first block: the state as it was before the block h. */
 static bool put_checkpoint(struct repair *r, const struct block_header *next)
 {
-	size_t room = block_size(r->state.bytes + (r->state.bytes / 4096 + 2) * RECORD_HEADER);
+	size_t room = segment_block_size(r->state.bytes + (r->state.bytes / 4096 + 2) * RECORD_HEADER);
 	struct block *b = block_new(room);
-	if (!b || !state_entries(&r->state, b, room - BLOCK_HEADER)) {
-		block_release(b);
+	if (!b || !state_store_write_entries(&r->state, b, room - BLOCK_HEADER)) {
+		block_unref(b);
 		return fail(r, ENOMEM);
 	}
 	struct block_header h = {.generation = next->generation,
@@ -153,9 +153,9 @@ static bool put_checkpoint(struct repair *r, const struct block_header *next)
 	                         .body = b->body,
 	                         .count = b->count,
 	                         .checkpoint = true};
-	block_header_write(&h, b->bytes);
-	bool good = put(r, b->bytes, block_size(b->body));
-	block_release(b);
+	segment_block_write(&h, b->bytes);
+	bool good = put(r, b->bytes, segment_block_size(b->body));
+	block_unref(b);
 	return good;
 }
 
@@ -163,7 +163,7 @@ static bool move_aside(struct repair *r, const char *dir, const char *name)
 {
 	const struct disk *d = r->look->disk;
 	char from[4200], aside[4200], to[4400];
-	snprintf(aside, sizeof(aside), "%s/" LOOK_QUARANTINE, r->look->dir);
+	snprintf(aside, sizeof(aside), "%s/" INSPECTION_QUARANTINE, r->look->dir);
 	snprintf(from, sizeof(from), "%s/%s", dir, name);
 	snprintf(to, sizeof(to), "%s/%s", aside, name);
 	int err = disk_make_path(d, aside), fd;
@@ -180,7 +180,7 @@ static bool move_aside(struct repair *r, const char *dir, const char *name)
 }
 
 /* Steps 2 and 3. */
-static void end_copy(struct repair *r, const struct look_segment *s)
+static void end_copy(struct repair *r, const struct inspection_segment *s)
 {
 	const struct disk *d = r->look->disk;
 	char path[4200], to[4200], name[32];
@@ -203,7 +203,7 @@ static void end_copy(struct repair *r, const struct look_segment *s)
 	r->mended += move_aside(r, r->look->dir, name);
 }
 
-static const struct look_segment *segment_of(const struct repair *r, uint32_t number)
+static const struct inspection_segment *segment_of(const struct repair *r, uint32_t number)
 {
 	for (size_t i = 0; i < r->look->segment_count; i++)
 		if (r->look->segments[i].number == number)
@@ -211,7 +211,7 @@ static const struct look_segment *segment_of(const struct repair *r, uint32_t nu
 	return NULL;
 }
 
-static void enter(void *context, const struct look_segment *s)
+static void enter(void *context, const struct inspection_segment *s)
 {
 	struct repair *r = context;
 	if (r->copying)
@@ -221,44 +221,44 @@ static void enter(void *context, const struct look_segment *s)
 		begin_copy(r, s);
 }
 
-static bool take(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
+static bool take(void *context, const struct inspection_segment *s, uint64_t offset, const struct block_header *h,
                  const uint8_t *bytes)
 {
 	struct repair *r = context;
 	bool begins = offset == SEGMENT_HEADER;
 	if (begins && !h->checkpoint)
-		state_table_clear(&r->state);
+		state_store_clear(&r->state);
 	/* Version 1 knows neither state nor checkpoints. */
 	bool lost = r->at == SEGMENT_HEADER && !begins && !h->checkpoint && s->version != 1;
 	if (r->copying && lost && !put_checkpoint(r, h))
 		return false;
-	state_table_take(&r->state, bytes + BLOCK_HEADER, h->count, h->checkpoint);
-	if (r->copying && !put(r, bytes, block_size(h->body)))
+	state_store_apply_entries(&r->state, bytes + BLOCK_HEADER, h->count, h->checkpoint);
+	if (r->copying && !put(r, bytes, segment_block_size(h->body)))
 		return false;
 	return !r->failed;
 }
 
 /* The disk may fail now that did not before: then what was copied is not all. */
-static void meet_again(void *context, const struct look_damage *d)
+static void meet_again(void *context, const struct inspection_damage *d)
 {
-	if (d->kind == LOOK_UNREAD)
+	if (d->kind == INSPECTION_UNREAD)
 		fail(context, EIO);
 }
 
 static bool mend_segments(struct repair *r)
 {
-	static const struct look_visitor copier = {
+	static const struct inspection_visitor copier = {
 	    .segment = enter, .block = take, .damage = meet_again, .progress = show_progress};
 	bool any = false;
 	for (size_t i = 0; i < r->look->segment_count; i++)
 		any |= is_damaged(r, r->look->segments[i].number);
 	if (!any)
 		return true;
-	state_table_init(&r->state, SIZE_MAX);
-	look_walk(r->look, 0, &copier, r);
+	state_store_init(&r->state, SIZE_MAX);
+	inspection_walk(r->look, 0, &copier, r);
 	if (r->copying)
 		end_copy(r, segment_of(r, r->segment));
-	state_table_fini(&r->state);
+	state_store_fini(&r->state);
 	return !r->failed;
 }
 
@@ -269,14 +269,14 @@ static bool note_lost(struct repair *r)
 	const struct disk *d = r->look->disk;
 	char path[4200], line[256], now[32];
 	int fd = -1, err = 0;
-	inspect_time((uint64_t)clock_wall_us(), now);
+	cmd_journal_format_time((uint64_t)clock_wall_us(), now);
 	for (size_t i = 0; i < r->count && !err; i++) {
-		const struct look_damage *f = &r->found[i];
+		const struct inspection_damage *f = &r->found[i];
 		if (f->lost.end <= f->lost.first)
 			continue;
-		snprintf(path, sizeof(path), "%s/" LOOK_QUARANTINE, r->look->dir);
+		snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE, r->look->dir);
 		if (fd < 0 && !(err = disk_make_path(d, path))) {
-			snprintf(path, sizeof(path), "%s/" LOOK_QUARANTINE "/" LOOK_LOST, r->look->dir);
+			snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE "/" INSPECTION_LOST, r->look->dir);
 			fd = d->open(d, path, DISK_WRITE | DISK_CREATE | DISK_APPEND);
 			err = fd < 0 ? fd : 0;
 		}
@@ -292,7 +292,7 @@ static bool note_lost(struct repair *r)
 		if (!err)
 			err = d->sync(d, fd);
 		d->close(d, fd);
-		snprintf(path, sizeof(path), "%s/" LOOK_QUARANTINE, r->look->dir);
+		snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE, r->look->dir);
 		if (!err)
 			err = d->sync_dir(d, path);
 	}
@@ -301,14 +301,14 @@ static bool note_lost(struct repair *r)
 
 static bool mend_cursors(struct repair *r)
 {
-	struct look *l = r->look;
+	struct inspection *l = r->look;
 	for (size_t i = 0; i < r->count; i++) {
 		const char *name = r->found[i].cursor;
 		char file[CURSOR_NAME_MAX + 16];
 		struct cursor c;
 		struct why why = {0};
 		bool existed;
-		if (r->found[i].kind != LOOK_CURSOR)
+		if (r->found[i].kind != INSPECTION_CURSOR)
 			continue;
 		snprintf(file, sizeof(file), "%s.cursor", name);
 		uint64_t start = l->segment_count > 0 && l->segments[0].first > 0 ? l->segments[0].first - 1 : 0;
@@ -328,8 +328,8 @@ static bool mend_cursors(struct repair *r)
 
 static bool find_damage(struct repair *r)
 {
-	static const struct look_visitor finder = {.damage = note_damage, .progress = show_progress};
-	look_walk(r->look, 0, &finder, r);
+	static const struct inspection_visitor finder = {.damage = note_damage, .progress = show_progress};
+	inspection_walk(r->look, 0, &finder, r);
 	if (r->look->recycled > 0) {
 		fputs("repair: a gateway began while the journal was read: stop it, and run this again\n", r->errors);
 		return fail(r, EBUSY);
@@ -344,7 +344,7 @@ static bool find_damage(struct repair *r)
 	return !r->failed;
 }
 
-int repair_command(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors)
+int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o, FILE *out, FILE *errors)
 {
 	struct repair r = {
 	    .look = l, .out = out, .errors = errors, .fd = -1, .progress = {.out = errors, .command = "repair"}};
@@ -354,15 +354,15 @@ int repair_command(struct look *l, const struct inspect_options *o, FILE *out, F
 	if (!err) { /* as it is now that nobody else changes it */
 		char *data = strdup(o->data);
 		const struct disk *disk = l->disk;
-		look_close(l);
-		err = data ? look_open(l, disk, data, &why) : why_set(&why, GW_NOMEM, "out of memory");
+		inspection_close(l);
+		err = data ? inspection_open(l, disk, data, &why) : why_set(&why, GW_NOMEM, "out of memory");
 		free(data);
 	}
 	if (err) {
 		fprintf(errors, "sluice journal repair: %s\n", why.text);
 		if (lock >= 0)
 			close(lock);
-		return INSPECT_UNREAD;
+		return CMD_JOURNAL_UNREAD;
 	}
 	bool found = find_damage(&r);
 	bool good = found && mend_segments(&r) && note_lost(&r) && mend_cursors(&r);
@@ -378,5 +378,5 @@ int repair_command(struct look *l, const struct inspect_options *o, FILE *out, F
 	}
 	free(r.found);
 	close(lock);
-	return good ? INSPECT_WHOLE : found ? INSPECT_DAMAGED : INSPECT_UNREAD;
+	return good ? CMD_JOURNAL_WHOLE : found ? CMD_JOURNAL_DAMAGED : CMD_JOURNAL_UNREAD;
 }

@@ -5,15 +5,15 @@
 #include "gateway/commands/cmd_journal.h"
 
 struct verify {
-	struct look *look;
-	const struct inspect_options *options;
+	struct inspection *look;
+	const struct cmd_journal_options *options;
 	FILE *out;
-	struct inspect_progress progress;
+	struct cmd_journal_progress progress;
 	uint64_t records, blocks, lost, damaged, unread;
 };
 
-static bool count_block(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
-                        const uint8_t *bytes)
+static bool count_block(void *context, const struct inspection_segment *s, uint64_t offset,
+                        const struct block_header *h, const uint8_t *bytes)
 {
 	struct verify *v = context;
 	(void)s, (void)offset, (void)bytes;
@@ -22,21 +22,21 @@ static bool count_block(void *context, const struct look_segment *s, uint64_t of
 	return true;
 }
 
-static void tell_damage(void *context, const struct look_damage *d)
+static void tell_damage(void *context, const struct inspection_damage *d)
 {
 	static const char *const kinds[] = {
-	    [LOOK_HEADER] = "header", [LOOK_SHORT] = "short",   [LOOK_RANGE] = "range",
-	    [LOOK_GAP] = "gap",       [LOOK_CURSOR] = "cursor", [LOOK_UNREAD] = "unread"};
+	    [INSPECTION_HEADER] = "header", [INSPECTION_SHORT] = "short",   [INSPECTION_RANGE] = "range",
+	    [INSPECTION_GAP] = "gap",       [INSPECTION_CURSOR] = "cursor", [INSPECTION_UNREAD] = "unread"};
 	struct verify *v = context;
 	char text[512];
-	look_tell(d, text, sizeof(text));
+	inspection_describe(d, text, sizeof(text));
 	if (!v->options->json) {
 		fprintf(v->out, "%s\n", text);
 	} else {
 		fprintf(v->out, "%s{\"kind\":\"%s\",", v->damaged + v->unread ? "," : "", kinds[d->kind]);
 		if (d->cursor) {
 			fputs("\"cursor\":", v->out);
-			inspect_string(v->out, d->cursor, strlen(d->cursor));
+			cmd_journal_print_string(v->out, d->cursor, strlen(d->cursor));
 		} else {
 			fprintf(v->out, "\"segment\":%u,\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64, d->segment,
 			        d->offset, d->bytes);
@@ -47,7 +47,7 @@ static void tell_damage(void *context, const struct look_damage *d)
 		fputs("}", v->out);
 	}
 	v->lost += d->lost.end - d->lost.first;
-	if (d->kind == LOOK_UNREAD)
+	if (d->kind == INSPECTION_UNREAD)
 		v->unread++;
 	else
 		v->damaged++;
@@ -56,10 +56,10 @@ static void tell_damage(void *context, const struct look_damage *d)
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct verify *v = context;
-	inspect_progress(&v->progress, bytes, v->look->bytes);
+	cmd_journal_progress(&v->progress, bytes, v->look->bytes);
 }
 
-static uint64_t known(const struct look *l)
+static uint64_t known(const struct inspection *l)
 {
 	uint64_t sum = 0;
 	for (size_t i = 0; i < l->lost_count; i++)
@@ -67,14 +67,14 @@ static uint64_t known(const struct look *l)
 	return sum;
 }
 
-int look_verify(struct look *l, const struct inspect_options *o, FILE *out, FILE *errors)
+int cmd_journal_verify(struct inspection *l, const struct cmd_journal_options *o, FILE *out, FILE *errors)
 {
-	static const struct look_visitor visitor = {
+	static const struct inspection_visitor visitor = {
 	    .block = count_block, .damage = tell_damage, .progress = show_progress};
 	struct verify v = {.look = l, .options = o, .out = out, .progress = {.out = errors, .command = "verify"}};
 	if (o->json)
 		fputs("{\"damage\":[", out);
-	look_walk(l, 0, &visitor, &v);
+	inspection_walk(l, 0, &visitor, &v);
 	const char *verdict = v.unread ? "unread" : v.damaged ? "damaged" : "whole";
 	if (o->json) {
 		fprintf(out,
@@ -97,5 +97,5 @@ int look_verify(struct look *l, const struct inspect_options *o, FILE *out, FILE
 		if (v.damaged > 0)
 			fputs("mend it, with the gateway stopped: sluice journal repair --data DIR\n", errors);
 	}
-	return v.unread ? INSPECT_UNREAD : v.damaged ? INSPECT_DAMAGED : INSPECT_WHOLE;
+	return v.unread ? CMD_JOURNAL_UNREAD : v.damaged ? CMD_JOURNAL_DAMAGED : CMD_JOURNAL_WHOLE;
 }

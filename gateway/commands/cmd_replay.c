@@ -17,13 +17,13 @@
 #define TOLD_MOST 100u
 
 struct replay {
-	const struct replay_options *options;
+	const struct cmd_replay_options *options;
 	struct resend *resend; /* NULL: dry run */
 	FILE *errors;
-	struct json_pointer time;         /* owned */
-	const char *path;                 /* being read */
-	struct inspect_progress progress; /* of a dry run */
-	uint64_t bytes, behind;           /* of all there is to read, 0: not known; and of what was read before path */
+	struct json_pointer time;             /* owned */
+	const char *path;                     /* being read */
+	struct cmd_journal_progress progress; /* of a dry run */
+	uint64_t bytes, behind; /* of all there is to read, 0: not known; and of what was read before path */
 	uint64_t seen, left_out, refused, damaged, other;
 	bool failed; /* something could not be read */
 	bool ended;
@@ -45,7 +45,7 @@ static void tell(struct replay *r, const char *where, uint64_t number, const cha
 /* Whether its time is asked for: times of records are written alike, so texts compare as times do. */
 static bool wanted(const struct replay *r, const char *json, size_t len)
 {
-	const struct replay_options *o = r->options;
+	const struct cmd_replay_options *o = r->options;
 	if (!o->since && !o->until)
 		return true;
 	if (json_check(json, len, 1000).type != JSON_OBJECT)
@@ -96,7 +96,7 @@ static void note_read(struct replay *r, uint64_t bytes)
 	if (r->resend)
 		resend_read(r->resend, r->behind + bytes);
 	else
-		inspect_progress(&r->progress, r->behind + bytes, r->bytes);
+		cmd_journal_progress(&r->progress, r->behind + bytes, r->bytes);
 }
 
 static void read_lines(struct replay *r)
@@ -129,7 +129,7 @@ static void read_lines(struct replay *r)
 	lines_close(&l);
 }
 
-static bool read_block(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
+static bool read_block(void *context, const struct inspection_segment *s, uint64_t offset, const struct block_header *h,
                        const uint8_t *bytes)
 {
 	struct replay *r = context;
@@ -145,11 +145,11 @@ static bool read_block(void *context, const struct look_segment *s, uint64_t off
 	return true;
 }
 
-static void read_damage(void *context, const struct look_damage *d)
+static void read_damage(void *context, const struct inspection_damage *d)
 {
 	struct replay *r = context;
 	char text[512];
-	look_tell(d, text, sizeof(text));
+	inspection_describe(d, text, sizeof(text));
 	r->damaged++;
 	tell(r, "damage ", r->damaged, text);
 }
@@ -161,18 +161,18 @@ static void read_progress(void *context, uint64_t bytes)
 
 static void read_journal(struct replay *r)
 {
-	static const struct look_visitor visitor = {
+	static const struct inspection_visitor visitor = {
 	    .block = read_block, .damage = read_damage, .progress = read_progress};
-	struct look l = {0};
+	struct inspection l = {0};
 	struct why why = {0};
-	if (look_open(&l, &disk_real, r->path, &why)) {
+	if (inspection_open(&l, &disk_real, r->path, &why)) {
 		fprintf(r->errors, "replay: %s\n", why.text);
 		r->failed = true;
 	} else {
-		look_walk(&l, 0, &visitor, r);
+		inspection_walk(&l, 0, &visitor, r);
 		r->behind += l.bytes;
 	}
-	look_close(&l);
+	inspection_close(&l);
 }
 
 static bool is_directory(const char *path)
@@ -184,19 +184,19 @@ static bool is_directory(const char *path)
 /* Bytes of a file or a journal; 0: not known, or it cannot be read. */
 static uint64_t size_of(const char *path)
 {
-	struct look l = {0};
+	struct inspection l = {0};
 	struct why why = {0};
 	uint64_t bytes = 0;
 	if (!is_directory(path))
 		return lines_size(path);
-	if (look_open(&l, &disk_real, path, &why) == GW_OK)
+	if (inspection_open(&l, &disk_real, path, &why) == GW_OK)
 		bytes = l.bytes;
-	look_close(&l);
+	inspection_close(&l);
 	return bytes;
 }
 
 /* Of all together; 0: of one it is not known. */
-static uint64_t size_of_all(const struct replay_options *o)
+static uint64_t size_of_all(const struct cmd_replay_options *o)
 {
 	uint64_t all = 0;
 	for (size_t i = 0; i < o->count; i++) {
@@ -266,8 +266,8 @@ static bool is_time(const char *text)
 	return true;
 }
 
-int replay_options(struct replay_options *o, int count, char **words, const char **config, char **data, FILE *out,
-                   FILE *errors)
+int cmd_replay_options(struct cmd_replay_options *o, int count, char **words, const char **config, char **data,
+                       FILE *out, FILE *errors)
 {
 	char *end;
 	optind = 0;
@@ -320,7 +320,7 @@ static void sum_up(const struct replay *r, const struct resend_result *result, F
 		        r->options->sink, (unsigned long long)result->dead);
 }
 
-int replay_run(const struct gateway_plan *plan, const struct replay_options *o, FILE *out, FILE *errors)
+int cmd_replay(const struct gateway_plan *plan, const struct cmd_replay_options *o, FILE *out, FILE *errors)
 {
 	struct replay r = {
 	    .options = o, .errors = errors, .progress = {.out = out, .command = "replay"}, .bytes = size_of_all(o)};

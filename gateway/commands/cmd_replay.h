@@ -5,7 +5,7 @@
 
 #include "gateway/gateway.h"
 
-struct replay_options {
+struct cmd_replay_options {
 	const char *sink; /* NULL: with dry_run alone */
 	const char *since,
 	    *until;    /* `@timestamp` from and below; the beginning of an RFC 3339 time in UTC; NULL: any */
@@ -15,14 +15,14 @@ struct replay_options {
 	char *const *paths;
 };
 
-/* replay_options reads the command line; words[0] is "replay". config and data are changed when it says so.
+/* cmd_replay_options reads the command line; words[0] is "replay". config and data are changed when it says so.
  * 0 | 2 (wrong, told on errors) | -1 (help was asked for, and told on out) */
-int replay_options(struct replay_options *o, int count, char **words, const char **config, char **data, FILE *out,
-                   FILE *errors);
-/* replay_run sends them. Signals as in resend_run. Lines and places that are no records are told on errors, the first
+int cmd_replay_options(struct cmd_replay_options *o, int count, char **words, const char **config, char **data,
+                       FILE *out, FILE *errors);
+/* cmd_replay sends them. Signals as in resend_run. Lines and places that are no records are told on errors, the first
  * hundred of them; counts go to out.
  * Returns the exit code: 0 all is there; 1 the sink refused some, something was no record or damaged, or it was ended
  * early; 2 something could not be opened, or there is no such sink. */
-int replay_run(const struct gateway_plan *plan, const struct replay_options *o, FILE *out, FILE *errors);
+int cmd_replay(const struct gateway_plan *plan, const struct cmd_replay_options *o, FILE *out, FILE *errors);
 
 #endif

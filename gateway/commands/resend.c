@@ -126,7 +126,8 @@ static bool deliver(const struct gateway *g, struct resend *r, FILE *progress, s
 			count(g, r, result);
 			uint64_t there = result->delivered + result->dead;
 			fprintf(progress, "%s: ", r->plan->command);
-			inspect_bytes(progress, atomic_load_explicit(&r->read, memory_order_relaxed), r->plan->bytes);
+			cmd_journal_print_bytes(progress, atomic_load_explicit(&r->read, memory_order_relaxed),
+			                        r->plan->bytes);
 			fprintf(progress, ", %llu records, %llu in %s, %llu refused by it, %.0f a second\n",
 			        (unsigned long long)result->taken, (unsigned long long)result->delivered, r->plan->sink,
 			        (unsigned long long)result->dead,

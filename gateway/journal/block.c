@@ -74,7 +74,7 @@ struct block *block_new(size_t room)
 		b->room = room;
 	}
 	block_clear(b);
-	atomic_init(&b->holders, 1);
+	atomic_init(&b->refs, 1);
 	return b;
 }
 
@@ -83,7 +83,7 @@ struct block *block_copy(const struct block *from, const uint8_t *bytes)
 	size_t size = BLOCK_HEADER + (size_t)from->body;
 	struct block *b = NULL;
 	if (size >= SPARE_BYTES) {
-		b = block_new(block_size(from->body));
+		b = block_new(segment_block_size(from->body));
 	} else if ((b = malloc(sizeof(*b) + size))) {
 		/* Most blocks of a quiet gateway hold a record or two: 4 KiB and as much again for its alignment would
 		 * be most of the tail. */
@@ -91,7 +91,7 @@ struct block *block_copy(const struct block *from, const uint8_t *bytes)
 		b->bytes = (uint8_t *)(b + 1);
 		b->room = sizeof(*b) + size;
 		b->small = true;
-		atomic_init(&b->holders, 1);
+		atomic_init(&b->refs, 1);
 	}
 	if (!b)
 		return NULL;
@@ -126,14 +126,14 @@ void block_grow(struct block *b, size_t len, uint32_t count)
 	b->summed = b->body;
 }
 
-void block_hold(struct block *b)
+void block_ref(struct block *b)
 {
-	atomic_fetch_add_explicit(&b->holders, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
 }
 
-void block_release(struct block *b)
+void block_unref(struct block *b)
 {
-	if (!b || atomic_fetch_sub_explicit(&b->holders, 1, memory_order_acq_rel) != 1)
+	if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	if (b->room >= SPARE_BYTES && !b->small)
 		spare_put(b);

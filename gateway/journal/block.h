@@ -11,16 +11,16 @@
 #define BLOCK_SMALL (16u << 10) /* bytes; smaller blocks are not worth to be kept and used again */
 
 struct block {
-	_Atomic unsigned holders; /* block_release: acq_rel, so that the last sees what the others did */
-	uint64_t first;           /* sequence of the first entry */
-	uint32_t count, body;     /* entries; their bytes */
-	uint32_t sum, summed;     /* CRC-32C of the first `summed` bytes of the entries */
-	uint64_t time_us;         /* of the commit, wall clock */
-	int64_t sealed_us;        /* the same, monotonic; of blocks read back from disk 0 */
-	uint8_t *bytes;           /* owned; aligned for direct I/O; the block as it is on disk, header first */
-	size_t room;              /* bytes allocated */
-	bool small;               /* a copy: bytes lie behind the struct, in one allocation */
-	bool may_drop;            /* all its entries came from lanes that may_drop */
+	_Atomic unsigned refs; /* block_unref: acq_rel, so that the last sees what the others did */
+	uint64_t first;        /* sequence of the first entry */
+	uint32_t count, body;  /* entries; their bytes */
+	uint32_t sum, summed;  /* CRC-32C of the first `summed` bytes of the entries */
+	uint64_t time_us;      /* of the commit, wall clock */
+	int64_t sealed_us;     /* the same, monotonic; of blocks read back from disk 0 */
+	uint8_t *bytes;        /* owned; aligned for direct I/O; the block as it is on disk, header first */
+	size_t room;           /* bytes allocated */
+	bool small;            /* a copy: bytes lie behind the struct, in one allocation */
+	bool may_drop;         /* all its entries came from lanes that may_drop */
 };
 
 /* block_new makes a block with room bytes (a multiple of 4096) and one holder; NULL: out of memory. Any thread. */
@@ -35,8 +35,8 @@ void block_clear(struct block *b);
  * count whole ones. The writer. */
 void block_fill(struct block *b, const uint8_t *bytes, size_t len);
 void block_grow(struct block *b, size_t len, uint32_t count);
-void block_hold(struct block *b);
-void block_release(struct block *b); /* b may be NULL */
+void block_ref(struct block *b);
+void block_unref(struct block *b); /* b may be NULL */
 
 static inline const uint8_t *block_entries(const struct block *b)
 {

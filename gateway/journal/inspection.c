@@ -12,7 +12,7 @@
 
 /* -- what is there -- */
 
-int look_open_segment(const struct look *l, uint32_t number, unsigned flags)
+int inspection_open_segment(const struct inspection *l, uint32_t number, unsigned flags)
 {
 	char path[4096];
 	snprintf(path, sizeof(path), "%s/%08u.segment", l->dir, number);
@@ -21,18 +21,18 @@ int look_open_segment(const struct look *l, uint32_t number, unsigned flags)
 }
 
 /* GW_CONFIG: a newer version. A file that is gone is no error: a gateway gave it back. */
-static enum gw_err look_at(struct look *l, uint32_t number, struct why *why)
+static enum gw_err look_at(struct inspection *l, uint32_t number, struct why *why)
 {
 	struct segment plain = {.number = number};
 	struct segment_header h = {0};
-	struct scan scan;
-	struct look_segment *s = &l->segments[l->segment_count];
-	int fd = look_open_segment(l, number, DISK_READ);
+	struct segment_reader scan;
+	struct inspection_segment *s = &l->segments[l->segment_count];
+	int fd = inspection_open_segment(l, number, DISK_READ);
 	if (fd == -ENOENT)
 		return GW_OK;
-	scan_init(&scan, l->disk, fd, 0);
-	enum segment_kind kind = fd < 0 ? SEGMENT_UNREAD : segment_look(&scan, &plain, &h);
-	scan_close(&scan);
+	segment_reader_init(&scan, l->disk, fd, 0);
+	enum segment_kind kind = fd < 0 ? SEGMENT_UNREAD : segment_files_identify(&scan, &plain, &h);
+	segment_reader_close(&scan);
 	if (kind == SEGMENT_NEWER)
 		return why_set(
 		    why, GW_CONFIG,
@@ -43,24 +43,24 @@ static enum gw_err look_at(struct look *l, uint32_t number, struct why *why)
 		l->spares++;
 		return GW_OK;
 	}
-	*s = (struct look_segment){.number = number,
-	                           .version = h.version,
-	                           .generation = plain.generation,
-	                           .first = plain.first,
-	                           .size = plain.size,
-	                           .told_size = kind == SEGMENT_GOOD ? h.size : plain.size,
-	                           .time_us = h.time_us,
-	                           .kept_from = plain.kept_from,
-	                           .spoilt = kind == SEGMENT_SPOILT,
-	                           .unread = kind == SEGMENT_UNREAD};
+	*s = (struct inspection_segment){.number = number,
+	                                 .version = h.version,
+	                                 .generation = plain.generation,
+	                                 .first = plain.first,
+	                                 .size = plain.size,
+	                                 .told_size = kind == SEGMENT_GOOD ? h.size : plain.size,
+	                                 .time_us = h.time_us,
+	                                 .kept_from = plain.kept_from,
+	                                 .spoilt = kind == SEGMENT_SPOILT,
+	                                 .unread = kind == SEGMENT_UNREAD};
 	l->segment_count++;
 	return GW_OK;
 }
 
-/* As segments_sort orders them; what could not be read comes first. */
+/* As segment_files_sort orders them; what could not be read comes first. */
 static int by_age(const void *a, const void *b)
 {
-	const struct look_segment *x = a, *y = b;
+	const struct inspection_segment *x = a, *y = b;
 	if (x->generation != y->generation)
 		return x->generation > y->generation ? 1 : -1;
 	if (x->first != y->first)
@@ -69,7 +69,7 @@ static int by_age(const void *a, const void *b)
 }
 
 /* Leaves those that count, the oldest first. False: out of memory. */
-static bool sort_segments(struct look *l)
+static bool sort_segments(struct inspection *l)
 {
 	size_t unread = 0, kept = 0;
 	struct segment *plain = calloc(l->segment_count + 1, sizeof(*plain));
@@ -84,7 +84,7 @@ static bool sort_segments(struct look *l)
 		                                     .generation = l->segments[i].generation,
 		                                     .first = l->segments[i].first,
 		                                     .kept_from = l->segments[i].kept_from};
-	segments_sort(plain, l->segment_count - unread);
+	segment_files_sort(plain, l->segment_count - unread);
 	for (size_t i = 0; i < l->segment_count; i++) {
 		if (i >= unread && plain[i - unread].bad) {
 			l->spares++;
@@ -98,11 +98,11 @@ static bool sort_segments(struct look *l)
 	return true;
 }
 
-static enum gw_err list_segments(struct look *l, struct why *why)
+static enum gw_err list_segments(struct inspection *l, struct why *why)
 {
-	struct segment_numbers numbers;
+	struct segment_files_numbers numbers;
 	enum gw_err err = GW_OK;
-	int failed = segments_list(l->disk, l->dir, &numbers);
+	int failed = segment_files_list(l->disk, l->dir, &numbers);
 	if (failed == -ENOENT || failed == -ENOTDIR)
 		err = why_set(why, GW_CONFIG, "%s: there is no journal", l->dir);
 	else if (failed)
@@ -122,12 +122,12 @@ static enum gw_err list_segments(struct look *l, struct why *why)
 
 static void note_cursor(void *context, const char *name)
 {
-	struct look *l = context;
+	struct inspection *l = context;
 	size_t len = strlen(name);
 	if (len <= 7 || len - 7 > CURSOR_NAME_MAX || strcmp(name + len - 7, ".cursor") != 0 ||
 	    l->cursor_count == CURSORS_MAX)
 		return;
-	struct look_cursor *c = &l->cursors[l->cursor_count++];
+	struct inspection_cursor *c = &l->cursors[l->cursor_count++];
 	char path[4096];
 	snprintf(path, sizeof(path), "%s/%s", l->cursor_dir, name);
 	memcpy(c->name, name, len - 7);
@@ -136,7 +136,7 @@ static void note_cursor(void *context, const char *name)
 	c->damaged = err == GW_INVALID;
 }
 
-void look_refresh(struct look *l)
+void inspection_refresh(struct inspection *l)
 {
 	uint64_t passed = l->cursor_count > 0 ? UINT64_MAX : 0;
 	for (size_t i = 0; i < l->cursor_count; i++) {
@@ -151,22 +151,22 @@ void look_refresh(struct look *l)
 }
 
 /* Before the segments: a cursor moves only over what is on disk already. */
-static enum gw_err list_cursors(struct look *l, struct why *why)
+static enum gw_err list_cursors(struct inspection *l, struct why *why)
 {
 	if (!(l->cursors = calloc(CURSORS_MAX, sizeof(*l->cursors))))
 		return why_set(why, GW_NOMEM, "out of memory");
 	int failed = l->disk->list(l->disk, l->cursor_dir, note_cursor, l);
 	if (failed && failed != -ENOENT)
 		return why_set(why, GW_IO, "%s: %s", l->cursor_dir, strerror(-failed));
-	look_refresh(l);
+	inspection_refresh(l);
 	return GW_OK;
 }
 
 /* What repairs have told. A file that is not there, or a line that is none, tells nothing. */
-static void read_lost(struct look *l)
+static void read_lost(struct inspection *l)
 {
 	char path[4096];
-	snprintf(path, sizeof(path), "%s/" LOOK_QUARANTINE "/" LOOK_LOST, l->dir);
+	snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE "/" INSPECTION_LOST, l->dir);
 	int fd = l->disk->open(l->disk, path, DISK_READ);
 	if (fd < 0)
 		return;
@@ -178,7 +178,7 @@ static void read_lost(struct look *l)
 			lines += *c == '\n';
 		l->lost = calloc(lines, sizeof(*l->lost));
 		for (const char *line = text; l->lost && line && *line; line = strchr(line, '\n')) {
-			struct look_range *r = &l->lost[l->lost_count];
+			struct inspection_range *r = &l->lost[l->lost_count];
 			line += *line == '\n';
 			l->lost_count +=
 			    sscanf(line, "%" SCNu64 " %" SCNu64, &r->first, &r->end) == 2 && r->first < ++r->end;
@@ -188,7 +188,7 @@ static void read_lost(struct look *l)
 	l->disk->close(l->disk, fd);
 }
 
-enum gw_err look_open(struct look *l, const struct disk *disk, const char *dir, struct why *why)
+enum gw_err inspection_open(struct inspection *l, const struct disk *disk, const char *dir, struct why *why)
 {
 	memset(l, 0, sizeof(*l));
 	l->disk = disk;
@@ -208,11 +208,11 @@ enum gw_err look_open(struct look *l, const struct disk *disk, const char *dir, 
 		read_lost(l);
 		return GW_OK;
 	}
-	look_close(l);
+	inspection_close(l);
 	return err;
 }
 
-void look_close(struct look *l)
+void inspection_close(struct inspection *l)
 {
 	free(l->dir);
 	free(l->cursor_dir);
@@ -222,7 +222,7 @@ void look_close(struct look *l)
 	memset(l, 0, sizeof(*l));
 }
 
-bool look_known(const struct look *l, const struct look_range *r)
+bool inspection_is_known_lost(const struct inspection *l, const struct inspection_range *r)
 {
 	uint64_t at = r->first;
 	for (bool moved = true; moved && at < r->end;) {

@@ -15,10 +15,10 @@
 #include "gateway/journal/cursor.h"
 #include "gateway/journal/segment.h"
 
-#define LOOK_QUARANTINE "quarantine" /* directory below the journal's: what repair moved aside */
-#define LOOK_LOST "lost"             /* file in it: what is known to be lost, a line "FROM TO" and a comment each */
+#define INSPECTION_QUARANTINE "quarantine" /* directory below the journal's: what repair moved aside */
+#define INSPECTION_LOST "lost" /* file in it: what is known to be lost, a line "FROM TO" and a comment each */
 
-struct look_segment {
+struct inspection_segment {
 	uint32_t number;  /* of its file */
 	uint32_t version; /* 0: not known */
 	uint64_t generation, first, size;
@@ -29,7 +29,7 @@ struct look_segment {
 	bool unread;        /* the disk failed when it was looked at: nothing else is known of it */
 };
 
-struct look_cursor {
+struct inspection_cursor {
 	char name[CURSOR_NAME_MAX + 1];
 	uint64_t sequence;                             /* the sink has everything up to it ... */
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX]; /* ... and these above it */
@@ -38,18 +38,19 @@ struct look_cursor {
 };
 
 /* Sequences first to end - 1. */
-struct look_range {
+struct inspection_range {
 	uint64_t first, end;
 };
 
-struct look {
+struct inspection {
 	const struct disk *disk;
-	char *dir, *cursor_dir;        /* owned: DATA/journal, DATA/journal/cursors */
-	struct look_segment *segments; /* owned; the oldest first; those that are wholly superseded are left out */
+	char *dir, *cursor_dir; /* owned: DATA/journal, DATA/journal/cursors */
+	struct inspection_segment
+	    *segments; /* owned; the oldest first; those that are wholly superseded are left out */
 	size_t segment_count;
-	struct look_cursor *cursors; /* owned */
+	struct inspection_cursor *cursors; /* owned */
 	size_t cursor_count;
-	struct look_range *lost; /* owned; known since a repair */
+	struct inspection_range *lost; /* owned; known since a repair */
 	size_t lost_count;
 	uint64_t passed;   /* what every sink has; 0 when a cursor is damaged, or there is none */
 	uint32_t highest;  /* number of a file */
@@ -59,52 +60,52 @@ struct look {
 	uint64_t last;     /* after a walk: the last record's sequence; before: 0 */
 };
 
-enum look_damage_kind {
-	LOOK_HEADER, /* a segment's header; its blocks are used */
-	LOOK_SHORT,  /* a file is shorter than its header says */
-	LOOK_RANGE,  /* bytes between two blocks of a segment, or sequences missing there */
-	LOOK_GAP,    /* sequences that are missing behind a segment, though its bytes are in order up to there */
-	LOOK_CURSOR, /* both slots of a cursor */
-	LOOK_UNREAD, /* the disk failed: whether it is damaged is not known */
+enum inspection_damage_kind {
+	INSPECTION_HEADER, /* a segment's header; its blocks are used */
+	INSPECTION_SHORT,  /* a file is shorter than its header says */
+	INSPECTION_RANGE,  /* bytes between two blocks of a segment, or sequences missing there */
+	INSPECTION_GAP,    /* sequences that are missing behind a segment, though its bytes are in order up to there */
+	INSPECTION_CURSOR, /* both slots of a cursor */
+	INSPECTION_UNREAD, /* the disk failed: whether it is damaged is not known */
 };
 
-struct look_damage {
-	enum look_damage_kind kind;
+struct inspection_damage {
+	enum inspection_damage_kind kind;
 	uint32_t segment;
-	const char *cursor;     /* of LOOK_CURSOR and an unread cursor; else NULL */
-	uint64_t offset, bytes; /* where in the segment */
-	struct look_range lost; /* first == end: no record */
-	bool torn;              /* LOOK_GAP: an unfinished or spoilt block stands there */
+	const char *cursor;           /* of INSPECTION_CURSOR and an unread cursor; else NULL */
+	uint64_t offset, bytes;       /* where in the segment */
+	struct inspection_range lost; /* first == end: no record */
+	bool torn;                    /* INSPECTION_GAP: an unfinished or spoilt block stands there */
 };
 
 /* What a walk calls, in the order of the journal; context is the caller's. Each may be NULL. Pointers are valid during the
  * call. */
-struct look_visitor {
+struct inspection_visitor {
 	/* A segment is entered. */
-	void (*segment)(void *context, const struct look_segment *s);
+	void (*segment)(void *context, const struct inspection_segment *s);
 	/* A valid block; bytes as on disk, header first. False: enough, the walk ends. */
-	bool (*block)(void *context, const struct look_segment *s, uint64_t offset, const struct block_header *h,
+	bool (*block)(void *context, const struct inspection_segment *s, uint64_t offset, const struct block_header *h,
 	              const uint8_t *bytes);
 	/* Something is damaged, missing or unread. */
-	void (*damage)(void *context, const struct look_damage *d);
+	void (*damage)(void *context, const struct inspection_damage *d);
 	/* How many of l->bytes are behind; often. */
 	void (*progress)(void *context, uint64_t bytes);
 };
 
-/* look_open lists DIR's segments and cursors. DIR is a data directory, or its `journal`.
+/* inspection_open lists DIR's segments and cursors. DIR is a data directory, or its `journal`.
  * GW_OK | GW_CONFIG (no journal there, or one of a newer version) | GW_IO | GW_NOMEM, with why. */
-enum gw_err look_open(struct look *l, const struct disk *disk, const char *dir, struct why *why);
-void look_close(struct look *l); /* safe on zeros */
-/* look_walk reads every byte and visits what is there. from: segments that end below this sequence are left out. */
-void look_walk(struct look *l, uint64_t from, const struct look_visitor *v, void *context);
-/* look_refresh reads anew what every sink has passed: a gateway may have used segments again since. */
-void look_refresh(struct look *l);
-/* look_known tells whether a repair has told of the loss already. */
-bool look_known(const struct look *l, const struct look_range *r);
-/* look_tell writes damage as a sentence into out. */
-void look_tell(const struct look_damage *d, char *out, size_t size);
-/* look_open_segment opens a segment's file: past the page cache where that works, since the gateway writes so. A file
+enum gw_err inspection_open(struct inspection *l, const struct disk *disk, const char *dir, struct why *why);
+void inspection_close(struct inspection *l); /* safe on zeros */
+/* inspection_walk reads every byte and visits what is there. from: segments that end below this sequence are left out. */
+void inspection_walk(struct inspection *l, uint64_t from, const struct inspection_visitor *v, void *context);
+/* inspection_refresh reads anew what every sink has passed: a gateway may have used segments again since. */
+void inspection_refresh(struct inspection *l);
+/* inspection_is_known_lost tells whether a repair has told of the loss already. */
+bool inspection_is_known_lost(const struct inspection *l, const struct inspection_range *r);
+/* inspection_describe writes damage as a sentence into out. */
+void inspection_describe(const struct inspection_damage *d, char *out, size_t size);
+/* inspection_open_segment opens a segment's file: past the page cache where that works, since the gateway writes so. A file
  * descriptor or a negative errno. */
-int look_open_segment(const struct look *l, uint32_t number, unsigned flags);
+int inspection_open_segment(const struct inspection *l, uint32_t number, unsigned flags);
 
 #endif

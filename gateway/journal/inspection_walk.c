@@ -13,18 +13,18 @@
 #include "gateway/journal/segment_files.h"
 
 struct walk {
-	struct look *look;
-	const struct look_visitor *visitor;
+	struct inspection *look;
+	const struct inspection_visitor *visitor;
 	void *context;
-	struct scan scan;
-	const struct look_segment *segment;
+	struct segment_reader scan;
+	const struct inspection_segment *segment;
 	uint64_t before; /* bytes of the segments before this one */
 	uint64_t end;    /* where the next segment begins */
 	uint64_t at, expected;
 	bool ended, over; /* the visitor has enough; the segment is at its end, in order */
 };
 
-static void tell(const struct walk *w, const struct look_damage *d)
+static void tell(const struct walk *w, const struct inspection_damage *d)
 {
 	if (w->visitor->damage)
 		w->visitor->damage(w->context, d);
@@ -35,23 +35,23 @@ static bool is_recycled(struct walk *w)
 {
 	struct segment_header h;
 	w->scan.len = 0;
-	const uint8_t *bytes = scan_bytes(&w->scan, 0, SEGMENT_HEADER);
+	const uint8_t *bytes = segment_reader_bytes(&w->scan, 0, SEGMENT_HEADER);
 	return bytes && segment_header_read(&h, bytes) == 1 && h.generation != w->segment->generation;
 }
 
 /* The next block, told of what lies before it; NULL: the end of the segment, in whatever way. */
 static const uint8_t *walk_step(struct walk *w, struct block_header *h)
 {
-	struct scan *s = &w->scan;
+	struct segment_reader *s = &w->scan;
 	uint64_t generation = w->segment->generation, from = w->at;
-	const uint8_t *bytes = scan_step(s, &w->at, generation, w->expected, h);
+	const uint8_t *bytes = segment_reader_step(s, &w->at, generation, w->expected, h);
 	if (bytes && w->at > from) { /* again: it may be whole by now */
 		s->len = 0;
-		bytes = scan_block(s, from, generation, h);
+		bytes = segment_reader_block(s, from, generation, h);
 		if (bytes && h->first >= w->expected)
 			w->at = from;
 		else
-			bytes = scan_block(s, w->at, generation, h);
+			bytes = segment_reader_block(s, w->at, generation, h);
 	}
 	if (s->failed)
 		return NULL;
@@ -64,45 +64,46 @@ static const uint8_t *walk_step(struct walk *w, struct block_header *h)
 		return bytes;
 	if (is_recycled(w))
 		return NULL;
-	struct look_damage d = {.kind = LOOK_RANGE,
-	                        .segment = w->segment->number,
-	                        .offset = from,
-	                        .bytes = w->at - from,
-	                        .lost = {w->expected, h->first}};
-	if (d.bytes > 0 || !look_known(w->look, &d.lost))
+	struct inspection_damage d = {.kind = INSPECTION_RANGE,
+	                              .segment = w->segment->number,
+	                              .offset = from,
+	                              .bytes = w->at - from,
+	                              .lost = {w->expected, h->first}};
+	if (d.bytes > 0 || !inspection_is_known_lost(w->look, &d.lost))
 		tell(w, &d);
-	return scan_block(s, w->at, generation, h);
+	return segment_reader_block(s, w->at, generation, h);
 }
 
 /* What every sink has may be missing: its segments are used again in any order, perhaps since they were listed. */
-static bool is_needed(struct look *l, uint64_t sequence)
+static bool is_needed(struct inspection *l, uint64_t sequence)
 {
 	if (sequence > l->passed)
-		look_refresh(l);
+		inspection_refresh(l);
 	return sequence > l->passed;
 }
 
 /* What is told of a segment when it was walked to its end. */
 static void walk_end(struct walk *w, bool last)
 {
-	const struct look_segment *seg = w->segment;
-	struct look_damage d = {.segment = seg->number, .offset = w->at, .lost = {w->expected, w->expected}};
-	bool torn = scan_torn(&w->scan, w->at, seg->generation);
+	const struct inspection_segment *seg = w->segment;
+	struct inspection_damage d = {.segment = seg->number, .offset = w->at, .lost = {w->expected, w->expected}};
+	bool torn = segment_reader_torn(&w->scan, w->at, seg->generation);
 	if (w->scan.failed) {
-		d.kind = LOOK_UNREAD;
+		d.kind = INSPECTION_UNREAD;
 		tell(w, &d);
 	} else if (!w->over || is_recycled(w)) {
 		w->look->recycled++;
 	} else {
 		if (seg->size < seg->told_size)
-			tell(w, &(struct look_damage){.kind = LOOK_SHORT,
-			                              .segment = seg->number,
-			                              .offset = seg->size,
-			                              .bytes = seg->told_size - seg->size});
-		d.kind = LOOK_GAP;
+			tell(w, &(struct inspection_damage){.kind = INSPECTION_SHORT,
+			                                    .segment = seg->number,
+			                                    .offset = seg->size,
+			                                    .bytes = seg->told_size - seg->size});
+		d.kind = INSPECTION_GAP;
 		d.torn = torn;
 		d.lost.end = last ? w->expected : w->end;
-		if (d.lost.end > w->expected && is_needed(w->look, d.lost.end - 1) && !look_known(w->look, &d.lost))
+		if (d.lost.end > w->expected && is_needed(w->look, d.lost.end - 1) &&
+		    !inspection_is_known_lost(w->look, &d.lost))
 			tell(w, &d);
 	}
 	if (w->expected > w->look->last + 1)
@@ -111,33 +112,34 @@ static void walk_end(struct walk *w, bool last)
 
 static void walk_segment(struct walk *w, size_t index)
 {
-	const struct look *l = w->look;
-	const struct look_segment *s = w->segment = &l->segments[index];
+	const struct inspection *l = w->look;
+	const struct inspection_segment *s = w->segment = &l->segments[index];
 	bool last = index + 1 == l->segment_count;
 	w->end = last ? UINT64_MAX : l->segments[index + 1].first;
 	w->at = SEGMENT_HEADER;
 	w->expected = s->first;
 	w->over = false;
-	int fd = s->unread ? -EIO : look_open_segment(l, s->number, DISK_READ);
+	int fd = s->unread ? -EIO : inspection_open_segment(l, s->number, DISK_READ);
 	if (fd == -ENOENT) {
 		w->look->recycled++;
 		return;
 	}
 	if (fd < 0) {
-		tell(w, &(struct look_damage){.kind = LOOK_UNREAD, .segment = s->number});
+		tell(w, &(struct inspection_damage){.kind = INSPECTION_UNREAD, .segment = s->number});
 		return;
 	}
-	scan_init(&w->scan, l->disk, fd, s->size);
+	segment_reader_init(&w->scan, l->disk, fd, s->size);
 	if (w->visitor->segment)
 		w->visitor->segment(w->context, s);
 	if (s->spoilt)
-		tell(w, &(struct look_damage){.kind = LOOK_HEADER, .segment = s->number, .bytes = SEGMENT_HEADER});
+		tell(w, &(struct inspection_damage){
+		            .kind = INSPECTION_HEADER, .segment = s->number, .bytes = SEGMENT_HEADER});
 	struct block_header h;
 	const uint8_t *bytes;
 	while (!w->ended && (bytes = walk_step(w, &h))) {
 		if (w->visitor->block)
 			w->ended = !w->visitor->block(w->context, s, w->at, &h, bytes);
-		w->at += block_size(h.body);
+		w->at += segment_block_size(h.body);
 		if (!h.checkpoint)
 			w->expected = h.first + h.count;
 		if (w->visitor->progress)
@@ -145,18 +147,19 @@ static void walk_segment(struct walk *w, size_t index)
 	}
 	if (!w->ended)
 		walk_end(w, last);
-	scan_close(&w->scan);
+	segment_reader_close(&w->scan);
 }
 
-void look_walk(struct look *l, uint64_t from, const struct look_visitor *v, void *context)
+void inspection_walk(struct inspection *l, uint64_t from, const struct inspection_visitor *v, void *context)
 {
 	struct walk w = {.look = l, .visitor = v, .context = context};
 	l->recycled = 0;
 	l->last = 0;
 	for (size_t i = 0; i < l->cursor_count; i++)
 		if (l->cursors[i].damaged || l->cursors[i].unread)
-			tell(&w, &(struct look_damage){.kind = l->cursors[i].damaged ? LOOK_CURSOR : LOOK_UNREAD,
-			                               .cursor = l->cursors[i].name});
+			tell(&w, &(struct inspection_damage){.kind = l->cursors[i].damaged ? INSPECTION_CURSOR
+			                                                                   : INSPECTION_UNREAD,
+			                                     .cursor = l->cursors[i].name});
 	for (size_t i = 0; i < l->segment_count && !w.ended; i++) {
 		if (i + 1 == l->segment_count || l->segments[i + 1].first > from)
 			walk_segment(&w, i);
@@ -168,15 +171,15 @@ void look_walk(struct look *l, uint64_t from, const struct look_visitor *v, void
 
 /* -- telling -- */
 
-void look_tell(const struct look_damage *d, char *out, size_t size)
+void inspection_describe(const struct inspection_damage *d, char *out, size_t size)
 {
 	static const char *const what[] = {
-	    [LOOK_HEADER] = "the header is damaged, its blocks are used",
-	    [LOOK_SHORT] = "the file is cut off",
-	    [LOOK_RANGE] = "damaged",
-	    [LOOK_GAP] = "records are missing behind here",
-	    [LOOK_CURSOR] = "damaged: where the sink was is not known",
-	    [LOOK_UNREAD] = "cannot be read: the disk failed",
+	    [INSPECTION_HEADER] = "the header is damaged, its blocks are used",
+	    [INSPECTION_SHORT] = "the file is cut off",
+	    [INSPECTION_RANGE] = "damaged",
+	    [INSPECTION_GAP] = "records are missing behind here",
+	    [INSPECTION_CURSOR] = "damaged: where the sink was is not known",
+	    [INSPECTION_UNREAD] = "cannot be read: the disk failed",
 	};
 	char where[CURSOR_NAME_MAX + 64], lost[128] = "";
 	if (d->cursor)

@@ -69,13 +69,13 @@ static bool gather_lane(struct journal *j, struct journal_lane *l, size_t room)
 /* A block is given to the readers when it is well filled, so it is no larger than need be. */
 bool journal_room(struct journal *j, size_t body)
 {
-	size_t need = block_size(body), room = BLOCK_SMALL;
+	size_t need = segment_block_size(body), room = BLOCK_SMALL;
 	while (room < need)
 		room *= 2;
 	if (j->block && j->block->room >= need && j->block->room <= room)
 		return true;
-	size_t most = block_size(j->most_body);
-	block_release(j->block);
+	size_t most = segment_block_size(j->most_body);
+	block_unref(j->block);
 	return (j->block = block_new(room > most && need <= most ? most : room)) != NULL;
 }
 
@@ -96,7 +96,7 @@ static bool gather(struct journal *j)
 		return false;
 	struct block *b = j->block;
 	block_clear(b);
-	if (!tail_room(j))
+	if (!journal_tail_room(j))
 		return false;
 	j->has_state = false;
 	for (int pass = 0; pass < 2; pass++)
@@ -146,16 +146,16 @@ static void seal(struct journal *j, uint64_t first)
 	                         .may_drop = b->may_drop,
 	                         .sum = b->sum,
 	                         .summed = b->summed};
-	block_header_write(&h, b->bytes);
+	segment_block_write(&h, b->bytes);
 }
 
 static int write_block(struct journal *j, uint64_t first)
 {
-	size_t size = block_size(j->block->body);
+	size_t size = segment_block_size(j->block->body);
 	int err;
 	if (!j->current || j->offset > j->segments[j->segment_count - 1].size ||
 	    size > j->segments[j->segment_count - 1].size - j->offset)
-		if ((err = space_roll(j, first)))
+		if ((err = journal_segments_roll(j, first)))
 			return err;
 	seal(j, first);
 	if ((err = j->disk->write(j->disk, j->fd, j->block->bytes, size, j->offset)) ||
@@ -163,7 +163,7 @@ static int write_block(struct journal *j, uint64_t first)
 		return err;
 	j->offset += size;
 	if (!j->block->may_drop)
-		full_note(j, &j->segments[j->segment_count - 1], SEGMENT_PROMISED);
+		journal_capacity_note_promise(j, &j->segments[j->segment_count - 1], SEGMENT_PROMISED);
 	if (j->checkpoint_room > 0) /* only now is it certain that this segment stays */
 		j->state_generation = j->generation;
 	stat_add(&j->stats->written_bytes, size);
@@ -200,9 +200,9 @@ void journal_note_memory(struct journal *j)
 bool journal_write(struct journal *j, uint64_t first)
 {
 	for (;;) {
-		pulse_outside(&j->pulse, true);
+		heartbeat_outside(&j->heartbeat, true);
 		int err = write_block(j, first);
-		pulse_outside(&j->pulse, false);
+		heartbeat_outside(&j->heartbeat, false);
 		if (!err) {
 			journal_note_trouble(j, 0);
 			j->retry_us = 0;
@@ -210,23 +210,23 @@ bool journal_write(struct journal *j, uint64_t first)
 		}
 		stat_add(&j->stats->failures, 1);
 		journal_note_trouble(j, err);
-		space_abandon(j, first);
+		journal_segments_abandon(j, first);
 		j->retry_us = j->retry_us ? j->retry_us * 2 : RETRY_FIRST_US;
 		if (j->retry_us > RETRY_MOST_US)
 			j->retry_us = RETRY_MOST_US;
 		struct pollfd p = {.fd = -1};
 		poll(&p, 0, (int)(j->retry_us / 1000));
-		pulse_beat(&j->pulse, clock_mono_us() / 1000);
+		heartbeat_beat(&j->heartbeat, clock_mono_us() / 1000);
 		if (atomic_load(&j->stopping) && clock_mono_us() > atomic_load(&j->stop_by_us))
 			return false;
-		space_keep(j);
+		journal_segments_maintain(j);
 	}
 }
 
 /* Makes the gathered block safe, or (in memory) ready to be read. False: stopped before that. */
 static bool commit(struct journal *j)
 {
-	if (!journal_holds(j))
+	if (!journal_in_memory(j))
 		return journal_write(j, j->next);
 	seal(j, j->next);
 	return true;
@@ -249,11 +249,11 @@ static void wake_readers(struct journal *j)
 static void publish(struct journal *j)
 {
 	struct block *b = j->block, *copy = NULL;
-	if (block_size(b->body) < b->room / 2)
+	if (segment_block_size(b->body) < b->room / 2)
 		copy = block_copy(b, b->bytes);
 	if (!copy)
 		j->block = NULL;
-	tail_add(j, copy ? copy : b);
+	journal_tail_add(j, copy ? copy : b);
 }
 
 static void settle(struct journal *j)
@@ -263,19 +263,19 @@ static void settle(struct journal *j)
 	uint32_t count = b->count;
 	j->next = last + 1;
 	if (j->has_state)
-		state_take(j, block_entries(b), b->count, false);
+		journal_state_apply(j, block_entries(b), b->count, false);
 	stat_add(&j->stats->commits, 1);
 	stat_add(&j->stats->records, count);
 	stat_add(&j->stats->bytes, b->body);
-	histogram_add(&j->stats->commit, (uint64_t)(clock_mono_us() - j->commit_started_us), 1);
+	stats_histogram_add(&j->stats->commit, (uint64_t)(clock_mono_us() - j->commit_started_us), 1);
 	for (size_t i = 0; i < j->lane_count; i++) {
 		struct journal_lane *l = &j->lanes[i];
-		if (l->held.items && journal_holds(j))
-			settle_note(j, l, &l->held, last);
+		if (l->in_memory.items && journal_in_memory(j))
+			journal_settle_note(j, l, &l->in_memory, last);
 		else
 			lane_settle_durable(l->lane, l->gathered);
 		if (l->delivered.items)
-			settle_note(j, l, &l->delivered, last);
+			journal_settle_note(j, l, &l->delivered, last);
 		lane_wake(l->lane);
 	}
 	publish(j);
@@ -285,7 +285,7 @@ static void settle(struct journal *j)
 	wake_readers(j);
 	j->usual = j->usual - j->usual / 16 + count;
 	if (journal_has_disk(j))
-		tail_drop(j);
+		journal_tail_drop(j);
 }
 
 /* -- the loop -- */
@@ -311,7 +311,7 @@ static bool wait_for_memory(struct journal *j)
 static void sleep_until_woken(struct journal *j, int timeout_ms)
 {
 	atomic_store_explicit(&j->sleeping, true, memory_order_seq_cst);
-	if (!lanes_have(j) && !settle_delivered(j) && !atomic_load(&j->stopping)) {
+	if (!lanes_have(j) && !journal_settle_delivered(j) && !atomic_load(&j->stopping)) {
 		struct pollfd p = {.fd = j->wake_fd, .events = POLLIN};
 		poll(&p, 1, timeout_ms);
 	}
@@ -360,7 +360,7 @@ static void *journal_run(void *arg)
 	prctl(PR_SET_TIMERSLACK, 1UL); /* of this thread: a pause is as long as told, where 50 us are added otherwise */
 	for (;;) {
 		int64_t now = clock_mono_us();
-		pulse_beat(&j->pulse, now / 1000);
+		heartbeat_beat(&j->heartbeat, now / 1000);
 		gather_pause(j); /* first: sleeping until the next message would be woken only to pause then */
 		if (lanes_have(j)) {
 			int64_t before = j->commit_started_us;
@@ -371,35 +371,35 @@ static void *journal_run(void *arg)
 				break;
 			if (some)
 				settle(j);
-			space_keep(j);
+			journal_segments_maintain(j);
 		} else if (atomic_load(&j->stopping)) {
 			if (lanes_have(j))
 				continue; /* published between the look above and the order to stop */
-			settle_delivered(j);
-			spill_turn(j);
+			journal_settle_delivered(j);
+			journal_spill_turn(j);
 			break;
 		} else {
-			sleep_until_woken(j, spill_wait_ms(j));
+			sleep_until_woken(j, journal_spill_wait_ms(j));
 			j->usual -= j->usual / 16;
-			space_keep(j);
+			journal_segments_maintain(j);
 		}
-		settle_delivered(j);
-		spill_budget(j);
-		if (!spill_turn(j))
+		journal_settle_delivered(j);
+		journal_spill_check_budget(j);
+		if (!journal_spill_turn(j))
 			break;
 	}
-	pulse_end(&j->pulse);
+	heartbeat_end(&j->heartbeat);
 	return NULL;
 }
 
 enum gw_err journal_start(struct journal *j, struct why *why)
 {
 	uint64_t lanes = 0, segment;
-	state_begin(j);
+	journal_state_begin(j);
 	segment = j->settings->segment - SEGMENT_HEADER - j->checkpoint_room; /* a block never leaves its segment */
 	for (size_t i = 0; i < j->lane_count; i++) {
 		size_t size = j->lanes[i].lane->size, largest = size / 4 < RECORD_MAX ? size / 4 : RECORD_MAX;
-		if (journal_has_disk(j) && block_size(largest) > segment)
+		if (journal_has_disk(j) && segment_block_size(largest) > segment)
 			return why_set(why, GW_CONFIG,
 			               "journal.segment: %llu KiB are too small for the listeners' lanes: a record may "
 			               "have %llu KiB. Raise it, or lower "
@@ -412,14 +412,14 @@ enum gw_err journal_start(struct journal *j, struct why *why)
 	if (journal_has_disk(j) && block > segment)
 		block = segment;
 	j->most_body = block - BLOCK_HEADER;
-	j->promised = 2 * lanes + 2 * block_size(j->most_body) + (64 << 10);
+	j->promised = 2 * lanes + 2 * segment_block_size(j->most_body) + (64 << 10);
 	if (j->settings->type == JOURNAL_SPILL) /* and what is held in memory beside the lanes */
 		j->promised += 2 * j->settings->tail_memory;
-	enum gw_err err = space_prepare(j, why);
+	enum gw_err err = journal_segments_prepare(j, why);
 	if (err)
 		return err;
-	space_keep(j);
-	if ((err = state_give_up(j, why)))
+	journal_segments_maintain(j);
+	if ((err = journal_state_discard(j, why)))
 		return err;
 	if (pthread_create(&j->thread, NULL, journal_run, j))
 		return why_set(why, GW_FATAL, "journal: cannot start its thread");
@@ -438,7 +438,7 @@ enum gw_err journal_stop(struct journal *j, int64_t deadline_us)
 	(void)n;
 	pthread_join(j->thread, NULL);
 	j->running = false;
-	uint64_t left = spill_left(j);
+	uint64_t left = journal_spill_left(j);
 	if (left == 0 && !lanes_have(j) && !journal_faulty(j))
 		return GW_OK;
 	log_event(LOG_ERROR, "journal", "ends before everything was safe: nothing of that was acknowledged as safe",
@@ -494,9 +494,9 @@ uint64_t journal_last(const struct journal *j)
 	return atomic_load_explicit((_Atomic uint64_t *)&j->last, memory_order_seq_cst);
 }
 
-struct pulse *journal_pulse(struct journal *j)
+struct heartbeat *journal_heartbeat(struct journal *j)
 {
-	return &j->pulse;
+	return &j->heartbeat;
 }
 
 bool journal_wants_delivered(const struct journal *j, const struct cursor *c)
@@ -510,7 +510,7 @@ bool journal_wants_delivered(const struct journal *j, const struct cursor *c)
 	return false;
 }
 
-bool journal_rests(const struct journal *j)
+bool journal_is_quiescent(const struct journal *j)
 {
-	return atomic_load_explicit((_Atomic bool *)&j->rests, memory_order_relaxed);
+	return atomic_load_explicit((_Atomic bool *)&j->quiescent, memory_order_relaxed);
 }

@@ -109,18 +109,18 @@ bool journal_lacks_disk(const struct journal *j);
 /* journal_first: records below that sequence were given up because the journal was full (struct lane, may_drop) or, at
  * the start, were gone; a reader that is still below it meets the next one. */
 uint64_t journal_first(const struct journal *j);
-/* journal_is_held_by: the journal is nearly full, and no other cursor is further behind. */
-bool journal_is_held_by(const struct journal *j, const struct cursor *c);
+/* journal_is_pinned_by: the journal is nearly full, and no other cursor is further behind. */
+bool journal_is_pinned_by(const struct journal *j, const struct cursor *c);
 bool journal_faulty(const struct journal *j);
 /* journal_trouble copies what is wrong with the disk ("write: No space left on device"), or "" . */
 void journal_trouble(struct journal *j, char *out, size_t size);
 uint64_t journal_last(const struct journal *j); /* sequence of the last durable record */
-struct pulse *journal_pulse(struct journal *j);
+struct heartbeat *journal_heartbeat(struct journal *j);
 bool journal_wants_delivered(const struct journal *j,
                              const struct cursor *c); /* a listener acknowledges only when this cursor has passed */
-/* journal_rests is true while nothing is on disk that a sink does not have (spill mode): then no cursor need be stored,
+/* journal_is_quiescent is true while nothing is on disk that a sink does not have (spill mode): then no cursor need be stored,
  * and nothing is to be written. relaxed: the journal stores the cursors itself before it writes again. */
-bool journal_rests(const struct journal *j);
+bool journal_is_quiescent(const struct journal *j);
 
 /* -- reading; one reader per pump, its thread -- */
 struct journal_reader;

@@ -40,7 +40,7 @@ static const char *holder(const struct journal *j, uint64_t *behind)
 	return least ? least->name : "";
 }
 
-bool journal_is_held_by(const struct journal *j, const struct cursor *c)
+bool journal_is_pinned_by(const struct journal *j, const struct cursor *c)
 {
 	if (!journal_nearly_full(j))
 		return false;
@@ -98,7 +98,7 @@ static void set_full(struct journal *j, bool full)
 	wake_all(j);
 }
 
-void full_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full)
+void journal_capacity_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full)
 {
 	uint64_t used = room < capacity ? capacity - room : 0;
 	double percent = full || capacity == 0 ? 100 : (double)used * 100 / (double)capacity;
@@ -118,7 +118,7 @@ void full_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full)
 /* Records below `first` go: how many of them, from `from` on, some sink does not have. Told before they are gone. */
 static void give_up(struct journal *j, uint64_t from, uint64_t first)
 {
-	uint64_t least = journal_least_cursor(j), lacking = least >= from ? least + 1 : from;
+	uint64_t least = journal_cursors_min_stored(j), lacking = least >= from ? least + 1 : from;
 	uint64_t count = first > lacking ? first - lacking : 0;
 	atomic_store_explicit(&j->first, first, memory_order_release);
 	stat_add(&j->stats->dropped, count);
@@ -135,7 +135,7 @@ static void give_up(struct journal *j, uint64_t from, uint64_t first)
 	j->dropped = 0;
 }
 
-void full_note(struct journal *j, struct segment *s, enum segment_promise promised)
+void journal_capacity_note_promise(struct journal *j, struct segment *s, enum segment_promise promised)
 {
 	if (s->promised == promised)
 		return;
@@ -154,11 +154,11 @@ static bool may_drop(void *context, const uint8_t *bytes, const struct block_hea
 static void look_into(struct journal *j, struct segment *s, uint64_t end)
 {
 	bool all = true;
-	all = scan_segment(j, s, end, may_drop, &all) && all;
-	full_note(j, s, all ? SEGMENT_MAY_DROP : SEGMENT_PROMISED);
+	all = journal_segments_walk(j, s, end, may_drop, &all) && all;
+	journal_capacity_note_promise(j, s, all ? SEGMENT_MAY_DROP : SEGMENT_PROMISED);
 }
 
-bool full_drop_segment(struct journal *j)
+bool journal_capacity_drop_segment(struct journal *j)
 {
 	if (j->segment_count < 2)
 		return false;
@@ -169,16 +169,16 @@ bool full_drop_segment(struct journal *j)
 	if (oldest->promised == SEGMENT_PROMISED || oldest->generation >= j->state_generation)
 		return false;
 	give_up(j, oldest->first, end);
-	space_free_passed(j, end - 1);
+	journal_segments_recycle(j, end - 1);
 	return true;
 }
 
-bool full_drop_block(struct journal *j)
+bool journal_capacity_drop_block(struct journal *j)
 {
-	const struct block *b = tail_oldest(j);
+	const struct block *b = journal_tail_oldest(j);
 	if (j->tail_count < 2 || !b->may_drop)
 		return false;
 	give_up(j, b->first, block_last(b) + 1);
-	tail_give_up(j);
+	journal_tail_give_up(j);
 	return true;
 }

@@ -139,14 +139,14 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 	j->stats = stats;
 	j->lock_fd = j->fd = j->wake_fd = -1;
 	j->next = j->next_number = 1;
-	j->held_from = UINT64_MAX;
+	j->in_memory_from = UINT64_MAX;
 	atomic_init(&j->spill_after_us, (int64_t)settings->spill_after);
 	j->generation = random_generation();
 	j->generation_step = 1;
 	j->state_generation = UINT64_MAX;
-	state_table_init(&j->state, SIZE_MAX);
+	state_store_init(&j->state, SIZE_MAX);
 	pthread_mutex_init(&j->lock, NULL);
-	snprintf(j->pulse.name, sizeof(j->pulse.name), "journal");
+	snprintf(j->heartbeat.name, sizeof(j->heartbeat.name), "journal");
 	enum gw_err err = GW_OK;
 	if (settings->segment % DISK_ALIGN)
 		err = why_set(why, GW_CONFIG, "journal.segment: must be a multiple of 4KiB");
@@ -253,7 +253,8 @@ enum gw_err journal_add_lane(struct journal *j, struct lane *lane, uint64_t deli
 		return GW_TOOBIG;
 	struct journal_lane *l = &j->lanes[j->lane_count];
 	if ((delivered_to && !(l->delivered.items = calloc(DELIVERIES, sizeof(*l->delivered.items)))) ||
-	    (j->settings->type == JOURNAL_SPILL && !(l->held.items = calloc(DELIVERIES, sizeof(*l->held.items)))))
+	    (j->settings->type == JOURNAL_SPILL &&
+	     !(l->in_memory.items = calloc(DELIVERIES, sizeof(*l->in_memory.items)))))
 		return GW_NOMEM;
 	l->lane = lane;
 	l->delivered_to = delivered_to;
@@ -280,11 +281,11 @@ void journal_close(struct journal *j)
 	}
 	for (size_t i = 0; i < j->lane_count; i++) {
 		free(j->lanes[i].delivered.items);
-		free(j->lanes[i].held.items);
+		free(j->lanes[i].in_memory.items);
 	}
 	for (size_t i = 0; i < j->tail_count; i++)
-		block_release(j->tail[(j->tail_first + i) % j->tail_room]);
-	block_release(j->block);
+		block_unref(j->tail[(j->tail_first + i) % j->tail_room]);
+	block_unref(j->block);
 	if (j->current)
 		j->disk->close(j->disk, j->fd);
 	if (j->lock_fd >= 0)
@@ -292,7 +293,7 @@ void journal_close(struct journal *j)
 	if (j->wake_fd >= 0)
 		close(j->wake_fd);
 	pthread_mutex_destroy(&j->lock);
-	state_table_fini(&j->state);
+	state_store_fini(&j->state);
 	free(j->tail);
 	free(j->segments);
 	free(j->spares);

@@ -30,7 +30,7 @@ struct journal_lane {
 	uint64_t delivered_to;
 	uint64_t gathered;           /* position behind what is in the block being written */
 	struct deliveries delivered; /* for `ack: delivered`; kept with delivered_to */
-	struct deliveries held;      /* what is in memory alone (spill): durable when every cursor has passed it */
+	struct deliveries in_memory; /* what is in memory alone (spill): durable when every cursor has passed it */
 };
 
 struct journal {
@@ -58,13 +58,13 @@ struct journal {
 	int wake_fd;
 	pthread_t thread;
 	bool running;
-	struct pulse pulse;
+	struct heartbeat heartbeat;
 
 	/* any thread reads; the journal's thread writes */
 	_Alignas(64) _Atomic uint64_t last; /* release: the block is in the tail or on disk before */
 	_Atomic bool full, nearly_full, faulty;
 	_Atomic uint64_t first;             /* journal_first; release: before what lies below it goes */
-	_Atomic bool rests;                 /* journal_rests */
+	_Atomic bool quiescent;             /* journal_is_quiescent */
 	_Alignas(64) _Atomic bool sleeping; /* lane.h tells the protocol */
 	_Atomic bool stopping;              /* main sets it */
 	_Atomic int64_t stop_by_us;         /* main sets it before stopping */
@@ -77,7 +77,7 @@ struct journal {
 	size_t tail_first, tail_count, tail_room;
 	uint64_t tail_bytes;
 	uint64_t
-	    held_from; /* spill: from this sequence on records are in the tail alone; UINT64_MAX: all are on disk */
+	    in_memory_from; /* spill: from this sequence on records are in the tail alone; UINT64_MAX: all are on disk */
 	char trouble[256];
 
 	/* the journal's thread only (main before and after) */
@@ -91,7 +91,7 @@ struct journal {
 	int fd;
 	uint64_t offset;           /* where its next block goes */
 	struct block *block;       /* being gathered or written; count 0: empty */
-	struct state_table state;  /* as of the last settled record */
+	struct state_store state;  /* as of the last settled record */
 	bool stale_state;          /* it was not empty, and is not kept any more */
 	bool has_state;            /* the block being gathered may have changes of it */
 	uint64_t state_generation; /* of the segment from which it can be made again: that one and later ones stay.
@@ -122,9 +122,9 @@ static inline bool journal_has_disk(const struct journal *j)
 	return j->settings->type != JOURNAL_MEMORY;
 }
 /* Whether the next block stays in memory. The journal's thread. */
-static inline bool journal_holds(const struct journal *j)
+static inline bool journal_in_memory(const struct journal *j)
 {
-	return j->settings->type == JOURNAL_MEMORY || j->held_from != UINT64_MAX;
+	return j->settings->type == JOURNAL_MEMORY || j->in_memory_from != UINT64_MAX;
 }
 
 /* journal.c: the journal's thread */
@@ -139,94 +139,96 @@ void journal_note_memory(struct journal *j);
 bool journal_room(struct journal *j, size_t body);
 
 /* journal_settle.c: the journal's thread */
-/* settle_note: once sequence `last` is passed, everything of the lane that was gathered until now is. */
-void settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last);
-/* settle_pass takes out what ends at or below `passed`; the position reached, 0: none. */
-uint64_t settle_pass(struct deliveries *d, uint64_t passed);
-/* settle_delivered moves the delivered position of every lane that waits for sinks, and the durable one of what is held
+/* journal_settle_note: once sequence `last` is passed, everything of the lane that was gathered until now is. */
+void journal_settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last);
+/* journal_settle_pass takes out what ends at or below `passed`; the position reached, 0: none. */
+uint64_t journal_settle_pass(struct deliveries *d, uint64_t passed);
+/* journal_settle_delivered moves the delivered position of every lane that waits for sinks, and the durable one of what is held
  * in memory. True when one moved. */
-bool settle_delivered(struct journal *j);
-/* settle_held: what of the lane is in memory alone and ends at or below `passed` is durable. True when it moved. */
-bool settle_held(struct journal_lane *l, uint64_t passed);
-/* settle_least is the sequence that every cursor has passed. */
-uint64_t settle_least(const struct journal *j);
+bool journal_settle_delivered(struct journal *j);
+/* journal_settle_in_memory: what of the lane is in memory alone and ends at or below `passed` is durable. True when it moved. */
+bool journal_settle_in_memory(struct journal_lane *l, uint64_t passed);
+/* journal_cursors_min is the sequence that every cursor has passed. */
+uint64_t journal_cursors_min(const struct journal *j);
 
 /* journal_spill.c: the journal's thread */
-/* spill_turn goes to disk when the sinks have fallen behind, and back to memory when they have caught up. False: stopped
+/* journal_spill_turn goes to disk when the sinks have fallen behind, and back to memory when they have caught up. False: stopped
  * before what it had to write was safe. */
-bool spill_turn(struct journal *j);
-/* spill_left: how many records are in memory alone that some sink lacks. Also when the thread has ended. */
-uint64_t spill_left(const struct journal *j);
-/* spill_wait_ms: how long the thread may sleep before spill_turn has something to do. */
-int spill_wait_ms(const struct journal *j);
-/* spill_budget looks whether more was written in a day than allowed. */
-void spill_budget(struct journal *j);
+bool journal_spill_turn(struct journal *j);
+/* journal_spill_left: how many records are in memory alone that some sink lacks. Also when the thread has ended. */
+uint64_t journal_spill_left(const struct journal *j);
+/* journal_spill_wait_ms: how long the thread may sleep before journal_spill_turn has something to do. */
+int journal_spill_wait_ms(const struct journal *j);
+/* journal_spill_check_budget looks whether more was written in a day than allowed. */
+void journal_spill_check_budget(struct journal *j);
 
 /* journal_state.c: the journal's thread (main before the start) */
-/* state_take applies the changes in the entries of a block to the table; a checkpoint begins it anew. */
-void state_take(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint);
-/* state_begin decides what is kept and how large a checkpoint may be, before the start. */
-void state_begin(struct journal *j);
-/* state_checkpoint writes the table at the head of the new current segment and syncs it. 0 or negative errno. */
-int state_checkpoint(struct journal *j, uint64_t first);
+/* journal_state_apply applies the changes in the entries of a block to the table; a checkpoint begins it anew. */
+void journal_state_apply(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint);
+/* journal_state_begin decides what is kept and how large a checkpoint may be, before the start. */
+void journal_state_begin(struct journal *j);
+/* journal_state_checkpoint writes the table at the head of the new current segment and syncs it. 0 or negative errno. */
+int journal_state_checkpoint(struct journal *j, uint64_t first);
 
-/* state_give_up makes state that is no longer kept be gone for good (spill). GW_OK | GW_IO, with why. */
-enum gw_err state_give_up(struct journal *j, struct why *why);
+/* journal_state_discard makes state that is no longer kept be gone for good (spill). GW_OK | GW_IO, with why. */
+enum gw_err journal_state_discard(struct journal *j, struct why *why);
 
 /* journal_segments.c: the journal's thread (main before the start) */
-void space_path(const struct journal *j, uint32_t number, char *out, size_t size);
-/* space_open opens a segment's file, direct where that works; file descriptor or negative errno. Any thread. */
-int space_open(const struct journal *j, uint32_t number, unsigned flags);
-/* scan_open opens a segment for reading. GW_OK | GW_IO. */
-enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags);
-/* scan_segment gives each block that counts in a segment behind which another begins at `end`, checkpoints too, until each
+void journal_segments_path(const struct journal *j, uint32_t number, char *out, size_t size);
+/* journal_segments_open opens a segment's file, direct where that works; file descriptor or negative errno. Any thread. */
+int journal_segments_open(const struct journal *j, uint32_t number, unsigned flags);
+/* journal_segments_open_reader opens a segment for reading. GW_OK | GW_IO. */
+enum gw_err journal_segments_open_reader(struct segment_reader *s, const struct journal *j, uint32_t number,
+                                         uint64_t size, unsigned flags);
+/* journal_segments_walk gives each block that counts in a segment behind which another begins at `end`, checkpoints too, until each
  * returns false. False: the disk failed; what was given until then is good. */
-bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
-                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context);
-/* space_prepare limits the journal to the file system it is on; promised is known. GW_OK | GW_CONFIG (too small) |
+bool journal_segments_walk(struct journal *j, const struct segment *segment, uint64_t end,
+                           bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h),
+                           void *context);
+/* journal_segments_prepare limits the journal to the file system it is on; promised is known. GW_OK | GW_CONFIG (too small) |
  * GW_IO. */
-enum gw_err space_prepare(struct journal *j, struct why *why);
-/* space_free_passed makes spares of the segments whose records are all at or below `least`; never of the last one,
+enum gw_err journal_segments_prepare(struct journal *j, struct why *why);
+/* journal_segments_recycle makes spares of the segments whose records are all at or below `least`; never of the last one,
  * which is being written. */
-void space_free_passed(struct journal *j, uint64_t least);
-/* space_keep gives back what the cursors have passed, keeps enough spares ready, and decides `full`. */
-void space_keep(struct journal *j);
-/* space_roll makes a spare the current segment, for records from `first` on. 0 or negative errno (-ENOSPC: there is
+void journal_segments_recycle(struct journal *j, uint64_t least);
+/* journal_segments_maintain gives back what the cursors have passed, keeps enough spares ready, and decides `full`. */
+void journal_segments_maintain(struct journal *j);
+/* journal_segments_roll makes a spare the current segment, for records from `first` on. 0 or negative errno (-ENOSPC: there is
  * none). */
-int space_roll(struct journal *j, uint64_t first);
-/* space_abandon closes the current segment after a failure; it is never written again. Of what it holds nothing is
+int journal_segments_roll(struct journal *j, uint64_t first);
+/* journal_segments_abandon closes the current segment after a failure; it is never written again. Of what it holds nothing is
  * acknowledged from sequence `failed` on. */
-void space_abandon(struct journal *j, uint64_t failed);
-void space_remove(struct journal *j, uint32_t number); /* removes a segment's file */
-bool space_add_segment(struct journal *j, const struct segment *s);
-bool space_add_spare(struct journal *j, uint32_t number);
-uint64_t journal_least_cursor(const struct journal *j);
+void journal_segments_abandon(struct journal *j, uint64_t failed);
+void journal_segments_remove(struct journal *j, uint32_t number); /* removes a segment's file */
+bool journal_segments_add(struct journal *j, const struct segment *s);
+bool journal_segments_add_spare(struct journal *j, uint32_t number);
+uint64_t journal_cursors_min_stored(const struct journal *j);
 
 /* journal_capacity.c: the journal's thread */
-/* full_decide tells those who wait or look whether it is full, and whether it is nearly so: room bytes are left of the
+/* journal_capacity_decide tells those who wait or look whether it is full, and whether it is nearly so: room bytes are left of the
  * capacity that records may have. */
-void full_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full);
-/* full_note says what is known of one of j->segments. */
-void full_note(struct journal *j, struct segment *s, enum segment_promise promised);
-/* full_drop_segment gives up the oldest segment, if nobody was promised anything in it. full_drop_block: the same for
+void journal_capacity_decide(struct journal *j, uint64_t room, uint64_t capacity, bool full);
+/* journal_capacity_note_promise says what is known of one of j->segments. */
+void journal_capacity_note_promise(struct journal *j, struct segment *s, enum segment_promise promised);
+/* journal_capacity_drop_segment gives up the oldest segment, if nobody was promised anything in it. journal_capacity_drop_block: the same for
  * the oldest block in memory. False: it stays. */
-bool full_drop_segment(struct journal *j);
-bool full_drop_block(struct journal *j);
+bool journal_capacity_drop_segment(struct journal *j);
+bool journal_capacity_drop_block(struct journal *j);
 
 /* journal_recover.c: main, before the start */
 enum gw_err journal_recover(struct journal *j, struct why *why);
 
 /* journal_tail.c: the newest blocks, in memory; the journal's thread (tail_find: any, under lock) */
 /* tail_room makes sure that tail_add has a place; false: no memory. */
-bool tail_room(struct journal *j);
+bool journal_tail_room(struct journal *j);
 /* tail_add hands a durable block to the readers; takes over the caller's hold. There is room. */
-void tail_add(struct journal *j, struct block *b);
+void journal_tail_add(struct journal *j, struct block *b);
 /* tail_drop frees blocks that are over tail_memory (disk) or that every cursor has passed (memory). */
-void tail_drop(struct journal *j);
+void journal_tail_drop(struct journal *j);
 /* tail_oldest: the oldest block in memory, or NULL; lent to the journal's thread. tail_give_up frees it. */
-const struct block *tail_oldest(const struct journal *j);
-void tail_give_up(struct journal *j);
+const struct block *journal_tail_oldest(const struct journal *j);
+void journal_tail_give_up(struct journal *j);
 /* tail_find: the first block in memory that holds sequence or something above it; NULL when older ones are on disk alone. */
-struct block *tail_find(const struct journal *j, uint64_t sequence);
+struct block *journal_tail_find(const struct journal *j, uint64_t sequence);
 
 #endif

@@ -6,7 +6,7 @@
 
 struct journal_reader {
 	struct journal *journal;
-	struct scan scan;
+	struct segment_reader scan;
 	bool open;
 	struct segment segment;    /* that is open */
 	uint64_t offset, expected; /* where the next block lies, and with which sequence */
@@ -29,7 +29,7 @@ void journal_reader_close(struct journal_reader *r)
 	if (!r)
 		return;
 	if (r->open)
-		scan_close(&r->scan);
+		segment_reader_close(&r->scan);
 	free(r);
 }
 
@@ -57,8 +57,8 @@ static enum gw_err reader_enter(struct journal_reader *r, const struct segment *
 		return GW_OK;
 	}
 	if (r->open)
-		scan_close(&r->scan);
-	r->open = scan_open(&r->scan, r->journal, s->number, s->size, DISK_READ) == GW_OK;
+		segment_reader_close(&r->scan);
+	r->open = journal_segments_open_reader(&r->scan, r->journal, s->number, s->size, DISK_READ) == GW_OK;
 	if (!r->open)
 		return GW_IO;
 	r->segment = *s;
@@ -91,10 +91,10 @@ static void report_damage(struct journal_reader *r, uint64_t from, uint64_t to)
  * is not here. */
 static enum gw_err reader_walk(struct journal_reader *r, uint64_t sequence, uint64_t end, struct block **out)
 {
-	struct scan *s = &r->scan;
+	struct segment_reader *s = &r->scan;
 	for (;;) {
 		struct block_header h;
-		const uint8_t *bytes = scan_block(s, r->offset, r->segment.generation, &h);
+		const uint8_t *bytes = segment_reader_block(s, r->offset, r->segment.generation, &h);
 		if (s->failed)
 			return GW_IO;
 		if (!bytes && s->len && s->at != r->offset) {
@@ -102,7 +102,8 @@ static enum gw_err reader_walk(struct journal_reader *r, uint64_t sequence, uint
 			continue;
 		}
 		if (!bytes || h.first < r->expected) {
-			uint64_t next = scan_next(s, r->offset + BLOCK_ALIGN, r->segment.generation, r->expected, &h);
+			uint64_t next =
+			    segment_reader_next(s, r->offset + BLOCK_ALIGN, r->segment.generation, r->expected, &h);
 			if (s->failed)
 				return GW_IO;
 			if (next == UINT64_MAX)
@@ -110,13 +111,13 @@ static enum gw_err reader_walk(struct journal_reader *r, uint64_t sequence, uint
 			if (h.first > r->expected)
 				report_damage(r, r->expected, h.first);
 			r->offset = next;
-			bytes = scan_block(s, next, r->segment.generation, &h);
+			bytes = segment_reader_block(s, next, r->segment.generation, &h);
 			if (!bytes)
 				return GW_IO;
 		}
 		if (h.first >= end)
 			return GW_OK; /* superseded by the next segment */
-		r->offset += block_size(h.body);
+		r->offset += segment_block_size(h.body);
 		if (h.checkpoint)
 			continue;
 		uint64_t last = h.first + h.count - 1;
@@ -134,9 +135,9 @@ enum gw_err journal_read(struct journal_reader *r, uint64_t sequence, struct blo
 		struct segment s;
 		uint64_t end;
 		pthread_mutex_lock(&j->lock);
-		struct block *b = tail_find(j, sequence);
+		struct block *b = journal_tail_find(j, sequence);
 		if (b)
-			block_hold(b);
+			block_ref(b);
 		bool found = !b && segment_find(j, sequence, &s, &end);
 		pthread_mutex_unlock(&j->lock);
 		*out = b;

@@ -43,13 +43,13 @@ static void look_at_file(struct found *f, uint32_t number)
 	struct journal *j = f->journal;
 	struct segment s = {.number = number};
 	struct segment_header h;
-	struct scan scan;
+	struct segment_reader scan;
 	if (number >= j->next_number)
 		j->next_number = number + 1;
 	enum segment_kind kind = SEGMENT_UNREAD;
-	if (scan_open(&scan, j, number, 0, DISK_READ) == GW_OK)
-		kind = segment_look(&scan, &s, &h);
-	scan_close(&scan);
+	if (journal_segments_open_reader(&scan, j, number, 0, DISK_READ) == GW_OK)
+		kind = segment_files_identify(&scan, &s, &h);
+	segment_reader_close(&scan);
 	switch (kind) {
 	case SEGMENT_UNREAD:
 		f->unread = true;
@@ -68,24 +68,25 @@ static void look_at_file(struct found *f, uint32_t number)
 	case SEGMENT_GOOD: add_found(f, &s); break;
 	case SEGMENT_EMPTY:
 		if (s.size == j->settings->segment)
-			f->nomem |= !space_add_spare(j, number);
+			f->nomem |= !journal_segments_add_spare(j, number);
 		else
-			space_remove(j, number); /* an unfinished preallocation, or a spare of another size */
+			journal_segments_remove(j,
+			                        number); /* an unfinished preallocation, or a spare of another size */
 	}
 }
 
 /* Segments that a later one supersedes wholly hold nothing that counts. */
 static bool keep_counting(struct journal *j, struct found *f)
 {
-	segments_sort(f->items, f->count);
+	segment_files_sort(f->items, f->count);
 	for (size_t i = 0; i < f->count; i++) {
 		const struct segment *s = &f->items[i];
 		if (!s->bad)
-			f->nomem |= !space_add_segment(j, s);
+			f->nomem |= !journal_segments_add(j, s);
 		else if (s->size == j->settings->segment)
-			f->nomem |= !space_add_spare(j, s->number);
+			f->nomem |= !journal_segments_add_spare(j, s->number);
 		else
-			space_remove(j, s->number);
+			journal_segments_remove(j, s->number);
 	}
 	if (f->count) {
 		/* The life before may have begun a segment whose header was lost in a crash and whose first block was not:
@@ -100,13 +101,13 @@ static bool keep_counting(struct journal *j, struct found *f)
 }
 
 /* Walks the newest segment to its end. */
-static void walk_newest(struct journal *j, struct scan *s, const struct segment *newest)
+static void walk_newest(struct journal *j, struct segment_reader *s, const struct segment *newest)
 {
 	struct journal_stats *stats = j->stats;
 	uint64_t expected = newest->first, at = SEGMENT_HEADER;
 	struct block_header h;
 	const uint8_t *bytes;
-	for (uint64_t from = at; (bytes = scan_step(s, &at, newest->generation, expected, &h)); from = at) {
+	for (uint64_t from = at; (bytes = segment_reader_step(s, &at, newest->generation, expected, &h)); from = at) {
 		if (at > from) {
 			log_event(LOG_ERROR, "journal",
 			          "a damaged range was found in the newest segment and is passed over",
@@ -116,18 +117,18 @@ static void walk_newest(struct journal *j, struct scan *s, const struct segment 
 		}
 		if (h.first > expected)
 			stat_add_shared(&stats->lost_sequences, h.first - expected);
-		state_take(j, bytes + BLOCK_HEADER, h.count, h.checkpoint);
+		journal_state_apply(j, bytes + BLOCK_HEADER, h.count, h.checkpoint);
 		if (h.checkpoint) {
-			at += block_size(h.body);
+			at += segment_block_size(h.body);
 			continue;
 		}
 		stat_add(&stats->recovered, h.count);
 		expected = h.first + h.count;
-		at += block_size(h.body);
+		at += segment_block_size(h.body);
 	}
 	j->next = expected;
 	j->offset = at;
-	if (scan_torn(s, at, newest->generation)) {
+	if (segment_reader_torn(s, at, newest->generation)) {
 		log_event(LOG_WARN, "journal",
 		          "the last block was not finished and is cut; nothing in it was acknowledged",
 		          LOG_N("sluice.journal.segment", newest->number), LOG_N("sluice.journal.offset", at));
@@ -142,19 +143,19 @@ static void walk_newest(struct journal *j, struct scan *s, const struct segment 
  * none (version 1, or nobody kept state), since a record is written only when the checkpoint before it is safe. */
 static bool begins_whole(struct journal *j, const struct segment *segment, bool *failed)
 {
-	struct scan scan;
+	struct segment_reader scan;
 	struct block_header h;
 	bool whole = false;
-	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) == GW_OK)
-		whole = scan_block(&scan, SEGMENT_HEADER, segment->generation, &h) != NULL;
+	if (journal_segments_open_reader(&scan, j, segment->number, segment->size, DISK_READ) == GW_OK)
+		whole = segment_reader_block(&scan, SEGMENT_HEADER, segment->generation, &h) != NULL;
 	*failed |= scan.failed || scan.fd < 0;
-	scan_close(&scan);
+	segment_reader_close(&scan);
 	return whole;
 }
 
 static bool take_state(void *context, const uint8_t *bytes, const struct block_header *h)
 {
-	state_take(context, bytes + BLOCK_HEADER, h->count, h->checkpoint);
+	journal_state_apply(context, bytes + BLOCK_HEADER, h->count, h->checkpoint);
 	return true;
 }
 
@@ -166,7 +167,7 @@ static bool recall_older(struct journal *j, bool *failed)
 	while (from > 0 && !begins_whole(j, &j->segments[from], failed) && !*failed)
 		from--;
 	for (size_t i = from; i < newest && !*failed; i++)
-		*failed = !scan_segment(j, &j->segments[i], j->segments[i + 1].first, take_state, j);
+		*failed = !journal_segments_walk(j, &j->segments[i], j->segments[i + 1].first, take_state, j);
 	if (journal_keeps_state(j))
 		j->state_generation = j->segments[from].generation;
 	return from < newest;
@@ -177,23 +178,23 @@ static bool recall_older(struct journal *j, bool *failed)
 static enum gw_err take_up(struct journal *j, struct why *why)
 {
 	struct segment *newest = &j->segments[j->segment_count - 1];
-	struct scan scan;
-	if (scan_open(&scan, j, newest->number, newest->size, DISK_WRITE))
+	struct segment_reader scan;
+	if (journal_segments_open_reader(&scan, j, newest->number, newest->size, DISK_WRITE))
 		return why_set(why, GW_IO, "journal: segment %08u cannot be opened for writing", newest->number);
 	bool failed = false, fresh = recall_older(j, &failed);
-	const uint8_t *bytes = scan_bytes(&scan, 0, SEGMENT_HEADER);
+	const uint8_t *bytes = segment_reader_bytes(&scan, 0, SEGMENT_HEADER);
 	struct segment_header header;
 	fresh |= bytes && segment_header_read(&header, bytes) == 1 && header.version < SEGMENT_VERSION;
 	walk_newest(j, &scan, newest);
 	if (fresh)
 		j->offset = newest->size;
 	if (failed || scan.failed || j->disk->sync(j->disk, scan.fd)) {
-		scan_close(&scan);
+		segment_reader_close(&scan);
 		return why_set(why, GW_IO, "journal: segment %08u: the disk failed while it was read", newest->number);
 	}
 	j->fd = scan.fd;
 	scan.fd = -1;
-	scan_close(&scan);
+	segment_reader_close(&scan);
 	j->current = true;
 	return GW_OK;
 }
@@ -227,15 +228,15 @@ static void free_again(struct journal *j)
 {
 	struct passed p = {.journal = j, .least = UINT64_MAX};
 	if (j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &p) == 0 && p.any && !p.unknown)
-		space_free_passed(j, p.least);
+		journal_segments_recycle(j, p.least);
 }
 
 enum gw_err journal_recover(struct journal *j, struct why *why)
 {
-	struct segment_numbers numbers;
+	struct segment_files_numbers numbers;
 	struct found found = {.journal = j};
 	enum gw_err err = GW_OK;
-	int failed = segments_list(j->disk, j->dir, &numbers);
+	int failed = segment_files_list(j->disk, j->dir, &numbers);
 	for (size_t i = 0; i < numbers.count; i++)
 		look_at_file(&found, numbers.items[i]);
 	if (failed)

@@ -17,22 +17,22 @@
 #define ASK_US 1000000
 #define TRIM_US 5000000 /* so long a spare too many is kept, and between two that are given back */
 
-void space_path(const struct journal *j, uint32_t number, char *out, size_t size)
+void journal_segments_path(const struct journal *j, uint32_t number, char *out, size_t size)
 {
 	snprintf(out, size, "%s/%08u.segment", j->dir, number);
 }
 
-int space_open(const struct journal *j, uint32_t number, unsigned flags)
+int journal_segments_open(const struct journal *j, uint32_t number, unsigned flags)
 {
 	char path[4096];
-	space_path(j, number, path, sizeof(path));
+	journal_segments_path(j, number, path, sizeof(path));
 	int fd = -EINVAL;
 	if (j->direct)
 		fd = j->disk->open(j->disk, path, flags | DISK_DIRECT);
 	return fd == -EINVAL ? j->disk->open(j->disk, path, flags) : fd;
 }
 
-bool space_add_segment(struct journal *j, const struct segment *s)
+bool journal_segments_add(struct journal *j, const struct segment *s)
 {
 	bool added = false;
 	pthread_mutex_lock(&j->lock);
@@ -52,7 +52,7 @@ bool space_add_segment(struct journal *j, const struct segment *s)
 	return added;
 }
 
-bool space_add_spare(struct journal *j, uint32_t number)
+bool journal_segments_add_spare(struct journal *j, uint32_t number)
 {
 	if (j->spare_count == j->spare_room) {
 		size_t room = j->spare_room ? j->spare_room * 2 : 64;
@@ -66,14 +66,14 @@ bool space_add_spare(struct journal *j, uint32_t number)
 	return true;
 }
 
-void space_remove(struct journal *j, uint32_t number)
+void journal_segments_remove(struct journal *j, uint32_t number)
 {
 	char path[4096];
-	space_path(j, number, path, sizeof(path));
+	journal_segments_path(j, number, path, sizeof(path));
 	j->disk->remove(j->disk, path);
 }
 
-uint64_t journal_least_cursor(const struct journal *j)
+uint64_t journal_cursors_min_stored(const struct journal *j)
 {
 	uint64_t least = UINT64_MAX;
 	for (size_t i = 0; i < j->cursor_count; i++) {
@@ -91,7 +91,7 @@ static uint64_t segment_worth(const struct journal *j)
 	return j->settings->segment - SEGMENT_HEADER - j->checkpoint_room;
 }
 
-enum gw_err space_prepare(struct journal *j, struct why *why)
+enum gw_err journal_segments_prepare(struct journal *j, struct why *why)
 {
 	const struct journal_settings *s = j->settings;
 	j->limit = s->max_bytes;
@@ -106,7 +106,7 @@ enum gw_err space_prepare(struct journal *j, struct why *why)
 			j->limit = (uint64_t)share;
 	}
 	/* One segment is being written; the others alone must be able to hold what is promised, and the slack after
-	 * which `full` ends again (space_keep), or a journal that became full when its current segment was nearly used
+	 * which `full` ends again (journal_segments_maintain), or a journal that became full when its current segment was nearly used
 	 * up would stay so for ever. */
 	uint64_t worth = segment_worth(j), spares = (j->promised + s->segment / 2 + worth - 1) / worth;
 	uint64_t least = journal_has_disk(j) ? (spares + 1) * s->segment : j->promised + s->segment;
@@ -178,15 +178,15 @@ static bool make_spare(struct journal *j)
 {
 	char path[4096];
 	uint32_t number = free_number(j);
-	space_path(j, number, path, sizeof(path));
+	journal_segments_path(j, number, path, sizeof(path));
 	int fd = j->disk->open(j->disk, path, DISK_WRITE | DISK_CREATE);
 	if (fd < 0)
 		return false;
 	bool made = j->disk->allocate(j->disk, fd, j->settings->segment) == 0 && j->disk->sync(j->disk, fd) == 0 &&
 	            j->disk->sync_dir(j->disk, j->dir) == 0;
 	j->disk->close(j->disk, fd);
-	if (!made || !space_add_spare(j, number)) {
-		space_remove(j, number);
+	if (!made || !journal_segments_add_spare(j, number)) {
+		journal_segments_remove(j, number);
 		return false;
 	}
 	j->next_number = number + 1;
@@ -195,7 +195,7 @@ static bool make_spare(struct journal *j)
 
 /* -- keeping room -- */
 
-void space_free_passed(struct journal *j, uint64_t least)
+void journal_segments_recycle(struct journal *j, uint64_t least)
 {
 	while (j->segment_count > 1 && j->segments[1].first - 1 <= least &&
 	       j->segments[0].generation < j->state_generation) {
@@ -203,8 +203,8 @@ void space_free_passed(struct journal *j, uint64_t least)
 		pthread_mutex_lock(&j->lock);
 		memmove(j->segments, j->segments + 1, --j->segment_count * sizeof(*j->segments));
 		pthread_mutex_unlock(&j->lock);
-		if (s.bad || s.size != j->settings->segment || !space_add_spare(j, s.number))
-			space_remove(j, s.number);
+		if (s.bad || s.size != j->settings->segment || !journal_segments_add_spare(j, s.number))
+			journal_segments_remove(j, s.number);
 	}
 }
 
@@ -220,13 +220,13 @@ static void keep_memory(struct journal *j)
 {
 	uint64_t slack = journal_full(j) ? j->settings->segment : 0; /* some room before it is taken for free again */
 	uint64_t capacity = j->limit - j->promised;
-	tail_drop(j);
-	while (j->tail_bytes + slack > capacity && full_drop_block(j))
+	journal_tail_drop(j);
+	while (j->tail_bytes + slack > capacity && journal_capacity_drop_block(j))
 		;
 	stat_set(&j->stats->used_bytes, j->tail_bytes);
 	stat_set(&j->stats->capacity_bytes, j->limit);
-	full_decide(j, capacity > j->tail_bytes ? capacity - j->tail_bytes : 0, capacity,
-	            j->tail_bytes + slack > capacity);
+	journal_capacity_decide(j, capacity > j->tail_bytes ? capacity - j->tail_bytes : 0, capacity,
+	                        j->tail_bytes + slack > capacity);
 }
 
 /* A backlog that is gone leaves spares behind: they go back to the file system, slowly. Removing one takes the disk
@@ -239,23 +239,23 @@ static void trim(struct journal *j, uint64_t want)
 		j->trimmed_us = now;
 	} else if (now - j->trimmed_us > TRIM_US) {
 		j->trimmed_us = now;
-		space_remove(j, j->spares[--j->spare_count]);
+		journal_segments_remove(j, j->spares[--j->spare_count]);
 	}
 }
 
-void space_keep(struct journal *j)
+void journal_segments_maintain(struct journal *j)
 {
 	if (j->settings->type == JOURNAL_MEMORY) {
 		keep_memory(j);
 		return;
 	}
-	space_free_passed(j, journal_least_cursor(j));
+	journal_segments_recycle(j, journal_cursors_min_stored(j));
 	uint64_t want = j->promised + (uint64_t)j->settings->preallocate * j->settings->segment;
 	uint64_t enough = journal_full(j) ? j->promised + j->settings->segment / 2 : j->promised;
 	want = want < enough ? enough : want;
 	while (room_now(j) < want && may_grow(j) && make_spare(j))
 		;
-	while (room_now(j) < enough && full_drop_segment(j))
+	while (room_now(j) < enough && journal_capacity_drop_segment(j))
 		;
 	trim(j, want);
 	stat_set(&j->stats->segments, j->segment_count);
@@ -263,7 +263,8 @@ void space_keep(struct journal *j)
 	stat_set(&j->stats->used_bytes, j->segment_count * j->settings->segment);
 	stat_set(&j->stats->capacity_bytes, j->limit);
 	uint64_t room = room_now(j) + growth(j), most = j->limit / j->settings->segment * segment_worth(j);
-	full_decide(j, room > j->promised ? room - j->promised : 0, most - j->promised, room_now(j) < enough);
+	journal_capacity_decide(j, room > j->promised ? room - j->promised : 0, most - j->promised,
+	                        room_now(j) < enough);
 }
 
 /* -- the current segment -- */
@@ -280,7 +281,7 @@ static int start_segment(struct journal *j, uint32_t number, uint64_t first, int
 	                           .kept_from = journal_first(j),
 	                           .time_us = (uint64_t)clock_wall_us()};
 	segment_header_write(&h, header);
-	*fd = space_open(j, number, DISK_WRITE);
+	*fd = journal_segments_open(j, number, DISK_WRITE);
 	int err = *fd < 0 ? *fd : j->disk->write(j->disk, *fd, header, SEGMENT_HEADER, 0);
 	if (err && *fd >= 0)
 		j->disk->close(j->disk, *fd);
@@ -288,7 +289,7 @@ static int start_segment(struct journal *j, uint32_t number, uint64_t first, int
 	return err;
 }
 
-int space_roll(struct journal *j, uint64_t first)
+int journal_segments_roll(struct journal *j, uint64_t first)
 {
 	if (j->current)
 		j->disk->close(j->disk, j->fd);
@@ -302,7 +303,7 @@ int space_roll(struct journal *j, uint64_t first)
 	j->generation_step = 1;
 	int fd, err = start_segment(j, number, first, &fd);
 	if (err) {
-		space_remove(j, number);
+		journal_segments_remove(j, number);
 		return err;
 	}
 	/* The header is synced together with the first block: before that, nothing in this segment was acknowledged. */
@@ -311,17 +312,17 @@ int space_roll(struct journal *j, uint64_t first)
 	                    .first = first,
 	                    .size = j->settings->segment,
 	                    .promised = SEGMENT_MAY_DROP};
-	if (!space_add_segment(j, &s)) {
+	if (!journal_segments_add(j, &s)) {
 		j->disk->close(j->disk, fd);
 		return -ENOMEM;
 	}
 	j->fd = fd;
 	j->offset = SEGMENT_HEADER;
 	j->current = true;
-	return j->checkpoint_room > 0 ? state_checkpoint(j, first) : 0;
+	return j->checkpoint_room > 0 ? journal_state_checkpoint(j, first) : 0;
 }
 
-void space_abandon(struct journal *j, uint64_t failed)
+void journal_segments_abandon(struct journal *j, uint64_t failed)
 {
 	if (!j->current)
 		return;
@@ -336,31 +337,33 @@ void space_abandon(struct journal *j, uint64_t failed)
 		j->segment_count--;
 	pthread_mutex_unlock(&j->lock);
 	if (!acknowledged) /* nothing in it was ever acknowledged: it can go at once */
-		space_remove(j, number);
+		journal_segments_remove(j, number);
 }
 
-enum gw_err scan_open(struct scan *s, const struct journal *j, uint32_t number, uint64_t size, unsigned flags)
+enum gw_err journal_segments_open_reader(struct segment_reader *s, const struct journal *j, uint32_t number,
+                                         uint64_t size, unsigned flags)
 {
-	scan_init(s, j->disk, space_open(j, number, flags), size);
+	segment_reader_init(s, j->disk, journal_segments_open(j, number, flags), size);
 	return s->fd < 0 ? GW_IO : GW_OK;
 }
 
-bool scan_segment(struct journal *j, const struct segment *segment, uint64_t end,
-                  bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h), void *context)
+bool journal_segments_walk(struct journal *j, const struct segment *segment, uint64_t end,
+                           bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h),
+                           void *context)
 {
-	struct scan scan;
+	struct segment_reader scan;
 	struct block_header h;
-	if (scan_open(&scan, j, segment->number, segment->size, DISK_READ) != GW_OK)
+	if (journal_segments_open_reader(&scan, j, segment->number, segment->size, DISK_READ) != GW_OK)
 		return false;
 	uint64_t at = SEGMENT_HEADER, expected = segment->first;
 	const uint8_t *bytes;
-	while ((bytes = scan_step(&scan, &at, segment->generation, expected, &h)) && h.first < end &&
+	while ((bytes = segment_reader_step(&scan, &at, segment->generation, expected, &h)) && h.first < end &&
 	       each(context, bytes, &h)) {
 		if (!h.checkpoint)
 			expected = h.first + h.count;
-		at += block_size(h.body);
+		at += segment_block_size(h.body);
 	}
 	bool read = !scan.failed;
-	scan_close(&scan);
+	segment_reader_close(&scan);
 	return read;
 }

@@ -4,7 +4,7 @@
 
 #include "gateway/journal/journal_parts.h"
 
-void settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last)
+void journal_settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d, uint64_t last)
 {
 	assert(d->items);
 	struct delivery *newest = d->count ? &d->items[(d->first + d->count - 1) % DELIVERIES] : NULL;
@@ -19,7 +19,7 @@ void settle_note(struct journal *j, struct journal_lane *l, struct deliveries *d
 	d->items[(d->first + d->count++) % DELIVERIES] = (struct delivery){.sequence = last, .position = l->gathered};
 }
 
-uint64_t settle_pass(struct deliveries *d, uint64_t passed)
+uint64_t journal_settle_pass(struct deliveries *d, uint64_t passed)
 {
 	uint64_t position = 0;
 	while (d->count && d->items[d->first].sequence <= passed) {
@@ -42,14 +42,14 @@ static uint64_t passed_by(const struct journal *j, uint64_t cursors)
 	return passed;
 }
 
-uint64_t settle_least(const struct journal *j)
+uint64_t journal_cursors_min(const struct journal *j)
 {
 	return j->cursor_count ? passed_by(j, UINT64_MAX) : 0;
 }
 
-bool settle_held(struct journal_lane *l, uint64_t passed)
+bool journal_settle_in_memory(struct journal_lane *l, uint64_t passed)
 {
-	uint64_t position = settle_pass(&l->held, passed);
+	uint64_t position = journal_settle_pass(&l->in_memory, passed);
 	if (!position)
 		return false;
 	lane_settle_durable(l->lane, position);
@@ -57,14 +57,15 @@ bool settle_held(struct journal_lane *l, uint64_t passed)
 	return true;
 }
 
-bool settle_delivered(struct journal *j)
+bool journal_settle_delivered(struct journal *j)
 {
 	bool moved = false;
-	uint64_t least = j->settings->type == JOURNAL_SPILL ? settle_least(j) : 0;
+	uint64_t least = j->settings->type == JOURNAL_SPILL ? journal_cursors_min(j) : 0;
 	for (size_t i = 0; i < j->lane_count; i++) {
 		struct journal_lane *l = &j->lanes[i];
-		moved |= settle_held(l, least);
-		uint64_t position = l->delivered.count ? settle_pass(&l->delivered, passed_by(j, l->delivered_to)) : 0;
+		moved |= journal_settle_in_memory(l, least);
+		uint64_t position =
+		    l->delivered.count ? journal_settle_pass(&l->delivered, passed_by(j, l->delivered_to)) : 0;
 		if (position) {
 			lane_settle_delivered(l->lane, position);
 			lane_wake(l->lane);

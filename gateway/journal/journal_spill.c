@@ -40,7 +40,7 @@ static struct block *oldest_held(const struct journal *j, uint64_t passed, size_
 {
 	for (size_t i = 0; i < j->tail_count; i++) {
 		struct block *b = held_block(j, i);
-		if (b->first >= j->held_from && block_last(b) > passed) {
+		if (b->first >= j->in_memory_from && block_last(b) > passed) {
 			*index = i;
 			return b;
 		}
@@ -51,7 +51,7 @@ static struct block *oldest_held(const struct journal *j, uint64_t passed, size_
 static void set_held_from(struct journal *j, uint64_t sequence)
 {
 	pthread_mutex_lock(&j->lock);
-	j->held_from = sequence;
+	j->in_memory_from = sequence;
 	pthread_mutex_unlock(&j->lock);
 	stat_set(&j->stats->spilled, sequence == UINT64_MAX);
 }
@@ -80,7 +80,7 @@ static bool put_off(struct journal *j, bool stopping)
 	if (!stopping || clock_mono_us() > atomic_load(&j->stop_by_us))
 		return false;
 	poll(NULL, 0, RETRY_US / 1000);
-	pulse_beat(&j->pulse, clock_mono_us() / 1000);
+	heartbeat_beat(&j->heartbeat, clock_mono_us() / 1000);
 	return true;
 }
 
@@ -112,7 +112,7 @@ static bool write_some(struct journal *j, size_t *index)
 	block_clear(j->block);
 	set_held_from(j, last + 1);
 	for (size_t i = 0; i < j->lane_count; i++)
-		settle_held(&j->lanes[i], last);
+		journal_settle_in_memory(&j->lanes[i], last);
 	return true;
 }
 
@@ -120,14 +120,14 @@ static bool go_to_disk(struct journal *j, const char *why)
 {
 	size_t index = 0;
 	bool stopping = atomic_load(&j->stopping);
-	atomic_store_explicit(&j->rests, false, memory_order_relaxed);
+	atomic_store_explicit(&j->quiescent, false, memory_order_relaxed);
 	/* Without its cursors what was delivered out of memory would look like a gap: then everything stays in memory, and
 	 * unacknowledged, until they can be stored. */
 	if (clock_mono_us() < j->spill_next_us && !stopping)
 		return true;
 	/* Looked at before they are stored: what a cursor passes afterwards is written all the same, or there would be a gap
 	 * behind the stored one. */
-	uint64_t passed = settle_least(j), from = j->held_from;
+	uint64_t passed = journal_cursors_min(j), from = j->in_memory_from;
 	while (!store_cursors(j)) {
 		journal_note_trouble(j, -EIO);
 		if (!put_off(j, stopping))
@@ -168,7 +168,7 @@ static bool waited_too_long(const struct journal *j, const struct block *b)
  * stands still does not keep up, however little it lacks. */
 static bool lack_little(struct journal *j)
 {
-	uint64_t passed = settle_least(j), bytes = 0;
+	uint64_t passed = journal_cursors_min(j), bytes = 0;
 	if (passed + 1 >= j->next)
 		return true;
 	if (j->tail_count == 0 || held_block(j, 0)->first > passed + 1)
@@ -194,18 +194,18 @@ static bool sinks_keep_up(struct journal *j)
 	return now - j->calm_us >= 2 * after_us(j);
 }
 
-bool spill_turn(struct journal *j)
+bool journal_spill_turn(struct journal *j)
 {
 	size_t index;
 	if (j->settings->type != JOURNAL_SPILL)
 		return true;
-	if (j->held_from == UINT64_MAX) {
+	if (j->in_memory_from == UINT64_MAX) {
 		if (!atomic_load(&j->stopping) && sinks_keep_up(j))
 			go_to_memory(j);
 		return true;
 	}
-	tail_drop(j);
-	uint64_t passed = settle_least(j);
+	journal_tail_drop(j);
+	uint64_t passed = journal_cursors_min(j);
 	struct block *oldest = oldest_held(j, passed, &index);
 	if (oldest && atomic_load(&j->stopping))
 		return go_to_disk(j, "stop");
@@ -213,31 +213,32 @@ bool spill_turn(struct journal *j)
 		return go_to_disk(j, "tail_memory is used up");
 	if (waited_too_long(j, oldest))
 		return go_to_disk(j, "a sink lags by spill_after");
-	if (!atomic_load_explicit(&j->rests, memory_order_relaxed) && passed + 1 >= j->held_from && store_cursors(j))
-		atomic_store_explicit(&j->rests, true, memory_order_relaxed);
+	if (!atomic_load_explicit(&j->quiescent, memory_order_relaxed) && passed + 1 >= j->in_memory_from &&
+	    store_cursors(j))
+		atomic_store_explicit(&j->quiescent, true, memory_order_relaxed);
 	return true;
 }
 
-uint64_t spill_left(const struct journal *j)
+uint64_t journal_spill_left(const struct journal *j)
 {
 	size_t index;
 	const struct block *oldest =
-	    j->settings->type == JOURNAL_SPILL ? oldest_held(j, settle_least(j), &index) : NULL;
+	    j->settings->type == JOURNAL_SPILL ? oldest_held(j, journal_cursors_min(j), &index) : NULL;
 	return oldest ? j->next - oldest->first : 0;
 }
 
-int spill_wait_ms(const struct journal *j)
+int journal_spill_wait_ms(const struct journal *j)
 {
 	int wait = 1000;
 	if (j->settings->type != JOURNAL_SPILL)
 		return wait;
-	if (j->held_from == UINT64_MAX ? j->calm_us == 0 : j->tail_count == 0)
+	if (j->in_memory_from == UINT64_MAX ? j->calm_us == 0 : j->tail_count == 0)
 		return wait; /* nothing to wait for but news, which wake it */
 	int64_t quarter = after_us(j) / 4000;
 	return quarter < 1000 ? (int)quarter + 1 : wait;
 }
 
-void spill_budget(struct journal *j)
+void journal_spill_check_budget(struct journal *j)
 {
 	uint64_t written = stat_get(&j->stats->written_bytes);
 	int64_t now = clock_mono_us();

@@ -28,9 +28,9 @@ static void show(struct journal *j)
 	stat_set(&j->stats->state_bytes, j->state.bytes);
 }
 
-void state_take(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint)
+void journal_state_apply(struct journal *j, const uint8_t *entries, uint32_t count, bool checkpoint)
 {
-	size_t forgotten = state_table_take(&j->state, entries, count, checkpoint);
+	size_t forgotten = state_store_apply_entries(&j->state, entries, count, checkpoint);
 	if (forgotten > 0)
 		stat_add(&j->stats->state_forgotten, forgotten);
 	show(j);
@@ -45,8 +45,8 @@ void journal_recall(struct journal *j, const char *scope,
 	if (!journal_keeps_state(j) || j->scope_count == LANES_MAX)
 		return;
 	j->scopes[j->scope_count++] = scope;
-	state_table_expire(&j->state, clock_wall_us());
-	for (bool more = state_table_first(&j->state, &c); more; more = state_table_next(&j->state, &c))
+	state_store_expire(&j->state, clock_wall_us());
+	for (bool more = state_store_first(&j->state, &c); more; more = state_store_next(&j->state, &c))
 		if (c.scope.len == strlen(scope) && memcmp(c.scope.bytes, scope, c.scope.len) == 0)
 			each(context, &c);
 }
@@ -60,9 +60,9 @@ static bool is_recalled(void *context, struct state_text scope)
 	return false;
 }
 
-void state_begin(struct journal *j)
+void journal_state_begin(struct journal *j)
 {
-	size_t dropped = state_table_keep(&j->state, is_recalled, j);
+	size_t dropped = state_store_keep(&j->state, is_recalled, j);
 	j->stale_state = dropped > 0;
 	if (dropped > 0 && journal_keeps_state(j))
 		log_event(LOG_INFO, "journal",
@@ -71,7 +71,7 @@ void state_begin(struct journal *j)
 	if (j->scope_count == 0) {
 		j->state_generation = UINT64_MAX;
 	} else {
-		uint64_t most = j->settings->segment / 8, want = block_size(j->settings->max_state);
+		uint64_t most = j->settings->segment / 8, want = segment_block_size(j->settings->max_state);
 		j->checkpoint_room = (want < most ? want : most) & ~(uint64_t)(BLOCK_ALIGN - 1);
 		if (j->checkpoint_room < BLOCK_ALIGN)
 			j->checkpoint_room = BLOCK_ALIGN;
@@ -79,7 +79,7 @@ void state_begin(struct journal *j)
 		size_t room = (size_t)j->checkpoint_room - BLOCK_HEADER;
 		size_t entries = room / (STATE_STORE_ENTRY / 2) + 1;
 		size_t max = room - entries * RECORD_HEADER;
-		dropped = state_table_limit(&j->state, max);
+		dropped = state_store_limit(&j->state, max);
 		if (dropped > 0)
 			stat_add(&j->stats->state_forgotten, dropped);
 	}
@@ -88,13 +88,13 @@ void state_begin(struct journal *j)
 
 /* -- checkpoints -- */
 
-int state_checkpoint(struct journal *j, uint64_t first)
+int journal_state_checkpoint(struct journal *j, uint64_t first)
 {
-	state_table_expire(&j->state, clock_wall_us());
+	state_store_expire(&j->state, clock_wall_us());
 	struct block *b = block_new((size_t)j->checkpoint_room);
 	if (!b)
 		return -ENOMEM;
-	int err = state_entries(&j->state, b, (size_t)j->checkpoint_room - BLOCK_HEADER) ? 0 : -ENOSPC;
+	int err = state_store_write_entries(&j->state, b, (size_t)j->checkpoint_room - BLOCK_HEADER) ? 0 : -ENOSPC;
 	if (!err) {
 		struct block_header h = {.generation = j->generation,
 		                         .first = first,
@@ -102,8 +102,8 @@ int state_checkpoint(struct journal *j, uint64_t first)
 		                         .body = b->body,
 		                         .count = b->count,
 		                         .checkpoint = true};
-		size_t size = block_size(b->body);
-		block_header_write(&h, b->bytes);
+		size_t size = segment_block_size(b->body);
+		segment_block_write(&h, b->bytes);
 		if (!(err = j->disk->write(j->disk, j->fd, b->bytes, size, j->offset)) &&
 		    !(err = j->disk->sync(j->disk, j->fd))) {
 			j->offset += size;
@@ -111,20 +111,20 @@ int state_checkpoint(struct journal *j, uint64_t first)
 			stat_add(&j->stats->checkpoints, 1);
 		}
 	}
-	block_release(b);
+	block_unref(b);
 	show(j);
 	return err;
 }
 
 /* Left by a run with `type: disk`: it must not come back after this one, which does not write how it changes. */
-enum gw_err state_give_up(struct journal *j, struct why *why)
+enum gw_err journal_state_discard(struct journal *j, struct why *why)
 {
 	if (j->settings->type != JOURNAL_SPILL || !j->stale_state)
 		return GW_OK;
 	log_say(LOG_WARN, "journal",
 	        "forgets open QoS 2 identifiers and idempotency keys: they are not kept with type spill");
 	j->checkpoint_room = BLOCK_ALIGN;
-	int err = space_roll(j, j->next);
+	int err = journal_segments_roll(j, j->next);
 	j->checkpoint_room = 0;
 	return err ? why_set(why, GW_IO, "journal: %s: %s", j->dir, strerror(-err)) : GW_OK;
 }

@@ -10,7 +10,7 @@ static struct block *tail_at(const struct journal *j, size_t i)
 	return j->tail[(j->tail_first + i) % j->tail_room];
 }
 
-bool tail_room(struct journal *j)
+bool journal_tail_room(struct journal *j)
 {
 	if (j->tail_count < j->tail_room)
 		return true;
@@ -30,7 +30,7 @@ bool tail_room(struct journal *j)
 	return true;
 }
 
-void tail_add(struct journal *j, struct block *b)
+void journal_tail_add(struct journal *j, struct block *b)
 {
 	assert(j->tail_count < j->tail_room);
 	pthread_mutex_lock(&j->lock);
@@ -41,25 +41,25 @@ void tail_add(struct journal *j, struct block *b)
 
 static bool tail_may_drop(const struct journal *j, const struct block *b, uint64_t least)
 {
-	if (j->settings->type == JOURNAL_MEMORY || block_last(b) >= j->held_from)
+	if (j->settings->type == JOURNAL_MEMORY || block_last(b) >= j->in_memory_from)
 		return block_last(b) <= least;
 	return j->tail_bytes > j->settings->tail_memory;
 }
 
-const struct block *tail_oldest(const struct journal *j)
+const struct block *journal_tail_oldest(const struct journal *j)
 {
 	return j->tail_count > 0 ? tail_at(j, 0) : NULL;
 }
 
-void tail_drop(struct journal *j)
+void journal_tail_drop(struct journal *j)
 {
-	uint64_t least = settle_least(j);
+	uint64_t least = journal_cursors_min(j);
 	/* The tail is changed by this thread alone: looking needs no lock. */
-	for (const struct block *b; (b = tail_oldest(j)) && tail_may_drop(j, b, least);)
-		tail_give_up(j);
+	for (const struct block *b; (b = journal_tail_oldest(j)) && tail_may_drop(j, b, least);)
+		journal_tail_give_up(j);
 }
 
-void tail_give_up(struct journal *j)
+void journal_tail_give_up(struct journal *j)
 {
 	pthread_mutex_lock(&j->lock);
 	struct block *b = tail_at(j, 0);
@@ -67,14 +67,15 @@ void tail_give_up(struct journal *j)
 	j->tail_count--;
 	j->tail_bytes -= b->room;
 	pthread_mutex_unlock(&j->lock);
-	block_release(b);
+	block_unref(b);
 }
 
 /* The first block in the tail that holds sequence or something above it; NULL when older ones are on disk alone. Under
  * lock. */
-struct block *tail_find(const struct journal *j, uint64_t sequence)
+struct block *journal_tail_find(const struct journal *j, uint64_t sequence)
 {
-	if (j->tail_count == 0 || (journal_has_disk(j) && sequence < tail_at(j, 0)->first && sequence < j->held_from))
+	if (j->tail_count == 0 ||
+	    (journal_has_disk(j) && sequence < tail_at(j, 0)->first && sequence < j->in_memory_from))
 		return NULL;
 	size_t low = 0, high = j->tail_count;
 	while (low < high) {

@@ -73,21 +73,21 @@ void record_write(struct record *r, uint8_t *entry)
 	put64(entry + size - 8, bits ? last << bits >> bits : last);
 }
 
-size_t state_size(const struct state_change *c)
+size_t record_state_size(const struct state_change *c)
 {
 	return (STATE_HEADER + c->scope.len + c->group.len + c->member.len + c->value.len + 7) & ~(size_t)7;
 }
 
-uint8_t *state_text_put(uint8_t *at, const struct state_text *t)
+uint8_t *record_state_put_text(uint8_t *at, const struct state_text *t)
 {
 	if (t->len > 0)
 		memcpy(at, t->bytes, t->len);
 	return at + t->len;
 }
 
-void state_write(const struct state_change *c, uint8_t *out)
+void record_state_write(const struct state_change *c, uint8_t *out)
 {
-	size_t size = state_size(c);
+	size_t size = record_state_size(c);
 	assert(c->scope.len <= UINT8_MAX && c->group.len <= UINT16_MAX && c->member.len <= UINT16_MAX &&
 	       c->value.len <= STATE_VALUE_MAX);
 	bytes_put(out, size, 4);
@@ -98,14 +98,14 @@ void state_write(const struct state_change *c, uint8_t *out)
 	bytes_put(out + 10, c->value.len, 2);
 	bytes_put(out + 12, 0, 4);
 	bytes_put(out + 16, (uint64_t)c->expires_us, 8);
-	uint8_t *at = state_text_put(out + STATE_HEADER, &c->scope);
-	at = state_text_put(at, &c->group);
-	at = state_text_put(at, &c->member);
-	at = state_text_put(at, &c->value);
+	uint8_t *at = record_state_put_text(out + STATE_HEADER, &c->scope);
+	at = record_state_put_text(at, &c->group);
+	at = record_state_put_text(at, &c->member);
+	at = record_state_put_text(at, &c->value);
 	memset(at, 0, (size_t)(out + size - at));
 }
 
-size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len)
+size_t record_state_read(struct state_change *c, const uint8_t *bytes, size_t len)
 {
 	if (len < STATE_HEADER)
 		return 0;
@@ -120,14 +120,14 @@ size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len)
 	c->group.bytes = bytes + STATE_HEADER + c->scope.len;
 	c->member.bytes = (const uint8_t *)c->group.bytes + c->group.len;
 	c->value.bytes = (const uint8_t *)c->member.bytes + c->member.len;
-	return size == state_size(c) && size <= len ? size : 0;
+	return size == record_state_size(c) && size <= len ? size : 0;
 }
 
-bool state_check(const uint8_t *bytes, size_t len)
+bool record_state_check(const uint8_t *bytes, size_t len)
 {
 	struct state_change c;
 	while (len > 0) {
-		size_t size = state_read(&c, bytes, len);
+		size_t size = record_state_read(&c, bytes, len);
 		if (size == 0)
 			return false;
 		bytes += size;
@@ -136,7 +136,7 @@ bool state_check(const uint8_t *bytes, size_t len)
 	return true;
 }
 
-size_t state_of_entry(const uint8_t *entry, const uint8_t **changes)
+size_t record_state_of(const uint8_t *entry, const uint8_t **changes)
 {
 	struct record r;
 	record_read(&r, entry);
@@ -154,11 +154,11 @@ size_t state_of_entry(const uint8_t *entry, const uint8_t **changes)
 size_t record_attach(uint8_t *entry, const struct state_change *c)
 {
 	size_t size = record_size(entry);
-	state_write(c, entry + size);
+	record_state_write(c, entry + size);
 	if (c->id_at > 0)
 		memcpy(entry + size + STATE_HEADER + c->scope.len + c->group.len + c->member.len + c->id_at,
 		       record_id(entry), RECORD_ID_LEN);
-	size += state_size(c);
+	size += record_state_size(c);
 	assert(size <= RECORD_MAX);
 	put32(entry, (uint32_t)size);
 	entry[5] |= RECORD_HAS_STATE;
@@ -167,8 +167,8 @@ size_t record_attach(uint8_t *entry, const struct state_change *c)
 
 size_t record_write_state(uint8_t *entry, const struct state_change *c)
 {
-	struct record r = {.kind = RECORD_STATE, .json_len = (uint32_t)state_size(c)};
-	state_write(c, entry + RECORD_HEADER);
+	struct record r = {.kind = RECORD_STATE, .json_len = (uint32_t)record_state_size(c)};
+	record_state_write(c, entry + RECORD_HEADER);
 	record_write(&r, entry);
 	return r.size;
 }
@@ -183,14 +183,14 @@ int record_check(const uint8_t *entry, size_t room)
 	    r.json_len > r.size - RECORD_HEADER)
 		return 0;
 	if (r.kind == RECORD_STATE)
-		return r.json_len == r.size - RECORD_HEADER && state_check(entry + RECORD_HEADER, r.json_len);
+		return r.json_len == r.size - RECORD_HEADER && record_state_check(entry + RECORD_HEADER, r.json_len);
 	if ((size_t)r.id_at + RECORD_ID_LEN > r.json_len || (size_t)r.device_at + r.device_len > r.json_len)
 		return 0;
 	if ((r.flags & RECORD_HAS_STATE) == 0)
 		return r.size - RECORD_HEADER - r.json_len < 8;
 	const uint8_t *changes;
-	size_t len = state_of_entry(entry, &changes);
-	return len < r.size && state_check(changes, len);
+	size_t len = record_state_of(entry, &changes);
+	return len < r.size && record_state_check(changes, len);
 }
 
 size_t record_device(char out[DEVICE_MAX], const uint8_t *entry)

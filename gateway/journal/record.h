@@ -110,20 +110,20 @@ struct state_change {
 	size_t id_at;       /* attached to a message: where in value the intake writes its record's id; 0: nowhere */
 };
 
-/* state_text_put copies a text and returns where it ends. */
-uint8_t *state_text_put(uint8_t *at, const struct state_text *t);
-/* state_size is the number of bytes state_write writes: a multiple of 8. */
-size_t state_size(const struct state_change *c);
-void state_write(const struct state_change *c, uint8_t *out);
-/* state_read reads the change at bytes, of which len are there; its texts point into them. Returns its size; 0: it is
+/* record_state_put_text copies a text and returns where it ends. */
+uint8_t *record_state_put_text(uint8_t *at, const struct state_text *t);
+/* record_state_size is the number of bytes record_state_write writes: a multiple of 8. */
+size_t record_state_size(const struct state_change *c);
+void record_state_write(const struct state_change *c, uint8_t *out);
+/* record_state_read reads the change at bytes, of which len are there; its texts point into them. Returns its size; 0: it is
  * none. */
-size_t state_read(struct state_change *c, const uint8_t *bytes, size_t len);
-/* state_check: len bytes are whole changes. */
-bool state_check(const uint8_t *bytes, size_t len);
-/* state_of_entry finds the changes in an entry (record.h), which was checked; returns their bytes, 0: it has none. */
-size_t state_of_entry(const uint8_t *entry, const uint8_t **changes);
+size_t record_state_read(struct state_change *c, const uint8_t *bytes, size_t len);
+/* record_state_check: len bytes are whole changes. */
+bool record_state_check(const uint8_t *bytes, size_t len);
+/* record_state_of finds the changes in an entry (record.h), which was checked; returns their bytes, 0: it has none. */
+size_t record_state_of(const uint8_t *entry, const uint8_t **changes);
 
-/* record_attach adds a change of state behind an entry; the caller has room for state_size more. Returns the size of
+/* record_attach adds a change of state behind an entry; the caller has room for record_state_size more. Returns the size of
  * both. record_write_state makes an entry of that change alone and returns its size. */
 size_t record_attach(uint8_t *entry, const struct state_change *c);
 size_t record_write_state(uint8_t *entry, const struct state_change *c);

@@ -37,7 +37,7 @@ int segment_header_read(struct segment_header *h, const uint8_t in[SEGMENT_HEADE
 	return h->version > SEGMENT_VERSION ? -1 : 1;
 }
 
-void block_header_write(const struct block_header *h, uint8_t *block)
+void segment_block_write(const struct block_header *h, uint8_t *block)
 {
 	memset(block, 0, BLOCK_HEADER);
 	memcpy(block, block_magic, sizeof(block_magic));
@@ -49,7 +49,7 @@ void block_header_write(const struct block_header *h, uint8_t *block)
 	bytes_put(block + 40, h->checkpoint, 4);
 	bytes_put(block + 44, h->may_drop, 4);
 	size_t end = BLOCK_HEADER + (size_t)h->body;
-	memset(block + end, 0, block_size(h->body) - end);
+	memset(block + end, 0, segment_block_size(h->body) - end);
 	uint32_t head = crc32c(0, block + 8, BLOCK_HEADER - 8);
 	if (h->summed > 0)
 		head = crc32c_join(head, h->sum, h->summed);
@@ -57,7 +57,7 @@ void block_header_write(const struct block_header *h, uint8_t *block)
 	bytes_put(block + 4, crc32c(head, block + known, end - known), 4);
 }
 
-bool block_header_read(struct block_header *h, const uint8_t *block, uint64_t generation, size_t room)
+bool segment_block_read(struct block_header *h, const uint8_t *block, uint64_t generation, size_t room)
 {
 	if (room < BLOCK_ALIGN || memcmp(block, block_magic, sizeof(block_magic)) != 0)
 		return false;
@@ -68,10 +68,11 @@ bool block_header_read(struct block_header *h, const uint8_t *block, uint64_t ge
 	h->time_us = bytes_get(block + 32, 8);
 	h->checkpoint = bytes_get(block + 40, 4) == 1;
 	h->may_drop = bytes_get(block + 44, 4) == 1;
-	return h->generation == generation && h->count > 0 && h->body >= RECORD_HEADER && block_size(h->body) <= room;
+	return h->generation == generation && h->count > 0 && h->body >= RECORD_HEADER &&
+	       segment_block_size(h->body) <= room;
 }
 
-bool block_check(const struct block_header *h, const uint8_t *block)
+bool segment_block_check(const struct block_header *h, const uint8_t *block)
 {
 	if (bytes_get(block + 4, 4) != crc32c(0, block + 8, BLOCK_HEADER - 8 + (size_t)h->body))
 		return false;

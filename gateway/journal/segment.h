@@ -64,16 +64,16 @@ void segment_header_write(const struct segment_header *h, uint8_t out[SEGMENT_HE
  * (h->version set). */
 int segment_header_read(struct segment_header *h, const uint8_t in[SEGMENT_HEADER]);
 
-/* block_header_write fills in the header in front of h->body bytes of entries at block + BLOCK_HEADER, and zeroes the
+/* segment_block_write fills in the header in front of h->body bytes of entries at block + BLOCK_HEADER, and zeroes the
  * padding. */
-void block_header_write(const struct block_header *h, uint8_t *block);
-/* block_header_read decodes without the checksum; false: no block of this generation begins here, or it does not fit
+void segment_block_write(const struct block_header *h, uint8_t *block);
+/* segment_block_read decodes without the checksum; false: no block of this generation begins here, or it does not fit
  * into room bytes. */
-bool block_header_read(struct block_header *h, const uint8_t *block, uint64_t generation, size_t room);
-/* block_check verifies checksum and entries of a block whose header was read and whose bytes are all there. */
-bool block_check(const struct block_header *h, const uint8_t *block);
+bool segment_block_read(struct block_header *h, const uint8_t *block, uint64_t generation, size_t room);
+/* segment_block_check verifies checksum and entries of a block whose header was read and whose bytes are all there. */
+bool segment_block_check(const struct block_header *h, const uint8_t *block);
 
-static inline size_t block_size(size_t body)
+static inline size_t segment_block_size(size_t body)
 {
 	return (BLOCK_HEADER + body + BLOCK_ALIGN - 1) & ~(size_t)(BLOCK_ALIGN - 1);
 }

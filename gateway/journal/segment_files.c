@@ -8,7 +8,7 @@
 
 #include "gateway/base/bytes.h"
 
-bool segment_number(const char *name, uint32_t *number)
+bool segment_files_number(const char *name, uint32_t *number)
 {
 	unsigned n;
 	int end = 0;
@@ -20,9 +20,9 @@ bool segment_number(const char *name, uint32_t *number)
 
 static void note_name(void *context, const char *name)
 {
-	struct segment_numbers *n = context;
+	struct segment_files_numbers *n = context;
 	uint32_t number;
-	if (!segment_number(name, &number))
+	if (!segment_files_number(name, &number))
 		return;
 	if (n->count == n->room) {
 		size_t room = n->room ? n->room * 2 : 64;
@@ -37,29 +37,29 @@ static void note_name(void *context, const char *name)
 	n->items[n->count++] = number;
 }
 
-int segments_list(const struct disk *disk, const char *dir, struct segment_numbers *out)
+int segment_files_list(const struct disk *disk, const char *dir, struct segment_files_numbers *out)
 {
-	*out = (struct segment_numbers){0};
+	*out = (struct segment_files_numbers){0};
 	int err = disk->list(disk, dir, note_name, out);
 	if (!err && out->nomem)
 		err = -ENOMEM;
 	if (err) {
 		free(out->items);
-		*out = (struct segment_numbers){0};
+		*out = (struct segment_files_numbers){0};
 	}
 	return err;
 }
 
 /* A file whose header is spoilt: the generation and first sequence stand in its blocks, too. */
-static bool name_by_blocks(struct scan *s, struct segment *out)
+static bool name_by_blocks(struct segment_reader *s, struct segment *out)
 {
 	for (uint64_t at = SEGMENT_HEADER; at + BLOCK_ALIGN <= s->size; at += BLOCK_ALIGN) {
-		const uint8_t *bytes = scan_bytes(s, at, BLOCK_ALIGN);
+		const uint8_t *bytes = segment_reader_bytes(s, at, BLOCK_ALIGN);
 		if (!bytes)
 			return false;
 		uint64_t generation = bytes_get(bytes + 8, 8);
 		struct block_header h;
-		if (generation == 0 || !scan_block(s, at, generation, &h))
+		if (generation == 0 || !segment_reader_block(s, at, generation, &h))
 			continue;
 		out->generation = generation;
 		out->first = h.first;
@@ -68,13 +68,13 @@ static bool name_by_blocks(struct scan *s, struct segment *out)
 	return false;
 }
 
-enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h)
+enum segment_kind segment_files_identify(struct segment_reader *s, struct segment *out, struct segment_header *h)
 {
 	int64_t size = s->disk->size(s->disk, s->fd);
 	if (size < 0)
 		return SEGMENT_UNREAD;
 	out->size = s->size = (uint64_t)size;
-	const uint8_t *bytes = scan_bytes(s, 0, SEGMENT_HEADER);
+	const uint8_t *bytes = segment_reader_bytes(s, 0, SEGMENT_HEADER);
 	int good = bytes ? segment_header_read(h, bytes) : 0;
 	if (s->failed)
 		return SEGMENT_UNREAD;
@@ -119,7 +119,7 @@ static void give_up(struct segment *items, size_t count)
 	}
 }
 
-void segments_sort(struct segment *items, size_t count)
+void segment_files_sort(struct segment *items, size_t count)
 {
 	if (count > 0)
 		qsort(items, count, sizeof(*items), by_generation);

@@ -27,21 +27,21 @@ enum segment_kind {
 	SEGMENT_NEWER,  /* written by a newer version, h->version */
 	SEGMENT_UNREAD, /* the disk failed, which is not the same as damage */
 };
-/* segment_number reads the number out of NNNNNNNN.segment; false: it is another file. */
-bool segment_number(const char *name, uint32_t *number);
+/* segment_files_number reads the number out of NNNNNNNN.segment; false: it is another file. */
+bool segment_files_number(const char *name, uint32_t *number);
 /* The numbers of a directory's segment files. */
-struct segment_numbers {
+struct segment_files_numbers {
 	uint32_t *items; /* owned: free() */
 	size_t count, room;
 	bool nomem;
 };
-/* segments_list finds them, in no order. 0 or a negative errno, also -ENOMEM: then there are none. */
-int segments_list(const struct disk *disk, const char *dir, struct segment_numbers *out);
-/* segment_look looks at an open file of which s knows no size yet, and sets out but for its number. h: its header, of GOOD
+/* segment_files_list finds them, in no order. 0 or a negative errno, also -ENOMEM: then there are none. */
+int segment_files_list(const struct disk *disk, const char *dir, struct segment_files_numbers *out);
+/* segment_files_identify looks at an open file of which s knows no size yet, and sets out but for its number. h: its header, of GOOD
  * and NEWER. */
-enum segment_kind segment_look(struct scan *s, struct segment *out, struct segment_header *h);
-/* segments_sort puts them in the order of their generations and marks as bad those that later ones supersede wholly, and
+enum segment_kind segment_files_identify(struct segment_reader *s, struct segment *out, struct segment_header *h);
+/* segment_files_sort puts them in the order of their generations and marks as bad those that later ones supersede wholly, and
  * those that had been given up: they hold nothing that counts. */
-void segments_sort(struct segment *items, size_t count);
+void segment_files_sort(struct segment *items, size_t count);
 
 #endif

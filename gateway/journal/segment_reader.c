@@ -6,12 +6,12 @@
 
 #define WINDOW (1u << 20)
 
-void scan_init(struct scan *s, const struct disk *disk, int fd, uint64_t size)
+void segment_reader_init(struct segment_reader *s, const struct disk *disk, int fd, uint64_t size)
 {
-	*s = (struct scan){.disk = disk, .fd = fd, .size = size};
+	*s = (struct segment_reader){.disk = disk, .fd = fd, .size = size};
 }
 
-void scan_close(struct scan *s)
+void segment_reader_close(struct segment_reader *s)
 {
 	if (s->disk && s->fd >= 0)
 		s->disk->close(s->disk, s->fd);
@@ -20,7 +20,7 @@ void scan_close(struct scan *s)
 	s->fd = -1;
 }
 
-static bool scan_room(struct scan *s, size_t room)
+static bool room_for(struct segment_reader *s, size_t room)
 {
 	if (room <= s->room)
 		return true;
@@ -34,7 +34,7 @@ static bool scan_room(struct scan *s, size_t room)
 	return true;
 }
 
-const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len)
+const uint8_t *segment_reader_bytes(struct segment_reader *s, uint64_t offset, size_t len)
 {
 	if (offset + len > s->size)
 		return NULL;
@@ -42,7 +42,7 @@ const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len)
 		return s->buffer + (offset - s->at);
 	size_t most = s->size < WINDOW ? (size_t)s->size : WINDOW; /* whole pages are read, below */
 	size_t want = ((len > most ? len : most) + DISK_ALIGN - 1) & ~(size_t)(DISK_ALIGN - 1);
-	if (!scan_room(s, want)) {
+	if (!room_for(s, want)) {
 		s->failed = true;
 		return NULL;
 	}
@@ -55,19 +55,21 @@ const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len)
 	return s->len >= len ? s->buffer : NULL;
 }
 
-const uint8_t *scan_block(struct scan *s, uint64_t offset, uint64_t generation, struct block_header *h)
+const uint8_t *segment_reader_block(struct segment_reader *s, uint64_t offset, uint64_t generation,
+                                    struct block_header *h)
 {
-	const uint8_t *bytes = scan_bytes(s, offset, BLOCK_ALIGN);
-	if (!bytes || !block_header_read(h, bytes, generation, (size_t)(s->size - offset)))
+	const uint8_t *bytes = segment_reader_bytes(s, offset, BLOCK_ALIGN);
+	if (!bytes || !segment_block_read(h, bytes, generation, (size_t)(s->size - offset)))
 		return NULL;
-	bytes = scan_bytes(s, offset, block_size(h->body));
-	return bytes && block_check(h, bytes) ? bytes : NULL;
+	bytes = segment_reader_bytes(s, offset, segment_block_size(h->body));
+	return bytes && segment_block_check(h, bytes) ? bytes : NULL;
 }
 
-uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_t least, struct block_header *h)
+uint64_t segment_reader_next(struct segment_reader *s, uint64_t offset, uint64_t generation, uint64_t least,
+                             struct block_header *h)
 {
 	for (; offset + BLOCK_ALIGN <= s->size; offset += BLOCK_ALIGN) {
-		if (scan_block(s, offset, generation, h) && h->first >= least)
+		if (segment_reader_block(s, offset, generation, h) && h->first >= least)
 			return offset;
 		if (s->failed)
 			break;
@@ -75,21 +77,22 @@ uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_
 	return UINT64_MAX;
 }
 
-const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint64_t expected, struct block_header *h)
+const uint8_t *segment_reader_step(struct segment_reader *s, uint64_t *at, uint64_t generation, uint64_t expected,
+                                   struct block_header *h)
 {
-	const uint8_t *bytes = scan_block(s, *at, generation, h);
+	const uint8_t *bytes = segment_reader_block(s, *at, generation, h);
 	if (bytes && h->first >= expected)
 		return bytes;
-	uint64_t next = s->failed ? UINT64_MAX : scan_next(s, *at + BLOCK_ALIGN, generation, expected, h);
+	uint64_t next = s->failed ? UINT64_MAX : segment_reader_next(s, *at + BLOCK_ALIGN, generation, expected, h);
 	if (next == UINT64_MAX)
 		return NULL;
 	*at = next;
-	return scan_block(s, next, generation, h);
+	return segment_reader_block(s, next, generation, h);
 }
 
-bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation)
+bool segment_reader_torn(struct segment_reader *s, uint64_t offset, uint64_t generation)
 {
 	struct block_header h;
-	const uint8_t *bytes = scan_bytes(s, offset, BLOCK_ALIGN);
-	return bytes && block_header_read(&h, bytes, generation, (size_t)(s->size - offset));
+	const uint8_t *bytes = segment_reader_bytes(s, offset, BLOCK_ALIGN);
+	return bytes && segment_block_read(&h, bytes, generation, (size_t)(s->size - offset));
 }

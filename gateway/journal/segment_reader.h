@@ -8,7 +8,7 @@
 #include "gateway/journal/segment.h"
 
 /* A window over a segment's file, for reading it from front to back. */
-struct scan {
+struct segment_reader {
 	const struct disk *disk;
 	int fd;
 	uint64_t size;   /* of the segment */
@@ -18,21 +18,24 @@ struct scan {
 	size_t len;
 	bool failed; /* the disk failed: not the same as an invalid block */
 };
-/* scan_init takes over fd, which may be a negative errno. */
-void scan_init(struct scan *s, const struct disk *disk, int fd, uint64_t size);
-void scan_close(struct scan *s);
+/* segment_reader_init takes over fd, which may be a negative errno. */
+void segment_reader_init(struct segment_reader *s, const struct disk *disk, int fd, uint64_t size);
+void segment_reader_close(struct segment_reader *s);
 /* scan_bytes returns at least len bytes at offset, or NULL (behind the end, or s->failed). Valid until the next call.
  */
-const uint8_t *scan_bytes(struct scan *s, uint64_t offset, size_t len);
-/* scan_block returns the valid block of this generation at offset, checksum verified; NULL: none there. */
-const uint8_t *scan_block(struct scan *s, uint64_t offset, uint64_t generation, struct block_header *h);
-/* scan_next looks for the next valid block of this generation from offset on whose first is at least `least`;
+const uint8_t *segment_reader_bytes(struct segment_reader *s, uint64_t offset, size_t len);
+/* segment_reader_block returns the valid block of this generation at offset, checksum verified; NULL: none there. */
+const uint8_t *segment_reader_block(struct segment_reader *s, uint64_t offset, uint64_t generation,
+                                    struct block_header *h);
+/* segment_reader_next looks for the next valid block of this generation from offset on whose first is at least `least`;
  * UINT64_MAX: none. */
-uint64_t scan_next(struct scan *s, uint64_t offset, uint64_t generation, uint64_t least, struct block_header *h);
-/* scan_step goes to the next block that counts, at *at or, where that is damaged, behind it: then *at is moved. Returns
+uint64_t segment_reader_next(struct segment_reader *s, uint64_t offset, uint64_t generation, uint64_t least,
+                             struct block_header *h);
+/* segment_reader_step goes to the next block that counts, at *at or, where that is damaged, behind it: then *at is moved. Returns
  * its bytes; NULL at the end (*at stays) or when the disk failed. */
-const uint8_t *scan_step(struct scan *s, uint64_t *at, uint64_t generation, uint64_t expected, struct block_header *h);
-/* scan_torn tells whether something of this generation stands at offset: the start of a block that was not finished. */
-bool scan_torn(struct scan *s, uint64_t offset, uint64_t generation);
+const uint8_t *segment_reader_step(struct segment_reader *s, uint64_t *at, uint64_t generation, uint64_t expected,
+                                   struct block_header *h);
+/* segment_reader_torn tells whether something of this generation stands at offset: the start of a block that was not finished. */
+bool segment_reader_torn(struct segment_reader *s, uint64_t offset, uint64_t generation);
 
 #endif

@@ -25,9 +25,9 @@ struct state_item {
 	uint8_t bytes[]; /* member, value */
 };
 
-void state_table_init(struct state_table *t, size_t max)
+void state_store_init(struct state_store *t, size_t max)
 {
-	*t = (struct state_table){.max = max};
+	*t = (struct state_store){.max = max};
 	TAILQ_INIT(&t->items);
 	siphash_key_random(&t->key);
 }
@@ -43,7 +43,7 @@ static struct state_change change_of(const struct state_item *i)
 	                             .expires_us = i->expires_us};
 }
 
-static uint64_t hash_of(const struct state_table *t, const struct state_change *c)
+static uint64_t hash_of(const struct state_store *t, const struct state_change *c)
 {
 	return siphash(&t->key, c->group.bytes, c->group.len) ^ siphash(&t->key, c->scope.bytes, c->scope.len) << 1;
 }
@@ -54,7 +54,7 @@ static bool same(const struct state_text *t, const uint8_t *bytes, size_t len)
 	return t->len == len && (len == 0 || memcmp(t->bytes, bytes, len) == 0);
 }
 
-static struct state_group **group_find(const struct state_table *t, const struct state_change *c, uint64_t hash)
+static struct state_group **group_find(const struct state_store *t, const struct state_change *c, uint64_t hash)
 {
 	struct state_group **at = &t->buckets[hash & (t->bucket_count - 1)];
 	for (; *at; at = &(*at)->chain) {
@@ -66,7 +66,7 @@ static struct state_group **group_find(const struct state_table *t, const struct
 	return at;
 }
 
-static void group_free_if_empty(struct state_table *t, struct state_group *g)
+static void group_free_if_empty(struct state_store *t, struct state_group *g)
 {
 	if (!TAILQ_EMPTY(&g->items))
 		return;
@@ -78,11 +78,11 @@ static void group_free_if_empty(struct state_table *t, struct state_group *g)
 	free(g);
 }
 
-static void item_drop(struct state_table *t, struct state_item *i)
+static void item_drop(struct state_store *t, struct state_item *i)
 {
 	struct state_change c = change_of(i);
 	struct state_group *g = i->group;
-	t->bytes -= state_size(&c);
+	t->bytes -= record_state_size(&c);
 	t->count--;
 	TAILQ_REMOVE(&t->items, i, by_age);
 	TAILQ_REMOVE(&g->items, i, in_group);
@@ -90,20 +90,20 @@ static void item_drop(struct state_table *t, struct state_item *i)
 	group_free_if_empty(t, g);
 }
 
-void state_table_clear(struct state_table *t)
+void state_store_clear(struct state_store *t)
 {
 	while (t->count > 0)
 		item_drop(t, TAILQ_FIRST(&t->items));
 }
 
-void state_table_fini(struct state_table *t)
+void state_store_fini(struct state_store *t)
 {
-	state_table_clear(t);
+	state_store_clear(t);
 	free(t->buckets);
-	*t = (struct state_table){0};
+	*t = (struct state_store){0};
 }
 
-static bool widen(struct state_table *t)
+static bool widen(struct state_store *t)
 {
 	if (t->group_count < t->bucket_count)
 		return true;
@@ -123,14 +123,14 @@ static bool widen(struct state_table *t)
 	return true;
 }
 
-static struct state_group *group_make(struct state_table *t, const struct state_change *c, uint64_t hash)
+static struct state_group *group_make(struct state_store *t, const struct state_change *c, uint64_t hash)
 {
 	struct state_group *g = malloc(sizeof(*g) + c->scope.len + c->group.len);
 	if (!g)
 		return NULL;
 	*g = (struct state_group){.hash = hash, .scope_len = c->scope.len, .group_len = c->group.len};
 	TAILQ_INIT(&g->items);
-	state_text_put(state_text_put(g->bytes, &c->scope), &c->group);
+	record_state_put_text(record_state_put_text(g->bytes, &c->scope), &c->group);
 	struct state_group **at = &t->buckets[hash & (t->bucket_count - 1)];
 	g->chain = *at;
 	*at = g;
@@ -147,7 +147,7 @@ static struct state_item *item_find(const struct state_group *g, const struct st
 	return NULL;
 }
 
-static bool item_make(struct state_table *t, struct state_group *g, const struct state_change *c)
+static bool item_make(struct state_store *t, struct state_group *g, const struct state_change *c)
 {
 	struct state_item *i = malloc(sizeof(*i) + c->member.len + c->value.len);
 	if (!i) {
@@ -158,15 +158,15 @@ static bool item_make(struct state_table *t, struct state_group *g, const struct
 	i->expires_us = c->expires_us;
 	i->member_len = c->member.len;
 	i->value_len = c->value.len;
-	state_text_put(state_text_put(i->bytes, &c->member), &c->value);
+	record_state_put_text(record_state_put_text(i->bytes, &c->member), &c->value);
 	TAILQ_INSERT_TAIL(&t->items, i, by_age);
 	TAILQ_INSERT_TAIL(&g->items, i, in_group);
 	t->count++;
-	t->bytes += state_size(c);
+	t->bytes += record_state_size(c);
 	return true;
 }
 
-static size_t make_room(struct state_table *t)
+static size_t make_room(struct state_store *t)
 {
 	size_t dropped = 0;
 	while (t->bytes > t->max) {
@@ -176,7 +176,7 @@ static size_t make_room(struct state_table *t)
 	return dropped;
 }
 
-size_t state_table_apply(struct state_table *t, const struct state_change *c)
+size_t state_store_apply(struct state_store *t, const struct state_change *c)
 {
 	if (t->count == 0 && c->op != STATE_SET)
 		return 0;
@@ -204,28 +204,28 @@ size_t state_table_apply(struct state_table *t, const struct state_change *c)
 	return make_room(t);
 }
 
-size_t state_table_take(struct state_table *t, const uint8_t *entries, uint32_t count, bool checkpoint)
+size_t state_store_apply_entries(struct state_store *t, const uint8_t *entries, uint32_t count, bool checkpoint)
 {
 	size_t forgotten = 0;
 	if (checkpoint)
-		state_table_clear(t);
+		state_store_clear(t);
 	for (; count > 0; count--, entries += record_size(entries)) {
 		const uint8_t *changes;
 		struct state_change c;
-		size_t len = state_of_entry(entries, &changes), size;
-		for (; len > 0 && (size = state_read(&c, changes, len)) > 0; changes += size, len -= size)
-			forgotten += state_table_apply(t, &c);
+		size_t len = record_state_of(entries, &changes), size;
+		for (; len > 0 && (size = record_state_read(&c, changes, len)) > 0; changes += size, len -= size)
+			forgotten += state_store_apply(t, &c);
 	}
 	return forgotten;
 }
 
-size_t state_table_limit(struct state_table *t, size_t max)
+size_t state_store_limit(struct state_store *t, size_t max)
 {
 	t->max = max;
 	return make_room(t);
 }
 
-void state_table_expire(struct state_table *t, int64_t now_us)
+void state_store_expire(struct state_store *t, int64_t now_us)
 {
 	for (struct state_item *i = TAILQ_FIRST(&t->items), *next; i; i = next) {
 		next = TAILQ_NEXT(i, by_age);
@@ -234,7 +234,7 @@ void state_table_expire(struct state_table *t, int64_t now_us)
 	}
 }
 
-size_t state_table_keep(struct state_table *t, bool (*keep)(void *context, struct state_text scope), void *context)
+size_t state_store_keep(struct state_store *t, bool (*keep)(void *context, struct state_text scope), void *context)
 {
 	size_t dropped = 0;
 	for (struct state_item *i = TAILQ_FIRST(&t->items), *next; i; i = next) {
@@ -247,7 +247,7 @@ size_t state_table_keep(struct state_table *t, bool (*keep)(void *context, struc
 	return dropped;
 }
 
-bool state_table_next(struct state_table *t, struct state_change *c)
+bool state_store_next(struct state_store *t, struct state_change *c)
 {
 	if (!t->next)
 		return false;
@@ -256,27 +256,27 @@ bool state_table_next(struct state_table *t, struct state_change *c)
 	return true;
 }
 
-bool state_table_first(struct state_table *t, struct state_change *c)
+bool state_store_first(struct state_store *t, struct state_change *c)
 {
 	t->next = t->count > 0 ? TAILQ_FIRST(&t->items) : NULL;
-	return state_table_next(t, c);
+	return state_store_next(t, c);
 }
 
 /* There is always one entry, so that a segment with a checkpoint can be told from one that lost it. */
-bool state_entries(struct state_table *t, struct block *b, size_t room)
+bool state_store_write_entries(struct state_store *t, struct block *b, size_t room)
 {
 	struct state_change c;
-	bool more = state_table_first(t, &c);
+	bool more = state_store_first(t, &c);
 	b->body = b->count = 0;
 	do {
 		uint8_t *entry = b->bytes + BLOCK_HEADER + b->body;
 		struct record r = {.kind = RECORD_STATE};
-		while (more && (r.json_len == 0 || r.json_len + state_size(&c) <= STATE_STORE_ENTRY)) {
-			if (b->body + RECORD_HEADER + r.json_len + state_size(&c) > room)
+		while (more && (r.json_len == 0 || r.json_len + record_state_size(&c) <= STATE_STORE_ENTRY)) {
+			if (b->body + RECORD_HEADER + r.json_len + record_state_size(&c) > room)
 				return false;
-			state_write(&c, entry + RECORD_HEADER + r.json_len);
-			r.json_len += (uint32_t)state_size(&c);
-			more = state_table_next(t, &c);
+			record_state_write(&c, entry + RECORD_HEADER + r.json_len);
+			r.json_len += (uint32_t)record_state_size(&c);
+			more = state_store_next(t, &c);
 		}
 		record_write(&r, entry);
 		b->body += r.size;

@@ -28,36 +28,36 @@ struct state_group;
 struct state_item;
 TAILQ_HEAD(state_items, state_item);
 
-struct state_table {
+struct state_store {
 	struct state_group **buckets; /* owned; a power of two of them; NULL until the first */
 	size_t bucket_count, group_count;
 	struct state_items items; /* the oldest first */
-	size_t count, bytes, max; /* bytes: of the changes that state_table_next gives */
+	size_t count, bytes, max; /* bytes: of the changes that state_store_next gives */
 	struct siphash_key key;
-	struct state_item *next; /* state_table_next */
+	struct state_item *next; /* state_store_next */
 };
 
 /* max: most bytes of all items; when they are more, the oldest go. fini is safe on zeros. */
-void state_table_init(struct state_table *t, size_t max);
-void state_table_fini(struct state_table *t);
-void state_table_clear(struct state_table *t);
-/* state_table_apply applies a change and returns how many items it cost for want of room or memory. */
-size_t state_table_apply(struct state_table *t, const struct state_change *c);
-/* state_table_take applies the changes in `count` entries of a block (record.h), which was checked; a checkpoint begins the
+void state_store_init(struct state_store *t, size_t max);
+void state_store_fini(struct state_store *t);
+void state_store_clear(struct state_store *t);
+/* state_store_apply applies a change and returns how many items it cost for want of room or memory. */
+size_t state_store_apply(struct state_store *t, const struct state_change *c);
+/* state_store_apply_entries applies the changes in `count` entries of a block (record.h), which was checked; a checkpoint begins the
  * table anew. Returns how many items it cost. */
-size_t state_table_take(struct state_table *t, const uint8_t *entries, uint32_t count, bool checkpoint);
-/* state_table_limit sets max and returns how many items that costs. */
-size_t state_table_limit(struct state_table *t, size_t max);
-/* state_table_expire drops what no longer counts at now_us (wall clock). */
-void state_table_expire(struct state_table *t, int64_t now_us);
-/* state_table_keep drops every item for whose scope `keep` says no; returns how many. */
-size_t state_table_keep(struct state_table *t, bool (*keep)(void *context, struct state_text scope), void *context);
-/* state_table_first, _next walk over all items, the oldest first, as the change that sets them; false: no more. Nothing
+size_t state_store_apply_entries(struct state_store *t, const uint8_t *entries, uint32_t count, bool checkpoint);
+/* state_store_limit sets max and returns how many items that costs. */
+size_t state_store_limit(struct state_store *t, size_t max);
+/* state_store_expire drops what no longer counts at now_us (wall clock). */
+void state_store_expire(struct state_store *t, int64_t now_us);
+/* state_store_keep drops every item for whose scope `keep` says no; returns how many. */
+size_t state_store_keep(struct state_store *t, bool (*keep)(void *context, struct state_text scope), void *context);
+/* state_store_first, _next walk over all items, the oldest first, as the change that sets them; false: no more. Nothing
  * may be applied meanwhile. */
-bool state_table_first(struct state_table *t, struct state_change *c);
-bool state_table_next(struct state_table *t, struct state_change *c);
+bool state_store_first(struct state_store *t, struct state_change *c);
+bool state_store_next(struct state_store *t, struct state_change *c);
 
-/* state_entries writes the table as entries of a checkpoint into b, at most room bytes; false: it does not fit. */
-bool state_entries(struct state_table *t, struct block *b, size_t room);
+/* state_store_write_entries writes the table as entries of a checkpoint into b, at most room bytes; false: it does not fit. */
+bool state_store_write_entries(struct state_store *t, struct block *b, size_t room);
 
 #endif

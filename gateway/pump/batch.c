@@ -98,7 +98,7 @@ void batch_clear(struct batch *b)
 	for (size_t i = 0; i < b->count; i++)
 		batch_item_clear(&b->items[i]);
 	for (size_t i = 0; i < blocks->count; i++)
-		block_release(blocks->items[i]);
+		block_unref(blocks->items[i]);
 	blocks->count = 0;
 	b->count = 0;
 }

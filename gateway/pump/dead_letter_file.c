@@ -12,8 +12,8 @@
 #include "gateway/base/utf8.h"
 #include "gateway/journal/record.h"
 
-enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink,
-                      uint64_t max_bytes)
+enum gw_err dead_letter_file_init(struct dead_letter_file *d, const struct disk *disk, const char *path,
+                                  const char *sink, uint64_t max_bytes)
 {
 	d->disk = disk;
 	d->sink = sink;
@@ -24,7 +24,7 @@ enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *
 	return d->path ? GW_OK : GW_NOMEM;
 }
 
-void dead_fini(struct dead_file *d)
+void dead_letter_file_fini(struct dead_letter_file *d)
 {
 	if (d->path && d->fd >= 0)
 		d->disk->close(d->disk, d->fd);
@@ -35,7 +35,7 @@ void dead_fini(struct dead_file *d)
 
 /* A crash or a full disk may have left half a line: it is ended, so that it spoils no other. After a failure the end
  * that can be read may be another one than that on the disk: it is ended in any case. */
-static int end_last_line(const struct dead_file *d, int fd)
+static int end_last_line(const struct dead_letter_file *d, int fd)
 {
 	char last = '\n';
 	int64_t size = d->disk->size(d->disk, fd);
@@ -47,7 +47,7 @@ static int end_last_line(const struct dead_file *d, int fd)
 	return last == '\n' && !d->spoilt ? 0 : d->disk->write(d->disk, fd, "\n", 1, 0);
 }
 
-static int open_file(struct dead_file *d)
+static int open_file(struct dead_letter_file *d)
 {
 	char dir[4096];
 	snprintf(dir, sizeof(dir), "%s", d->path);
@@ -77,14 +77,15 @@ static int open_file(struct dead_file *d)
 	return 0;
 }
 
-static void close_spoilt(struct dead_file *d)
+static void close_spoilt(struct dead_letter_file *d)
 {
 	d->disk->close(d->disk, d->fd);
 	d->fd = -1;
 	d->spoilt = true;
 }
 
-enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry)
+enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, const char *reason,
+                                 const uint8_t *entry)
 {
 	struct record r;
 	char now[CLOCK_FORMAT_LEN];
@@ -121,7 +122,7 @@ enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason,
 	return GW_IO;
 }
 
-enum gw_err dead_sync(struct dead_file *d)
+enum gw_err dead_letter_file_sync(struct dead_letter_file *d)
 {
 	/* Somebody may have deleted the file under us, or moved it away: then what was written is where nobody looks. */
 	if (d->fd < 0 || (d->disk->sync(d->disk, d->fd) == 0 && d->disk->place(d->disk, d->fd, d->path) == DISK_HERE))

@@ -14,7 +14,7 @@
  * may have it. */
 #define DEAD_LETTER_INTAKE "intake"
 
-struct dead_file {
+struct dead_letter_file {
 	const struct disk *disk;
 	char *path; /* owned */
 	const char *sink;
@@ -25,12 +25,13 @@ struct dead_file {
 };
 
 /* max_bytes: so large may the file get; 0: as large as the disk allows. */
-enum gw_err dead_init(struct dead_file *d, const struct disk *disk, const char *path, const char *sink,
-                      uint64_t max_bytes);
-void dead_fini(struct dead_file *d);
-/* dead_add writes one line; it is safe after dead_sync. GW_OK | GW_FULL (nothing of it is
+enum gw_err dead_letter_file_init(struct dead_letter_file *d, const struct disk *disk, const char *path,
+                                  const char *sink, uint64_t max_bytes);
+void dead_letter_file_fini(struct dead_letter_file *d);
+/* dead_letter_file_add writes one line; it is safe after dead_letter_file_sync. GW_OK | GW_FULL (nothing of it is
  * written) | GW_IO | GW_NOMEM (try again later). */
-enum gw_err dead_add(struct dead_file *d, uint64_t sequence, const char *reason, const uint8_t *entry);
-enum gw_err dead_sync(struct dead_file *d);
+enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, const char *reason,
+                                 const uint8_t *entry);
+enum gw_err dead_letter_file_sync(struct dead_letter_file *d);
 
 #endif

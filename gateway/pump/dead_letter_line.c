@@ -11,29 +11,30 @@ enum { AT_TIME, AT_REASON, AT_RECORD, AT_ERROR, AT_VERSION, POINTERS };
 static const char *const pointers[POINTERS] = {"/@timestamp", "/reason", "/record", "/sluice/error/reason",
                                                "/sluice/v"};
 
-struct letter_reader {
+struct dead_letter_line_reader {
 	struct json_pointer at[POINTERS]; /* owned */
 };
 
-struct letter_reader *letter_reader_open(void)
+struct dead_letter_line_reader *dead_letter_line_reader_open(void)
 {
-	struct letter_reader *r = calloc(1, sizeof(*r));
+	struct dead_letter_line_reader *r = calloc(1, sizeof(*r));
 	for (int i = 0; r && i < POINTERS; i++)
 		if (!json_pointer_init(&r->at[i], pointers[i])) {
-			letter_reader_close(r);
+			dead_letter_line_reader_close(r);
 			return NULL;
 		}
 	return r;
 }
 
-void letter_reader_close(struct letter_reader *r)
+void dead_letter_line_reader_close(struct dead_letter_line_reader *r)
 {
 	for (int i = 0; r && i < POINTERS; i++)
 		json_pointer_fini(&r->at[i]);
 	free(r);
 }
 
-bool letter_read(const struct letter_reader *r, const char *line, size_t len, struct letter *out)
+bool dead_letter_line_read(const struct dead_letter_line_reader *r, const char *line, size_t len,
+                           struct dead_letter_line *out)
 {
 	struct json_value v[POINTERS];
 	struct json_result check = json_check(line, len, DEPTH);
@@ -41,7 +42,7 @@ bool letter_read(const struct letter_reader *r, const char *line, size_t len, st
 		return false;
 	for (int i = 0; i < POINTERS; i++)
 		v[i] = json_find(line, len, &r->at[i]);
-	*out = (struct letter){0};
+	*out = (struct dead_letter_line){0};
 	if (v[AT_TIME].type != JSON_STRING || !json_time(&v[AT_TIME], JSON_TIME_RFC3339, &out->time_us))
 		return false;
 	struct json_value reason = v[AT_REASON], record = v[AT_RECORD];

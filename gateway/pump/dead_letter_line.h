@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* All texts point into the line. */
-struct letter {
+struct dead_letter_line {
 	const char *reason; /* inside its quotes, as it stands there: with JSON escapes */
 	size_t reason_len;
 	const char *record; /* its JSON */
@@ -16,11 +16,12 @@ struct letter {
 	int64_t time_us; /* when it was refused; of one of the intake when it came. Microseconds since 1970 */
 };
 
-struct letter_reader;
-/* letter_reader_open compiles what is looked for; NULL: out of memory. */
-struct letter_reader *letter_reader_open(void);
-void letter_reader_close(struct letter_reader *r);
-/* letter_read takes a line apart. False: it is no dead letter (half of one, that a crash or a full disk has left). */
-bool letter_read(const struct letter_reader *r, const char *line, size_t len, struct letter *out);
+struct dead_letter_line_reader;
+/* dead_letter_line_reader_open compiles what is looked for; NULL: out of memory. */
+struct dead_letter_line_reader *dead_letter_line_reader_open(void);
+void dead_letter_line_reader_close(struct dead_letter_line_reader *r);
+/* dead_letter_line_read takes a line apart. False: it is no dead letter (half of one, that a crash or a full disk has left). */
+bool dead_letter_line_read(const struct dead_letter_line_reader *r, const char *line, size_t len,
+                           struct dead_letter_line *out);
 
 #endif

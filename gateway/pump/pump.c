@@ -61,7 +61,7 @@ enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct jo
 	p->kind = plan->dead_letters ? RECORD_DEAD : RECORD_TELEMETRY;
 	p->allowed = (size_t)plan->common->in_flight;
 	p->random = (unsigned)clock_wall_us() ^ (unsigned)(uintptr_t)p;
-	snprintf(p->pulse.name, sizeof(p->pulse.name), "sink %.60s", plan->name);
+	snprintf(p->heartbeat.name, sizeof(p->heartbeat.name), "sink %.60s", plan->name);
 	p->state = calloc(1, plan->sink->size);
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	p->host = (struct sink_host){.name = plan->name,
@@ -74,16 +74,16 @@ enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct jo
 	snprintf(path, sizeof(path), "%s/dead/%s.ndjson", plan->data, plan->name);
 	enum gw_err err = GW_OK;
 	if (!p->state || fd < 0 ||
-	    dead_init(&p->dead, disk, plan->common->dead_letters ? plan->common->dead_letters : path, plan->name,
-	              plan->common->max_dead_letters))
+	    dead_letter_file_init(&p->dead, disk, plan->common->dead_letters ? plan->common->dead_letters : path,
+	                          plan->name, plan->common->max_dead_letters))
 		err = why_set(why, GW_NOMEM, "out of memory or file descriptors");
 	else if (!(err = journal_add_cursor(j, plan->name, plan->common->from == 1, &p->cursor, why))) {
 		memcpy(p->state, plan->settings, plan->sink->size);
 		stat_set(&p->stats.up, 1);
-		if (!(err = replay_open(p, why)))
+		if (!(err = pump_backlog_open(p, why)))
 			err = plan->sink->open(p->state, &p->host, why);
 	}
-	if (!err && (journal_reader_open(j, &p->live.reader) || journal_reader_open(j, &p->replay.reader) ||
+	if (!err && (journal_reader_open(j, &p->live.reader) || journal_reader_open(j, &p->backlog.reader) ||
 	             journal_add_reader(j, fd, &p->sleeping)))
 		err = why_set(why, GW_NOMEM, "out of memory");
 	if (err) {
@@ -126,7 +126,7 @@ static void track_close(struct track *t)
 		t->first = b->next;
 		batch_free(b);
 	}
-	block_release(t->block);
+	block_unref(t->block);
 	journal_reader_close(t->reader);
 }
 
@@ -137,13 +137,13 @@ void pump_close(struct pump *p)
 	if (p->state)
 		p->plan.sink->close(p->state);
 	track_close(&p->live);
-	track_close(&p->replay);
+	track_close(&p->backlog);
 	while (p->spare) {
 		struct batch *b = p->spare;
 		p->spare = b->next;
 		batch_free(b);
 	}
-	dead_fini(&p->dead);
+	dead_letter_file_fini(&p->dead);
 	if (p->host.wake_fd >= 0)
 		close(p->host.wake_fd);
 	pthread_mutex_destroy(&p->lock);
@@ -197,9 +197,9 @@ const struct sink_stats *pump_stats(const struct pump *p)
 	return &p->stats;
 }
 
-struct pulse *pump_pulse(struct pump *p)
+struct heartbeat *pump_heartbeat(struct pump *p)
 {
-	return &p->pulse;
+	return &p->heartbeat;
 }
 
 struct cursor *pump_cursor(struct pump *p)

@@ -39,7 +39,7 @@ void pump_close(struct pump *p);
 const char *pump_name(const struct pump *p);
 const struct sink *pump_sink(const struct pump *p);
 const struct sink_stats *pump_stats(const struct pump *p);
-struct pulse *pump_pulse(struct pump *p);
+struct heartbeat *pump_heartbeat(struct pump *p);
 struct cursor *pump_cursor(struct pump *p);
 /* pump_state copies what sink_report_health said last; "" when all is well. */
 void pump_state(struct pump *p, char *out, size_t size);

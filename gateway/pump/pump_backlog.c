@@ -26,17 +26,17 @@ static bool live_first(const struct pump *p)
 	return p->plan.common->replay_order == REPLAY_LIVE_FIRST;
 }
 
-bool replay_blocks_live(const struct pump *p)
+bool pump_backlog_blocks_live(const struct pump *p)
 {
 	return p->gap_count > 0 && !live_first(p);
 }
 
-uint64_t replay_left(const struct pump *p)
+uint64_t pump_backlog_left(const struct pump *p)
 {
 	uint64_t left = 0;
 	for (size_t i = 0; i < p->gap_count; i++) {
 		const struct gap *g = &p->gaps[i];
-		uint64_t from = i == 0 && p->replay.safe >= g->from ? p->replay.safe + 1 : g->from;
+		uint64_t from = i == 0 && p->backlog.safe >= g->from ? p->backlog.safe + 1 : g->from;
 		left += g->to >= from ? g->to - from + 1 : 0;
 	}
 	return left;
@@ -46,9 +46,9 @@ uint64_t replay_left(const struct pump *p)
 static void enter(struct pump *p)
 {
 	const struct gap *g = &p->gaps[0];
-	read_from(&p->replay, g->from);
-	p->replay.end = g->to;
-	p->replay.finished = p->replay.safe = g->from - 1;
+	pump_read_from(&p->backlog, g->from);
+	p->backlog.end = g->to;
+	p->backlog.finished = p->backlog.safe = g->from - 1;
 	p->resumes = g->from <= p->earlier;
 }
 
@@ -59,7 +59,7 @@ static bool leave_out(struct pump *p, uint64_t to)
 	if (last && last->to + 1 == p->live.sequence) {
 		last->to = to;
 		if (p->gap_count == 1)
-			p->replay.end = to;
+			p->backlog.end = to;
 	} else if (p->gap_count < CURSOR_AHEAD_MAX) {
 		p->gaps[p->gap_count++] = (struct gap){p->live.sequence, to};
 		if (p->gap_count == 1)
@@ -67,7 +67,7 @@ static bool leave_out(struct pump *p, uint64_t to)
 	} else {
 		return false;
 	}
-	read_from(&p->live, to + 1);
+	pump_read_from(&p->live, to + 1);
 	return true;
 }
 
@@ -87,18 +87,18 @@ static void tell(struct pump *p, const char *what, int64_t now_us)
 {
 	uint64_t replayed = stat_get(&p->stats.replayed), spent = (uint64_t)(now_us - p->told_us) / 1000;
 	uint64_t rate = spent > 0 ? (replayed - p->told_records) * 1000 / spent : 0;
-	log_event(LOG_INFO, "sink", what, LOG_S("sink.name", p->plan.name), LOG_N("sluice.replay.left", replay_left(p)),
-	          LOG_N("sluice.replay.per_second", rate));
+	log_event(LOG_INFO, "sink", what, LOG_S("sink.name", p->plan.name),
+	          LOG_N("sluice.replay.left", pump_backlog_left(p)), LOG_N("sluice.replay.per_second", rate));
 	p->told_us = now_us;
 	p->told_records = replayed;
 }
 
-static void replay_begins(struct pump *p, int64_t now_us)
+static void begin_backlog(struct pump *p, int64_t now_us)
 {
 	log_event(LOG_INFO, "sink",
 	          live_first(p) ? "replays what gathered, behind what is new"
 	                        : "replays what gathered, before what is new",
-	          LOG_S("sink.name", p->plan.name), LOG_N("sluice.replay.left", replay_left(p)),
+	          LOG_S("sink.name", p->plan.name), LOG_N("sluice.replay.left", pump_backlog_left(p)),
 	          LOG_N("sluice.replay.rate", (uint64_t)p->plan.common->replay_rate));
 	p->told_us = now_us;
 	p->told_records = stat_get(&p->stats.replayed);
@@ -123,28 +123,28 @@ static enum gw_err take_ahead(struct pump *p, struct why *why)
 	for (size_t i = 0; i < c->ahead_count; i++) {
 		if (c->ahead[i].from > p->live.sequence)
 			leave_out(p, c->ahead[i].from - 1);
-		read_from(&p->live, c->ahead[i].to + 1);
+		pump_read_from(&p->live, c->ahead[i].to + 1);
 	}
 	return GW_OK;
 }
 
-enum gw_err replay_open(struct pump *p, struct why *why)
+enum gw_err pump_backlog_open(struct pump *p, struct why *why)
 {
 	enum gw_err err = GW_OK;
 	const struct sink_settings *s = p->plan.common;
 	p->earlier = journal_last(p->journal);
 	p->live.end = UINT64_MAX;
-	p->live.most = p->replay.most = (size_t)s->batch_records;
+	p->live.most = p->backlog.most = (size_t)s->batch_records;
 	if (s->replay_rate > 0 && s->replay_rate / SLICES < s->batch_records)
-		p->replay.most = s->replay_rate < SLICES ? 1 : (size_t)s->replay_rate / SLICES;
-	read_from(&p->live, cursor_get(p->cursor) + 1);
+		p->backlog.most = s->replay_rate < SLICES ? 1 : (size_t)s->replay_rate / SLICES;
+	pump_read_from(&p->live, cursor_get(p->cursor) + 1);
 	if (p->cursor->ahead_count > 0 && (err = take_ahead(p, why)))
 		return err;
 	look_at_backlog(p);
 	p->live.safe = p->live.sequence - 1;
-	settle_cursor(p); /* what it had above the cursor may begin there */
+	pump_advance_cursor(p); /* what it had above the cursor may begin there */
 	if (p->gap_count > 0)
-		replay_begins(p, clock_mono_us());
+		begin_backlog(p, clock_mono_us());
 	return GW_OK;
 }
 
@@ -156,38 +156,38 @@ static void end_gap(struct pump *p, int64_t now_us)
 	if (p->gap_count > 0) {
 		enter(p);
 	} else {
-		read_from(&p->replay, p->replay.sequence); /* gives its block back */
+		pump_read_from(&p->backlog, p->backlog.sequence); /* gives its block back */
 		p->live_in_row = 0;
 		tell(p, "has all that gathered", now_us);
 	}
-	settle_cursor(p);
+	pump_advance_cursor(p);
 }
 
-bool replay_gap_is_filled(const struct pump *p)
+bool pump_backlog_gap_is_filled(const struct pump *p)
 {
-	return p->gap_count > 0 && p->replay.safe >= p->gaps[0].to && !p->replay.first;
+	return p->gap_count > 0 && p->backlog.safe >= p->gaps[0].to && !p->backlog.first;
 }
 
-void replay_turn(struct pump *p, int64_t now_us)
+void pump_backlog_turn(struct pump *p, int64_t now_us)
 {
-	if (replay_is_due(p)) {
+	if (pump_backlog_is_due(p)) {
 		size_t before = p->gap_count;
 		atomic_store_explicit(&p->back, false, memory_order_relaxed);
 		if (look_at_backlog(p) && before == 0)
-			replay_begins(p, now_us);
+			begin_backlog(p, now_us);
 		if (!p->plan.sink->deferred)
-			settle_safe(p);
+			pump_settle_safe(p);
 	}
-	while (replay_gap_is_filled(p))
+	while (pump_backlog_gap_is_filled(p))
 		end_gap(p, now_us);
 	if (p->gap_count > 0 && now_us - p->told_us >= TELL_US)
 		tell(p, "replays", now_us);
 }
 
-int64_t replay_wait_us(const struct pump *p, int64_t now_us)
+int64_t pump_backlog_wait_us(const struct pump *p, int64_t now_us)
 {
 	const struct sink_settings *s = p->plan.common;
-	const struct track *t = &p->replay;
+	const struct track *t = &p->backlog;
 	if (p->gap_count == 0 || p->waiting > 0 || (!t->filling && t->sequence > t->end))
 		return -1;
 	if (live_first(p) && p->allowed > 1 && t->with_sink + 1 >= p->allowed)
@@ -195,7 +195,7 @@ int64_t replay_wait_us(const struct pump *p, int64_t now_us)
 	return s->replay_rate == 0 || now_us >= p->next_us ? 0 : p->next_us - now_us;
 }
 
-void replay_handed(struct pump *p, size_t records, int64_t now_us)
+void pump_backlog_handed(struct pump *p, size_t records, int64_t now_us)
 {
 	int64_t rate = p->plan.common->replay_rate, least = now_us - 1000000 / SLICES;
 	p->live_in_row = 0;
@@ -206,25 +206,25 @@ void replay_handed(struct pump *p, size_t records, int64_t now_us)
 	p->next_us += (int64_t)records * 1000000 / rate;
 }
 
-void replay_rewind(struct pump *p)
+void pump_backlog_rewind(struct pump *p)
 {
-	read_from(&p->live, p->live.safe + 1);
+	pump_read_from(&p->live, p->live.safe + 1);
 	/* Gaps that the live track has jumped over and delivered nothing behind are its own again. */
 	while (p->gap_count > 0 && p->gaps[p->gap_count - 1].to > p->live.safe) {
 		struct gap *last = &p->gaps[p->gap_count - 1];
 		if (last->from <= p->live.safe) { /* it grew, and only that is given back */
 			last->to = p->live.safe;
 			if (p->gap_count == 1)
-				p->replay.end = last->to;
+				p->backlog.end = last->to;
 			break;
 		}
 		p->gap_count--;
 	}
 	if (p->gap_count > 0)
-		read_from(&p->replay, p->replay.safe + 1);
+		pump_read_from(&p->backlog, p->backlog.safe + 1);
 }
 
-size_t replay_ahead(const struct pump *p, struct cursor_stretch out[CURSOR_AHEAD_MAX])
+size_t pump_backlog_ahead(const struct pump *p, struct cursor_stretch out[CURSOR_AHEAD_MAX])
 {
 	size_t n = 0;
 	for (size_t i = 0; i < p->gap_count; i++) {

@@ -52,7 +52,7 @@ struct pump {
 	bool running, urgent; /* urgent: a listener waits for `delivered` */
 
 	/* shared */
-	struct pulse pulse;
+	struct heartbeat heartbeat;
 	_Atomic bool sleeping;      /* journal.h */
 	_Atomic int64_t stop_by_us; /* 0: runs; main writes */
 	_Atomic bool back;          /* relaxed: an outage has ended: look at the backlog; sink_report_health sets it */
@@ -62,13 +62,13 @@ struct pump {
 	struct sink_stats stats;
 
 	/* this thread's own */
-	struct track live, replay;
+	struct track live, backlog;
 	struct batch *spare; /* finished ones, used again */
 	size_t with_sink, waiting;
 	size_t allowed; /* batches that the sink may have now: in_flight, less after it had too much to do */
 	size_t taken;   /* batches that it took since `allowed` changed */
 	bool rewind;    /* asked for by sink_rewind */
-	struct dead_file dead;
+	struct dead_letter_file dead;
 	uint64_t backoff_us;
 	int64_t quiet_until_us; /* the sink is not asked before that */
 	int64_t saved_us, filling_since_us;
@@ -90,52 +90,52 @@ struct pump {
 void *pump_run(void *arg);
 
 /* pump_read.c: the pump's thread */
-/* read_fill adds records to the track's batch being filled, which it begins if there are any; true: it is full. */
-bool read_fill(struct pump *p, struct track *t);
-/* read_from makes the track read on at sequence. */
-void read_from(struct track *t, uint64_t sequence);
+/* pump_read_fill adds records to the track's batch being filled, which it begins if there are any; true: it is full. */
+bool pump_read_fill(struct pump *p, struct track *t);
+/* pump_read_from makes the track read on at sequence. */
+void pump_read_from(struct track *t, uint64_t sequence);
 
 /* pump_settle.c: the pump's thread */
-/* settle_batch gives an empty batch at the end of the track's list, or NULL: out of memory. */
-struct batch *settle_batch(struct pump *p, struct track *t);
-/* settle_keep takes back a batch that is in no list, to be used again. */
-void settle_keep(struct pump *p, struct batch *b);
-/* settle_finished passes the finished batches at the front of the track, and the cursor with them. */
-void settle_finished(struct pump *p, struct track *t);
-/* settle_safe: all that is finished is safe. settle_cursor moves the cursor to what is safe. */
-void settle_safe(struct pump *p);
-void settle_cursor(struct pump *p);
-/* settle_back_off: the sink is left alone for a while, longer each time, and for at least least_ms. */
-void settle_back_off(struct pump *p, uint64_t least_ms);
-/* settle_save stores the cursor. */
-void settle_save(struct pump *p, int64_t now_us);
-/* settle_unsafe: the sink has finished something that is not safe yet. */
-bool settle_unsafe(const struct pump *p);
+/* pump_take_batch gives an empty batch at the end of the track's list, or NULL: out of memory. */
+struct batch *pump_take_batch(struct pump *p, struct track *t);
+/* pump_recycle_batch takes back a batch that is in no list, to be used again. */
+void pump_recycle_batch(struct pump *p, struct batch *b);
+/* pump_settle_finished passes the finished batches at the front of the track, and the cursor with them. */
+void pump_settle_finished(struct pump *p, struct track *t);
+/* pump_settle_safe: all that is finished is safe. pump_advance_cursor moves the cursor to what is safe. */
+void pump_settle_safe(struct pump *p);
+void pump_advance_cursor(struct pump *p);
+/* pump_back_off: the sink is left alone for a while, longer each time, and for at least least_ms. */
+void pump_back_off(struct pump *p, uint64_t least_ms);
+/* pump_store_cursor stores the cursor. */
+void pump_store_cursor(struct pump *p, int64_t now_us);
+/* pump_has_unsafe: the sink has finished something that is not safe yet. */
+bool pump_has_unsafe(const struct pump *p);
 
-/* pump_backlog.c: the pump's thread (replay_open: main, before it) */
-/* replay_open sets both tracks to where the cursor says. GW_OK | GW_IO, with why. */
-enum gw_err replay_open(struct pump *p, struct why *why);
-/* replay_is_due: an outage has ended. */
-static inline bool replay_is_due(const struct pump *p)
+/* pump_backlog.c: the pump's thread (pump_backlog_open: main, before it) */
+/* pump_backlog_open sets both tracks to where the cursor says. GW_OK | GW_IO, with why. */
+enum gw_err pump_backlog_open(struct pump *p, struct why *why);
+/* pump_backlog_is_due: an outage has ended. */
+static inline bool pump_backlog_is_due(const struct pump *p)
 {
 	return atomic_load_explicit((_Atomic bool *)&p->back, memory_order_relaxed);
 }
-/* replay_turn begins and ends gaps. */
-void replay_turn(struct pump *p, int64_t now_us);
-/* replay_gap_is_filled: replay_turn has something to do at once. */
-bool replay_gap_is_filled(const struct pump *p);
-/* replay_blocks_live: nothing is read by the live track until the gaps are filled. */
-bool replay_blocks_live(const struct pump *p);
-/* replay_wait_us: how long until the next batch of the replay may be handed over; 0: now; -1: nothing is to be replayed
+/* pump_backlog_turn begins and ends gaps. */
+void pump_backlog_turn(struct pump *p, int64_t now_us);
+/* pump_backlog_gap_is_filled: pump_backlog_turn has something to do at once. */
+bool pump_backlog_gap_is_filled(const struct pump *p);
+/* pump_backlog_blocks_live: nothing is read by the live track until the gaps are filled. */
+bool pump_backlog_blocks_live(const struct pump *p);
+/* pump_backlog_wait_us: how long until the next batch of the replay may be handed over; 0: now; -1: nothing is to be replayed
  * before a batch comes back. */
-int64_t replay_wait_us(const struct pump *p, int64_t now_us);
-/* replay_handed: a batch with so many records was handed over. */
-void replay_handed(struct pump *p, size_t records, int64_t now_us);
-/* replay_rewind sets both tracks back to what is safe. */
-void replay_rewind(struct pump *p);
-/* replay_ahead gives what the sink has above the cursor, in order; returns how many stretches. */
-size_t replay_ahead(const struct pump *p, struct cursor_stretch out[CURSOR_AHEAD_MAX]);
+int64_t pump_backlog_wait_us(const struct pump *p, int64_t now_us);
+/* pump_backlog_handed: a batch with so many records was handed over. */
+void pump_backlog_handed(struct pump *p, size_t records, int64_t now_us);
+/* pump_backlog_rewind sets both tracks back to what is safe. */
+void pump_backlog_rewind(struct pump *p);
+/* pump_backlog_ahead gives what the sink has above the cursor, in order; returns how many stretches. */
+size_t pump_backlog_ahead(const struct pump *p, struct cursor_stretch out[CURSOR_AHEAD_MAX]);
 /* replay_left: records in the gaps that the sink does not have. */
-uint64_t replay_left(const struct pump *p);
+uint64_t pump_backlog_left(const struct pump *p);
 
 #endif

@@ -17,14 +17,14 @@ static void pass_over(struct pump *p, struct track *t, uint64_t to)
 static bool next_entry(struct pump *p, struct track *t)
 {
 	while (!t->block || t->sequence > block_last(t->block)) {
-		block_release(t->block);
+		block_unref(t->block);
 		t->block = NULL;
 		if (t->sequence > t->end)
 			return false;
 		bool there = journal_last(p->journal) >= t->sequence;
-		pulse_outside(&p->pulse, true);
+		heartbeat_outside(&p->heartbeat, true);
 		enum gw_err err = journal_read(t->reader, t->sequence, &t->block);
-		pulse_outside(&p->pulse, false);
+		heartbeat_outside(&p->heartbeat, false);
 		t->stuck = err && there;
 		uint64_t left_out;
 		if (t->stuck && log_allow(&p->read_log, clock_mono_us() / 1000, &left_out))
@@ -43,9 +43,9 @@ static bool next_entry(struct pump *p, struct track *t)
 	return t->sequence <= t->end;
 }
 
-void read_from(struct track *t, uint64_t sequence)
+void pump_read_from(struct track *t, uint64_t sequence)
 {
-	block_release(t->block);
+	block_unref(t->block);
 	t->block = NULL;
 	t->sequence = sequence;
 }
@@ -55,7 +55,7 @@ static void lean_on(struct batch *b, struct block *block)
 	struct batch_blocks *blocks = b->blocks;
 	if (blocks->count > 0 && blocks->items[blocks->count - 1] == block)
 		return;
-	block_hold(block);
+	block_ref(block);
 	blocks->items[blocks->count++] = block;
 }
 
@@ -97,10 +97,10 @@ static bool fill_from_block(struct pump *p, struct track *t, struct batch *b)
 	return full;
 }
 
-bool read_fill(struct pump *p, struct track *t)
+bool pump_read_fill(struct pump *p, struct track *t)
 {
 	while (next_entry(p, t)) {
-		struct batch *b = t->filling ? t->filling : settle_batch(p, t);
+		struct batch *b = t->filling ? t->filling : pump_take_batch(p, t);
 		if (!b)
 			return false;
 		if (!t->filling) {

@@ -10,7 +10,7 @@
 
 /* -- batches of a track -- */
 
-struct batch *settle_batch(struct pump *p, struct track *t)
+struct batch *pump_take_batch(struct pump *p, struct track *t)
 {
 	struct batch *b = p->spare;
 	if (b)
@@ -27,7 +27,7 @@ struct batch *settle_batch(struct pump *p, struct track *t)
 	b->submitted_us = 0;
 	b->waiting = b->finished = false;
 	b->earlier = t->sequence <= p->earlier;
-	b->resumes = t == &p->replay && p->resumes;
+	b->resumes = t == &p->backlog && p->resumes;
 	if (b->resumes)
 		p->resumes = false;
 	if (t->last) {
@@ -40,7 +40,7 @@ struct batch *settle_batch(struct pump *p, struct track *t)
 	return b;
 }
 
-void settle_keep(struct pump *p, struct batch *b)
+void pump_recycle_batch(struct pump *p, struct batch *b)
 {
 	batch_clear(b);
 	b->next = p->spare;
@@ -49,19 +49,19 @@ void settle_keep(struct pump *p, struct batch *b)
 
 /* -- the cursor -- */
 
-void settle_save(struct pump *p, int64_t now_us)
+void pump_store_cursor(struct pump *p, int64_t now_us)
 {
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
 	uint64_t left_out;
 	p->saved_us = now_us;
 	/* Sequences that were never on disk may be given out again after a crash: of those nothing may be remembered. */
 	if (journal_keeps_state(p->journal))
-		cursor_set_ahead(p->cursor, ahead, replay_ahead(p, ahead));
-	pulse_outside(&p->pulse, true);
+		cursor_set_ahead(p->cursor, ahead, pump_backlog_ahead(p, ahead));
+	heartbeat_outside(&p->heartbeat, true);
 	if (cursor_save(p->cursor) && log_allow(&p->save_log, now_us / 1000, &left_out))
 		log_event(LOG_WARN, "sink", "its cursor cannot be stored; a restart would send records twice",
 		          LOG_S("sink.name", p->plan.name));
-	pulse_outside(&p->pulse, false);
+	heartbeat_outside(&p->heartbeat, false);
 }
 
 /* With no batch left all that was read is finished, also what was read over. */
@@ -70,38 +70,38 @@ static uint64_t finished(const struct track *t)
 	return t->first ? t->finished : t->sequence - 1;
 }
 
-void settle_cursor(struct pump *p)
+void pump_advance_cursor(struct pump *p)
 {
 	uint64_t safe = p->live.safe;
-	if (p->gap_count > 0 && p->replay.safe < safe)
-		safe = p->replay.safe;
+	if (p->gap_count > 0 && p->backlog.safe < safe)
+		safe = p->backlog.safe;
 	if (cursor_get(p->cursor) == safe)
 		return;
 	cursor_move(p->cursor, safe);
 	stat_set(&p->stats.cursor, safe);
 	bool full = journal_full(p->journal);
 	if (full)
-		settle_save(p, clock_mono_us()); /* space is freed behind what is stored */
+		pump_store_cursor(p, clock_mono_us()); /* space is freed behind what is stored */
 	if (p->urgent || full)
 		journal_wake(p->journal);
 }
 
-void settle_safe(struct pump *p)
+void pump_settle_safe(struct pump *p)
 {
 	p->live.safe = finished(&p->live);
 	if (p->gap_count > 0)
-		p->replay.safe = finished(&p->replay);
-	settle_cursor(p);
+		p->backlog.safe = finished(&p->backlog);
+	pump_advance_cursor(p);
 }
 
-bool settle_unsafe(const struct pump *p)
+bool pump_has_unsafe(const struct pump *p)
 {
-	return finished(&p->live) > p->live.safe || (p->gap_count > 0 && finished(&p->replay) > p->replay.safe);
+	return finished(&p->live) > p->live.safe || (p->gap_count > 0 && finished(&p->backlog) > p->backlog.safe);
 }
 
 /* Behind a batch that takes long, neighbours that are finished become one, so that the list stays as short as what is
  * with the sink. */
-void settle_finished(struct pump *p, struct track *t)
+void pump_settle_finished(struct pump *p, struct track *t)
 {
 	while (t->first && t->first->finished) {
 		struct batch *b = t->first;
@@ -109,7 +109,7 @@ void settle_finished(struct pump *p, struct track *t)
 		t->first = b->next;
 		if (!t->first)
 			t->last = NULL;
-		settle_keep(p, b);
+		pump_recycle_batch(p, b);
 	}
 	for (struct batch *b = t->first; b; b = b->next)
 		while (b->finished && b->next && b->next->finished) {
@@ -118,16 +118,16 @@ void settle_finished(struct pump *p, struct track *t)
 			b->next = gone->next;
 			if (!b->next)
 				t->last = b;
-			settle_keep(p, gone);
+			pump_recycle_batch(p, gone);
 		}
 	if (!p->plan.sink->deferred)
-		settle_safe(p);
+		pump_settle_safe(p);
 }
 
 void sink_synced(struct sink_host *host)
 {
 	if (!host->pump->rewind) /* asked for and not done yet: what was finished until now is not to be believed */
-		settle_safe(host->pump);
+		pump_settle_safe(host->pump);
 }
 
 void sink_rewind(struct sink_host *host)
@@ -137,7 +137,7 @@ void sink_rewind(struct sink_host *host)
 
 /* -- what became of a batch -- */
 
-void settle_back_off(struct pump *p, uint64_t least_ms)
+void pump_back_off(struct pump *p, uint64_t least_ms)
 {
 	const struct sink_settings *s = p->plan.common;
 	int64_t now = clock_mono_us();
@@ -200,7 +200,8 @@ static void bury(struct pump *p, struct batch *b)
 		if (item->state != ITEM_DEAD)
 			continue;
 		if (!err)
-			err = dead_add(&p->dead, item->sequence, item->reason ? item->reason : "refused", item->entry);
+			err = dead_letter_file_add(&p->dead, item->sequence, item->reason ? item->reason : "refused",
+			                           item->entry);
 		if (err == GW_FULL)
 			item->state = ITEM_RETRY; /* the sink will say it again */
 		else
@@ -210,7 +211,7 @@ static void bury(struct pump *p, struct batch *b)
 		tell_full(p);
 	if (buried == 0)
 		return;
-	if ((err && err != GW_FULL) || dead_sync(&p->dead)) {
+	if ((err && err != GW_FULL) || dead_letter_file_sync(&p->dead)) {
 		for (size_t i = 0; i < b->count; i++)
 			if (b->items[i].state == ITEM_DEAD)
 				b->items[i].state = ITEM_RETRY;
@@ -294,14 +295,14 @@ void batch_finish(struct batch *b)
 	} else {
 		sift(p, b);
 	}
-	if (t == &p->replay)
+	if (t == &p->backlog)
 		stat_add(&p->stats.replayed, stat_get(&p->stats.delivered) - delivered);
 	if (b->count > 0) {
 		stat_add(&p->stats.errors, 1);
 		stat_add(&p->stats.retried, b->count);
 		if (b->overloaded)
 			note_overload(p);
-		settle_back_off(p, b->retry_after_ms);
+		pump_back_off(p, b->retry_after_ms);
 		b->attempt += b->attempt < UINT_MAX; /* 0 is what was never offered: a sink need not look for it */
 		b->waiting = true;
 		p->waiting++;
@@ -310,8 +311,8 @@ void batch_finish(struct batch *b)
 	note_taken(p);
 	if (b->attempt > 0 || clock_mono_us() >= p->quiet_until_us)
 		p->backoff_us = 0;
-	histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);
+	stats_histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);
 	b->finished = true;
 	batch_clear(b); /* its blocks are not kept while it waits for those in front of it */
-	settle_finished(p, t);
+	pump_settle_finished(p, t);
 }

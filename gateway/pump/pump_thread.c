@@ -48,7 +48,7 @@ static bool resubmit(struct pump *p)
 			return false;
 		struct batch *b = first_waiting(&p->live);
 		if (!b)
-			b = first_waiting(&p->replay);
+			b = first_waiting(&p->backlog);
 		b->waiting = false;
 		p->waiting--;
 		if (submit(p, b)) {
@@ -71,7 +71,7 @@ static enum handed hand_over(struct pump *p, struct track *t)
 	t->filling = NULL;
 	if (b->count == 0) { /* nothing in it is for this sink */
 		b->finished = true;
-		settle_finished(p, t);
+		pump_settle_finished(p, t);
 		return HANDED;
 	}
 	if (submit(p, b))
@@ -83,7 +83,7 @@ static enum handed hand_over(struct pump *p, struct track *t)
 static enum handed push_live(struct pump *p, bool stopping)
 {
 	struct track *t = &p->live;
-	bool full = replay_blocks_live(p) || read_fill(p, t);
+	bool full = pump_backlog_blocks_live(p) || pump_read_fill(p, t);
 	if (!t->filling)
 		return NOTHING;
 	uint64_t age = (uint64_t)(clock_mono_us() - p->filling_since_us);
@@ -93,19 +93,19 @@ static enum handed push_live(struct pump *p, bool stopping)
 	return hand_over(p, t);
 }
 
-static enum handed push_replay(struct pump *p)
+static enum handed push_backlog(struct pump *p)
 {
-	struct track *t = &p->replay;
+	struct track *t = &p->backlog;
 	int64_t now = p->gap_count > 0 ? clock_mono_us() : 0;
-	if (replay_wait_us(p, now) != 0)
+	if (pump_backlog_wait_us(p, now) != 0)
 		return NOTHING;
-	read_fill(p, t); /* what is not full ends its gap, or the rest cannot be read now */
+	pump_read_fill(p, t); /* what is not full ends its gap, or the rest cannot be read now */
 	if (!t->filling)
 		return NOTHING;
 	size_t count = t->filling->count;
 	enum handed handed = hand_over(p, t);
 	if (handed == HANDED)
-		replay_handed(p, count, now);
+		pump_backlog_handed(p, count, now);
 	return handed;
 }
 
@@ -115,19 +115,19 @@ static void rewind_to_safe(struct pump *p)
 {
 	assert(p->with_sink == 0);
 	for (int i = 0; i < 2; i++) {
-		struct track *t = i == 0 ? &p->live : &p->replay;
+		struct track *t = i == 0 ? &p->live : &p->backlog;
 		while (t->first) {
 			struct batch *b = t->first;
 			t->first = b->next;
-			settle_keep(p, b);
+			pump_recycle_batch(p, b);
 		}
 		t->last = t->filling = NULL;
 	}
 	p->waiting = 0;
-	replay_rewind(p);
+	pump_backlog_rewind(p);
 	p->rewind = false;
 	if (clock_mono_us() >= p->quiet_until_us)
-		settle_back_off(p, 0);
+		pump_back_off(p, 0);
 }
 
 /* True when there is more to do at once. */
@@ -135,18 +135,18 @@ static bool push(struct pump *p, bool stopping)
 {
 	if (p->rewind)
 		rewind_to_safe(p);
-	if (replay_is_due(p) || p->gap_count > 0)
-		replay_turn(p, clock_mono_us());
+	if (pump_backlog_is_due(p) || p->gap_count > 0)
+		pump_backlog_turn(p, clock_mono_us());
 	if (clock_mono_us() < p->quiet_until_us || !resubmit(p))
 		return false;
 	for (size_t i = 0; i < p->allowed; i++) {
 		if (p->with_sink >= p->allowed)
 			return false;
 		/* The new goes first, but does not keep the old back for ever. */
-		bool replay_first = p->gap_count > 0 && (replay_blocks_live(p) || p->live_in_row >= IN_ROW_MAX);
-		enum handed handed = replay_first ? push_replay(p) : push_live(p, stopping);
+		bool backlog_first = p->gap_count > 0 && (pump_backlog_blocks_live(p) || p->live_in_row >= IN_ROW_MAX);
+		enum handed handed = backlog_first ? push_backlog(p) : push_live(p, stopping);
 		if (handed == NOTHING)
-			handed = replay_first ? push_live(p, stopping) : push_replay(p);
+			handed = backlog_first ? push_live(p, stopping) : push_backlog(p);
 		if (handed != HANDED || p->waiting > 0 || p->rewind)
 			return false;
 	}
@@ -160,7 +160,7 @@ static int wait_ms(struct pump *p)
 	int64_t wait = 1000000, now = clock_mono_us();
 	if (now < p->quiet_until_us)
 		return (int)((p->quiet_until_us - now + 999) / 1000);
-	if (replay_is_due(p) || replay_gap_is_filled(p))
+	if (pump_backlog_is_due(p) || pump_backlog_gap_is_filled(p))
 		return 0;
 	if (p->waiting > 0 || p->rewind)
 		wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
@@ -170,10 +170,10 @@ static int wait_ms(struct pump *p)
 		if (rest <= 0)
 			wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
 	}
-	if (p->gap_count > 0 && !p->replay.stuck && p->with_sink < p->allowed) {
-		int64_t rest = replay_wait_us(p, now);
+	if (p->gap_count > 0 && !p->backlog.stuck && p->with_sink < p->allowed) {
+		int64_t rest = pump_backlog_wait_us(p, now);
 		if (rest == 0)
-			rest = p->replay.filling ? 10000 : 1000; /* as above; or it was not due a moment ago */
+			rest = p->backlog.filling ? 10000 : 1000; /* as above; or it was not due a moment ago */
 		wait = rest > 0 && rest < wait ? rest : wait;
 	}
 	return wait <= 0 ? 0 : (int)((wait + 999) / 1000);
@@ -184,7 +184,7 @@ static void wait_for_work(struct pump *p, int timeout_ms)
 	uint64_t n;
 	atomic_store_explicit(&p->sleeping, true, memory_order_seq_cst);
 	bool more = !p->live.stuck && p->with_sink < p->allowed && p->waiting == 0 && !p->live.filling &&
-	            !replay_blocks_live(p) && clock_mono_us() >= p->quiet_until_us &&
+	            !pump_backlog_blocks_live(p) && clock_mono_us() >= p->quiet_until_us &&
 	            journal_last(p->journal) >= p->live.sequence;
 	if (more)
 		timeout_ms = 0;
@@ -211,18 +211,18 @@ static uint64_t oldest_us(const struct track *t)
 static void show(struct pump *p, int64_t now)
 {
 	uint64_t last = journal_last(p->journal), cursor = cursor_get(p->cursor);
-	pulse_beat(&p->pulse, now / 1000);
+	heartbeat_beat(&p->heartbeat, now / 1000);
 	uint64_t gone = journal_first(p->journal) - 1; /* that is not waited for */
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
 	stat_set(&p->stats.lag_records,
-	         cursor_lacking(gone > cursor ? gone : cursor, last, ahead, replay_ahead(p, ahead)));
-	stat_set(&p->stats.holds, journal_is_held_by(p->journal, p->cursor));
-	uint64_t since = p->gap_count > 0 ? oldest_us(&p->replay) : 0;
+	         cursor_lacking(gone > cursor ? gone : cursor, last, ahead, pump_backlog_ahead(p, ahead)));
+	stat_set(&p->stats.pins_journal, journal_is_pinned_by(p->journal, p->cursor));
+	uint64_t since = p->gap_count > 0 ? oldest_us(&p->backlog) : 0;
 	stat_set(&p->stats.lag_since_us, last <= cursor ? 0 : since ? since : oldest_us(&p->live));
-	stat_set(&p->stats.replay_left, replay_left(p));
+	stat_set(&p->stats.replay_left, pump_backlog_left(p));
 	if (now - p->saved_us >= SAVE_US) {
-		if (!journal_rests(p->journal))
-			settle_save(p, now);
+		if (!journal_is_quiescent(p->journal))
+			pump_store_cursor(p, now);
 		if (journal_full(p->journal))
 			journal_wake(p->journal);
 	}
@@ -238,7 +238,7 @@ void *pump_run(void *arg)
 		p->has_all = cursor_get(p->cursor) >= journal_last(p->journal);
 		if (stop_by && (p->has_all || now >= stop_by))
 			break;
-		if ((p->urgent || stop_by) && (p->with_sink || settle_unsafe(p)) && p->plan.sink->flush)
+		if ((p->urgent || stop_by) && (p->with_sink || pump_has_unsafe(p)) && p->plan.sink->flush)
 			p->plan.sink->flush(p->state);
 		int wait = more ? 0 : wait_ms(p);
 		if (stop_by && (stop_by - now) / 1000 + 1 < wait)
@@ -246,7 +246,7 @@ void *pump_run(void *arg)
 		wait_for_work(p, wait);
 	}
 	show(p, clock_mono_us());
-	settle_save(p, clock_mono_us());
-	pulse_end(&p->pulse);
+	pump_store_cursor(p, clock_mono_us());
+	heartbeat_end(&p->heartbeat);
 	return NULL;
 }

@@ -222,7 +222,7 @@ static void coap_hint(const void *self, const char *address, char *out, size_t s
 	         host, rest);
 }
 
-const struct protocol protocol_coap = {
+const struct protocol coap_protocol = {
     .name = "coap",
     .help = "CoAP over UDP: POST or PUT to /t/{device}/{channel...}",
     .size = sizeof(struct coap),

@@ -183,12 +183,12 @@ static bool channel_set(struct coap_server *s, const struct coap_message *m, str
 	return true;
 }
 
-static void refuse_message(struct coap_server *s, struct request *r, const struct refusal *why)
+static void refuse_message(struct coap_server *s, struct request *r, const struct refusal *refusal)
 {
-	struct coap_answer a = {.code = COAP_BAD_REQUEST, .text = why->text};
-	if (why->reason == REFUSED_PAYLOAD) {
+	struct coap_answer a = {.code = COAP_BAD_REQUEST, .text = refusal->text};
+	if (refusal->reason == REFUSED_PAYLOAD) {
 		a.has_offset = true;
-		a.offset = (uint32_t)why->offset;
+		a.offset = (uint32_t)refusal->offset;
 	}
 	reply(s, r, &a);
 }
@@ -197,9 +197,9 @@ static void refuse_message(struct coap_server *s, struct request *r, const struc
 static bool put(struct coap_server *s, struct request *r, struct message *msg)
 {
 	uint64_t position;
-	struct refusal why = {0};
+	struct refusal refusal = {0};
 	struct coap_exchange *x = r->exchange;
-	switch (intake_put(s->in, msg, &position, &why)) {
+	switch (intake_put(s->in, msg, &position, &refusal)) {
 	case GW_OK:
 		if (intake_await(s->in, position, s, coap_exchange_number(&s->exchanges, x)) != GW_OK)
 			coap_exchange_drop(&s->exchanges, x); /* unanswered: the device sends again */
@@ -210,7 +210,7 @@ static bool put(struct coap_server *s, struct request *r, struct message *msg)
 		unavailable(s, r, intake_retry_after(s->in));
 		return false;
 	case GW_TOOBIG: too_large(s, r, intake_settings(s->in)->max_payload); return true;
-	default: refuse_message(s, r, &why); return true;
+	default: refuse_message(s, r, &refusal); return true;
 	}
 }
 

@@ -474,7 +474,7 @@ static void http_hint(const void *self, const char *address, char *out, size_t s
 	         address);
 }
 
-const struct protocol protocol_http = {
+const struct protocol http_protocol = {
     .name = "http",
     .help = "Telemetry by HTTP POST, one message or a batch per request.",
     .size = sizeof(struct http),

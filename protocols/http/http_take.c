@@ -158,18 +158,19 @@ static void take_one(struct http *h, struct http_request *r, struct message *m)
 		change.id_at = HTTP_KEY_ID_AT;
 		m->state = &change;
 	}
-	struct refusal why = {.reason = REFUSED_PAYLOAD};
-	enum gw_err err = intake_put(h->in, m, &position, &why);
+	struct refusal refusal = {.reason = REFUSED_PAYLOAD};
+	enum gw_err err = intake_put(h->in, m, &position, &refusal);
 	m->state = NULL;
 	if (err == GW_OK) {
 		memcpy(r->id, intake_last_id(h->in), RECORD_ID_LEN);
 		http_request_decide(r, HTTP_FINE, NULL, -1);
 	} else if (err == GW_FULL) {
-		stat_add(&intake_stats(h->in)->held, 1);
+		stat_add(&intake_stats(h->in)->backpressured, 1);
 		http_request_decide(r, HTTP_FULL, NULL, -1);
 	} else {
-		bool at = why.reason == REFUSED_PAYLOAD && err == GW_INVALID;
-		http_request_decide(r, http_problem_of(why.reason), why.text, at ? (long long)why.offset : -1);
+		bool at = refusal.reason == REFUSED_PAYLOAD && err == GW_INVALID;
+		http_request_decide(r, http_problem_of(refusal.reason), refusal.text,
+		                    at ? (long long)refusal.offset : -1);
 	}
 }
 
@@ -190,11 +191,12 @@ static void list_rejection(struct http *h, bool keyed, const struct http_item *i
 	h->rejections_len += (size_t)n;
 }
 
-static void refuse_item(struct http *h, struct http_request *r, const struct http_item *item, const struct refusal *why)
+static void refuse_item(struct http *h, struct http_request *r, const struct http_item *item,
+                        const struct refusal *refusal)
 {
 	if (++r->rejected <= HTTP_REJECTED_MAX)
-		list_rejection(h, r->keyed, item, why->reason == REFUSED_PAYLOAD ? why->offset : 0,
-		               refusal_reason_names[why->reason], why->text);
+		list_rejection(h, r->keyed, item, refusal->reason == REFUSED_PAYLOAD ? refusal->offset : 0,
+		               stats_refusal_names[refusal->reason], refusal->text);
 }
 
 /* The entry "full" stands for its line and all that follow. */
@@ -202,7 +204,7 @@ static void refuse_rest(struct http *h, struct http_request *r, const struct htt
 {
 	size_t rest = 1 + http_batch_count(&r->items, SIZE_MAX - 1);
 	r->rejected += rest;
-	list_rejection(h, r->keyed, item, 0, refusal_reason_names[REFUSED_FULL],
+	list_rejection(h, r->keyed, item, 0, stats_refusal_names[REFUSED_FULL],
 	               "no room for this message and all that follow it");
 	/* When nothing was taken, the problem that is answered counts one. */
 	stat_add(&intake_stats(h->in)->refused[REFUSED_FULL], r->accepted > 0 ? rest : rest - 1);
@@ -216,17 +218,17 @@ static void put_items(struct http *h, struct http_request *r, struct message *m,
 	uint64_t position;
 	struct http_batch rest = r->items;
 	while (http_batch_next(&rest, item)) {
-		struct refusal why = {.reason = REFUSED_PAYLOAD};
+		struct refusal refusal = {.reason = REFUSED_PAYLOAD};
 		m->payload = item->text;
 		m->payload_len = item->len;
-		enum gw_err err = intake_put(h->in, m, &position, &why);
+		enum gw_err err = intake_put(h->in, m, &position, &refusal);
 		if (err == GW_FULL) {
 			*full = true;
 			return;
 		}
 		r->items = rest;
 		if (err != GW_OK) {
-			refuse_item(h, r, item, &why);
+			refuse_item(h, r, item, &refusal);
 			continue;
 		}
 		r->accepted++;
@@ -287,7 +289,7 @@ static bool take_items(struct http *h, struct http_request *r, struct message *m
 		return false;
 	if (full) {
 		(void)http_batch_next(&r->items, &item);
-		stat_add(&intake_stats(h->in)->held, 1);
+		stat_add(&intake_stats(h->in)->backpressured, 1);
 		refuse_rest(h, r, &item);
 	}
 	finish_batch(h, r, full);

@@ -227,7 +227,7 @@ static void mqtt_hint(const void *ptr, const char *address, char *out, size_t si
 	               host, name, colon != NULL ? colon + 1 : "1883");
 }
 
-const struct protocol protocol_mqtt = {
+const struct protocol mqtt_protocol = {
     .name = "mqtt",
     .help = "MQTT 3.1 and 3.1.1: an ingest server for devices; QoS 0, 1 and 2, acknowledged when the message is safe.",
     .size = sizeof(struct mqtt),

@@ -40,11 +40,11 @@ void mqtt_packet_answer(struct stream_conn *c, uint64_t what)
 /* The message can never be taken, which 3.x cannot say. QoS 0 expects no answer; else see on_refused. GW_OK:
  * acknowledge it all the same. */
 static enum gw_err publish_refused(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_publish *p,
-                                   const struct refusal *why)
+                                   const struct refusal *refusal)
 {
 	bool close = p->qos > 0 && self->on_refused == ON_REFUSED_CLOSE;
 	mqtt_conn_log(self, &self->refusal_log, own, close ? "message refused, connection closed" : "message refused",
-	              why->text);
+	              refusal->text);
 	if (close)
 		stream_close(own->c, true); /* what it sent before is still acknowledged */
 	return p->qos > 0 && !close ? GW_OK : GW_INVALID;
@@ -68,12 +68,12 @@ static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const s
 	    .peer = stream_peer(own->c),
 	    .state = state,
 	};
-	struct refusal why;
-	enum gw_err err = stream_crowded(own->c) ? GW_FULL : intake_put(self->in, &m, &own->position, &why);
+	struct refusal refusal;
+	enum gw_err err = stream_crowded(own->c) ? GW_FULL : intake_put(self->in, &m, &own->position, &refusal);
 	if (err == GW_FULL)
 		stream_hold(own->c); /* QoS 0 too: TCP pushes back, nothing is dropped unseen */
 	else if (err != GW_OK)
-		err = publish_refused(self, own, p, &why);
+		err = publish_refused(self, own, p, &refusal);
 	return err;
 }
 

@@ -305,7 +305,7 @@ static void accept_some(struct stream *s)
 		int fd = accept4(s->listen_fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0 && s->count >= (uint64_t)s->settings->max_connections) {
 			refuse_excess(s, fd);
-		} else if (fd >= 0 && !conn_new(s, fd, &peer.any)) {
+		} else if (fd >= 0 && !stream_conn_new(s, fd, &peer.any)) {
 			accept_pause(s, ENOMEM);
 			return;
 		} else if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
@@ -344,7 +344,7 @@ static void serve_ready(struct stream *s)
 	while ((c = TAILQ_FIRST(&s->ready)) != NULL) {
 		TAILQ_REMOVE(&s->ready, c, ready);
 		c->in_ready = false;
-		conn_ready(c);
+		stream_conn_mark_ready(c);
 		if (s->unflushed >= FLUSH_BYTES) {
 			intake_flush(s->in);
 			s->unflushed = 0;
@@ -356,7 +356,7 @@ static void serve_timers(struct stream *s)
 {
 	struct wheel_timer *t;
 	while ((t = wheel_next(&s->wheel, s->now_ms)) != NULL)
-		conn_timer((struct stream_conn *)(void *)((char *)t - offsetof(struct stream_conn, timer)));
+		stream_conn_timer((struct stream_conn *)(void *)((char *)t - offsetof(struct stream_conn, timer)));
 }
 
 /* In the order in which they were held, until one finds no room. They come before what has become readable, or that
@@ -367,7 +367,7 @@ static void serve_held(struct stream *s)
 	uint64_t enough = intake_position(s->in) + HELD_TURN;
 	while (!stuck && !TAILQ_EMPTY(&s->held) && intake_position(s->in) < enough) {
 		struct stream_conn *c = TAILQ_FIRST(&s->held);
-		conn_retry(c);
+		stream_conn_retry(c);
 		stuck = c == TAILQ_FIRST(&s->held);
 	}
 	if (!stuck)
@@ -380,7 +380,7 @@ static void serve_answers(struct stream *s)
 {
 	struct answer a;
 	while (intake_answer(s->in, &a))
-		conn_answered(a.who, a.what);
+		stream_conn_answered(a.who, a.what);
 }
 
 static void push_output(struct stream *s)
@@ -389,7 +389,7 @@ static void push_output(struct stream *s)
 	while ((c = TAILQ_FIRST(&s->dirty)) != NULL) {
 		TAILQ_REMOVE(&s->dirty, c, dirty);
 		c->in_dirty = false;
-		conn_push(c);
+		stream_conn_push(c);
 	}
 }
 
@@ -458,7 +458,7 @@ static void drain_begin(struct stream *s)
 	for (c = TAILQ_FIRST(&s->open); c; c = next) {
 		next = TAILQ_NEXT(c, all);
 		if (c->state == CONN_LINGERING)
-			conn_destroy(c);
+			stream_conn_destroy(c);
 		else
 			stream_close(c, true);
 	}
@@ -482,7 +482,7 @@ static void turn(struct stream *s)
 	s->unflushed = 0;
 	serve_answers(s);
 	push_output(s);
-	conn_reap(s);
+	stream_conn_reap(s);
 }
 
 void stream_run(struct stream *s)
@@ -520,7 +520,7 @@ void stream_free(struct stream *s)
 	if (!s)
 		return;
 	while (!TAILQ_EMPTY(&s->open))
-		conn_destroy(TAILQ_FIRST(&s->open));
+		stream_conn_destroy(TAILQ_FIRST(&s->open));
 	free_all(&s->dead);
 	free_all(&s->zombies);
 	if (s->base) {

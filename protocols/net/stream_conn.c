@@ -2,7 +2,7 @@
  * is in stream_read.c, writing in stream_write.c, the contract in stream.h.
  *
  * Callbacks of the protocol never find a connection destroyed under their hands: they only change its state and put it
- * on the list `dirty`, which is gone through once at the end of the turn (conn_push). There, where the socket is read,
+ * on the list `dirty`, which is gone through once at the end of the turn (stream_conn_push). There, where the socket is read,
  * and on a timer connections die. */
 #include "protocols/net/stream_conn.h"
 
@@ -13,12 +13,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int conn_fd(const struct stream_conn *c)
+int stream_conn_fd(const struct stream_conn *c)
 {
 	return (int)event_get_fd(&c->event);
 }
 
-void conn_dirty(struct stream_conn *c)
+void stream_conn_mark_dirty(struct stream_conn *c)
 {
 	if (c->in_dirty || c->state == CONN_DEAD)
 		return;
@@ -37,30 +37,30 @@ static void watch(struct stream_conn *c, unsigned what)
 	c->watched = 0;
 	if (what == 0)
 		return;
-	event_assign(&c->event, c->stream->base, conn_fd(c), (short)(what | EV_PERSIST), stream_on_ready, c);
+	event_assign(&c->event, c->stream->base, stream_conn_fd(c), (short)(what | EV_PERSIST), stream_on_ready, c);
 	if (event_add(&c->event, NULL) != 0) {
 		c->broken = true;
-		conn_dirty(c);
+		stream_conn_mark_dirty(c);
 		return;
 	}
 	c->watched = (uint8_t)what;
 }
 
 /* Held back for want of room, too many answers or too much output; stream_pause is not: its deadline runs on. */
-bool conn_held_back(const struct stream_conn *c)
+bool stream_conn_note_backpressure(const struct stream_conn *c)
 {
 	const struct stream_settings *st = c->stream->settings;
-	return c->is_held || c->waiting >= (uint64_t)st->max_unacked || conn_output(c) > st->max_output;
+	return c->is_held || c->waiting >= (uint64_t)st->max_unacked || stream_conn_output(c) > st->max_output;
 }
 
-bool conn_readable(const struct stream_conn *c)
+bool stream_conn_readable(const struct stream_conn *c)
 {
-	return c->state == CONN_OPEN && !c->eof && !c->paused && !conn_held_back(c);
+	return c->state == CONN_OPEN && !c->eof && !c->paused && !stream_conn_note_backpressure(c);
 }
 
-void conn_watch(struct stream_conn *c)
+void stream_conn_watch(struct stream_conn *c)
 {
-	bool in = conn_readable(c) || c->state == CONN_LINGERING;
+	bool in = stream_conn_readable(c) || c->state == CONN_LINGERING;
 	watch(c, (in ? EV_READ : 0u) | (c->write_blocked ? EV_WRITE : 0u));
 }
 
@@ -76,23 +76,23 @@ static void give_up_at(struct stream_conn *c, int64_t at_ms)
 	wheel_set(&c->stream->wheel, &c->timer, at_ms);
 }
 
-void conn_set_stall(struct stream_conn *c)
+void stream_conn_set_stall(struct stream_conn *c)
 {
 	int64_t at = c->back_since + (int64_t)(c->stream->settings->stall_timeout / 1000);
 	give_up_at(c, at > c->stream->now_ms ? at : c->stream->now_ms + 1);
 }
 
-void conn_go_back(struct stream_conn *c)
+void stream_conn_go_back(struct stream_conn *c)
 {
 	if (c->back_since != 0 || c->state != CONN_OPEN)
 		return;
-	stat_add(&c->stream->stats->held, 1);
+	stat_add(&c->stream->stats->backpressured, 1);
 	c->back_since = c->stream->now_ms;
-	conn_set_stall(c);
+	stream_conn_set_stall(c);
 }
 
 /* Reading goes on: time that we did not listen does not count against the device. */
-void conn_come_forth(struct stream_conn *c)
+void stream_conn_resume_output(struct stream_conn *c)
 {
 	if (c->back_since == 0)
 		return;
@@ -126,7 +126,7 @@ size_t stream_waiting(const struct stream_conn *c)
 	return c->waiting;
 }
 
-void conn_answered(struct stream_conn *c, uint64_t what)
+void stream_conn_answered(struct stream_conn *c, uint64_t what)
 {
 	struct stream *s = c->stream;
 	assert(c->waiting > 0);
@@ -137,9 +137,9 @@ void conn_answered(struct stream_conn *c, uint64_t what)
 		TAILQ_REMOVE(&s->zombies, c, all);
 		TAILQ_INSERT_TAIL(&s->dead, c, all);
 	} else if (c->state == CONN_SETTLING && c->waiting == 0) {
-		conn_dirty(c);
+		stream_conn_mark_dirty(c);
 	} else if (c->back_since != 0 && !c->is_held) {
-		conn_dirty(c); /* conn_push sees whether it comes forth */
+		stream_conn_mark_dirty(c); /* stream_conn_push sees whether it comes forth */
 	}
 }
 
@@ -149,11 +149,11 @@ void stream_close(struct stream_conn *c, bool settle)
 {
 	if (c->state > CONN_SETTLING || (settle && c->state == CONN_SETTLING))
 		return;
-	conn_unhold(c);
+	stream_conn_end_backpressure(c);
 	c->back_since = 0;
 	c->state = settle ? CONN_SETTLING : CONN_FLUSHING;
 	give_up_at(c, after(c->stream, c->stream->settings->stall_timeout));
-	conn_dirty(c);
+	stream_conn_mark_dirty(c);
 }
 
 bool stream_closing(const struct stream_conn *c)
@@ -170,19 +170,19 @@ static void tell_end(struct stream_conn *c)
 		c->stream->protocol->ended(c->stream->self, c);
 }
 
-void conn_destroy(struct stream_conn *c)
+void stream_conn_destroy(struct stream_conn *c)
 {
 	struct stream *s = c->stream;
 	if (c->state == CONN_DEAD)
 		return;
-	conn_unhold(c);
+	stream_conn_end_backpressure(c);
 	tell_end(c);
 	watch(c, 0);
-	close(conn_fd(c));
+	close(stream_conn_fd(c));
 	wheel_remove(&s->wheel, &c->timer);
-	conn_rest_free(c);
+	stream_conn_rest_free(c);
 	if (c->out)
-		conn_output_free(c);
+		stream_conn_output_free(c);
 	if (c->in_ready)
 		TAILQ_REMOVE(&s->ready, c, ready);
 	if (c->in_dirty)
@@ -204,46 +204,46 @@ static void finish(struct stream_conn *c)
 {
 	bool end = c->eof || c->stream->draining;
 	if (end && !c->eof)
-		conn_drop_input(c);
-	if (!end && shutdown(conn_fd(c), SHUT_WR) != 0)
+		stream_conn_drop_input(c);
+	if (!end && shutdown(stream_conn_fd(c), SHUT_WR) != 0)
 		end = true;
 	if (end) {
-		conn_destroy(c);
+		stream_conn_destroy(c);
 		return;
 	}
 	tell_end(c);
 	c->state = CONN_LINGERING;
 	give_up_at(c, c->stream->now_ms + LINGER_MS);
-	conn_watch(c);
+	stream_conn_watch(c);
 }
 
-void conn_push(struct stream_conn *c)
+void stream_conn_push(struct stream_conn *c)
 {
-	if (c->broken || !conn_send(c)) {
-		conn_destroy(c);
+	if (c->broken || !stream_conn_send(c)) {
+		stream_conn_destroy(c);
 		return;
 	}
 	if (c->state != CONN_OPEN)
-		conn_rest_free(c);
+		stream_conn_rest_free(c);
 	if (c->state == CONN_SETTLING && c->waiting == 0)
 		stream_close(c, false);
-	if (c->state == CONN_FLUSHING && conn_output(c) == 0) {
+	if (c->state == CONN_FLUSHING && stream_conn_output(c) == 0) {
 		finish(c);
 		return;
 	}
-	if (c->state == CONN_OPEN && conn_held_back(c))
-		conn_go_back(c);
+	if (c->state == CONN_OPEN && stream_conn_note_backpressure(c))
+		stream_conn_go_back(c);
 	else if (c->state == CONN_OPEN && c->back_since != 0)
 		stream_link_ready(c, CONN_RESUME);
 	if (c->write_blocked != ((c->watched & EV_WRITE) != 0) || c->state != CONN_OPEN)
-		conn_watch(c);
+		stream_conn_watch(c);
 }
 
 /* A peer that has reset or vanished (keep-alive) while its socket is not read. One that shut down its side only is
  * still there. */
 static bool peer_gone(const struct stream_conn *c)
 {
-	struct pollfd p = {.fd = conn_fd(c)};
+	struct pollfd p = {.fd = stream_conn_fd(c)};
 	return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP)) != 0;
 }
 
@@ -253,24 +253,24 @@ static void stalled(struct stream_conn *c)
 	if (c->is_held) {
 		intake_refuse(s->in, REFUSED_FULL);
 		stream_close(c, false);
-	} else if (conn_output(c) > s->settings->max_output) {
+	} else if (stream_conn_output(c) > s->settings->max_output) {
 		intake_refuse(s->in, REFUSED_TIMEOUT);
-		conn_destroy(c);
+		stream_conn_destroy(c);
 	} else if (peer_gone(c)) { /* what it sent is safe, or will be: closing would only make it send again */
-		conn_destroy(c);
+		stream_conn_destroy(c);
 	} else {
 		wheel_set(&s->wheel, &c->timer, after(s, s->settings->stall_timeout));
 	}
 }
 
-void conn_timer(struct stream_conn *c)
+void stream_conn_timer(struct stream_conn *c)
 {
 	struct stream *s = c->stream;
 	if (c->state == CONN_OPEN && s->now_ms < s->grace_until) {
 		wheel_set(&s->wheel, &c->timer, s->grace_until);
 	} else if (c->state == CONN_OPEN && c->back_since != 0) {
 		if (s->now_ms - c->back_since < (int64_t)(s->settings->stall_timeout / 1000))
-			conn_set_stall(c);
+			stream_conn_set_stall(c);
 		else
 			stalled(c);
 	} else if (c->state == CONN_OPEN) {
@@ -279,7 +279,7 @@ void conn_timer(struct stream_conn *c)
 	} else if (c->state == CONN_SETTLING && !peer_gone(c)) {
 		wheel_set(&s->wheel, &c->timer, after(s, s->settings->stall_timeout));
 	} else {
-		conn_destroy(c);
+		stream_conn_destroy(c);
 	}
 }
 
@@ -300,7 +300,7 @@ static void set_peer(struct stream_conn *c, const struct sockaddr *peer)
 	memcpy(&c->peer.v4.sin_addr, v6.sin6_addr.s6_addr + 12, 4);
 }
 
-struct stream_conn *conn_new(struct stream *s, int fd, const struct sockaddr *peer)
+struct stream_conn *stream_conn_new(struct stream *s, int fd, const struct sockaddr *peer)
 {
 	struct stream_conn *c = NULL;
 	size_t size = (offsetof(struct stream_conn, own) + s->protocol->conn_size + 15) & ~(size_t)15;
@@ -323,7 +323,7 @@ struct stream_conn *conn_new(struct stream *s, int fd, const struct sockaddr *pe
 	return c;
 }
 
-void conn_reap(struct stream *s)
+void stream_conn_reap(struct stream *s)
 {
 	struct stream_conn *c;
 	while ((c = TAILQ_FIRST(&s->dead)) != NULL) {

@@ -101,33 +101,35 @@ void stream_on_ready(evutil_socket_t fd, short what, void *conn); /* libevent's 
 void stream_link_ready(struct stream_conn *c, unsigned fired);
 
 /* stream_conn.c */
-/* conn_new takes over an accepted socket. NULL when memory is out: the socket is closed. */
-struct stream_conn *conn_new(struct stream *s, int fd, const struct sockaddr *peer);
-void conn_push(struct stream_conn *c);  /* end of turn: write, and close when it is time */
-void conn_timer(struct stream_conn *c); /* its timer has fired */
-void conn_answered(struct stream_conn *c, uint64_t what);
-void conn_destroy(struct stream_conn *c); /* closes; it is freed by conn_reap when nothing refers to it any more */
-void conn_reap(struct stream *s);
-int conn_fd(const struct stream_conn *c);
-void conn_dirty(struct stream_conn *c);           /* conn_push will look at it at the end of the turn */
-bool conn_held_back(const struct stream_conn *c); /* for want of room, by too many answers or too much output */
-bool conn_readable(const struct stream_conn *c);
-void conn_watch(struct stream_conn *c); /* tells libevent what its state asks for */
-void conn_go_back(
+/* stream_conn_new takes over an accepted socket. NULL when memory is out: the socket is closed. */
+struct stream_conn *stream_conn_new(struct stream *s, int fd, const struct sockaddr *peer);
+void stream_conn_push(struct stream_conn *c);  /* end of turn: write, and close when it is time */
+void stream_conn_timer(struct stream_conn *c); /* its timer has fired */
+void stream_conn_answered(struct stream_conn *c, uint64_t what);
+void stream_conn_destroy(
+    struct stream_conn *c); /* closes; it is freed by stream_conn_reap when nothing refers to it any more */
+void stream_conn_reap(struct stream *s);
+int stream_conn_fd(const struct stream_conn *c);
+void stream_conn_mark_dirty(struct stream_conn *c); /* stream_conn_push will look at it at the end of the turn */
+bool stream_conn_note_backpressure(
+    const struct stream_conn *c); /* for want of room, by too many answers or too much output */
+bool stream_conn_readable(const struct stream_conn *c);
+void stream_conn_watch(struct stream_conn *c); /* tells libevent what its state asks for */
+void stream_conn_go_back(
     struct stream_conn *c); /* it is held back from now on: the stall time-out runs, its deadline does not */
-void conn_come_forth(struct stream_conn *c); /* it is not any more */
-void conn_set_stall(struct stream_conn *c);  /* while it is held back: the timer is that of the stall time-out */
+void stream_conn_resume_output(struct stream_conn *c); /* it is not any more */
+void stream_conn_set_stall(struct stream_conn *c); /* while it is held back: the timer is that of the stall time-out */
 
 /* stream_read.c */
-void conn_ready(struct stream_conn *c); /* something became ready, or what held it back may have passed */
-void conn_retry(struct stream_conn *c); /* the first of s->held: offer its rest again */
-void conn_unhold(struct stream_conn *c);
-void conn_drop_input(struct stream_conn *c); /* reads once and forgets it */
-void conn_rest_free(struct stream_conn *c);
+void stream_conn_mark_ready(struct stream_conn *c); /* something became ready, or what held it back may have passed */
+void stream_conn_retry(struct stream_conn *c);      /* the first of s->held: offer its rest again */
+void stream_conn_end_backpressure(struct stream_conn *c);
+void stream_conn_drop_input(struct stream_conn *c); /* reads once and forgets it */
+void stream_conn_rest_free(struct stream_conn *c);
 
 /* stream_write.c */
-size_t conn_output(const struct stream_conn *c); /* bytes to be sent */
-bool conn_send(struct stream_conn *c);           /* false: the socket is broken */
-void conn_output_free(struct stream_conn *c);
+size_t stream_conn_output(const struct stream_conn *c); /* bytes to be sent */
+bool stream_conn_send(struct stream_conn *c);           /* false: the socket is broken */
+void stream_conn_output_free(struct stream_conn *c);
 
 #endif

@@ -17,7 +17,7 @@ static void rest_resize(struct stream_conn *c, uint8_t *to, size_t cap)
 	c->rest_cap = (uint32_t)cap;
 }
 
-void conn_rest_free(struct stream_conn *c)
+void stream_conn_rest_free(struct stream_conn *c)
 {
 	free(c->rest);
 	rest_resize(c, NULL, 0);
@@ -36,7 +36,7 @@ static bool rest_grow(struct stream_conn *c, size_t cap)
 static bool rest_keep(struct stream_conn *c, const uint8_t *bytes, size_t len)
 {
 	if (len == 0) {
-		conn_rest_free(c);
+		stream_conn_rest_free(c);
 		return true;
 	}
 	if (len <= c->rest_cap) { /* always so when it lies in the rest itself */
@@ -45,7 +45,7 @@ static bool rest_keep(struct stream_conn *c, const uint8_t *bytes, size_t len)
 		c->rest_len = (uint32_t)len;
 		return len >= c->rest_cap / 4 || rest_grow(c, len);
 	}
-	conn_rest_free(c);
+	stream_conn_rest_free(c);
 	if (!rest_grow(c, len))
 		return false;
 	memcpy(c->rest, bytes, len);
@@ -78,7 +78,7 @@ static void offer(struct stream_conn *c, const uint8_t *bytes, size_t len)
 		used = s->protocol->finished(s->self, c, bytes, len);
 	assert(used <= len);
 	if (c->state != CONN_OPEN || c->broken) {
-		conn_rest_free(c);
+		stream_conn_rest_free(c);
 		return;
 	}
 	size_t left = len - used;
@@ -91,7 +91,7 @@ static void offer(struct stream_conn *c, const uint8_t *bytes, size_t len)
 		refuse_connection(c, REFUSED_MEMORY);
 	} else if (!rest_keep(c, bytes + used, left)) {
 		c->broken = true;
-		conn_dirty(c);
+		stream_conn_mark_dirty(c);
 	}
 	if (c->is_held) /* what has been put must be seen to make room */
 		intake_flush(s->in);
@@ -122,10 +122,10 @@ static uint8_t *read_place(struct stream_conn *c, size_t *room)
 static void end_of_input(struct stream_conn *c)
 {
 	c->eof = true;
-	conn_watch(c); /* level-triggered: an end stays readable */
+	stream_conn_watch(c); /* level-triggered: an end stays readable */
 	offer(c, c->rest, c->rest_len);
-	if (c->state == CONN_OPEN && conn_held_back(c))
-		conn_go_back(c);
+	if (c->state == CONN_OPEN && stream_conn_note_backpressure(c))
+		stream_conn_go_back(c);
 }
 
 static void read_socket(struct stream_conn *c)
@@ -134,16 +134,16 @@ static void read_socket(struct stream_conn *c)
 	size_t room;
 	uint8_t *place = read_place(c, &room);
 	if (!place) {
-		conn_destroy(c);
+		stream_conn_destroy(c);
 		return;
 	}
 	ssize_t n;
 	do
-		n = recv(conn_fd(c), place + c->rest_len, room, 0);
+		n = recv(stream_conn_fd(c), place + c->rest_len, room, 0);
 	while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EWOULDBLOCK)
-			conn_destroy(c);
+			stream_conn_destroy(c);
 		return;
 	}
 	if (n == 0) {
@@ -153,15 +153,15 @@ static void read_socket(struct stream_conn *c)
 	stat_add(&s->stats->network_in, (uint64_t)n);
 	s->unflushed += (uint64_t)n;
 	offer(c, place, c->rest_len + (size_t)n);
-	if (c->state == CONN_OPEN && conn_held_back(c))
-		conn_go_back(c); /* still watched: unless it stays so, that costs nothing */
+	if (c->state == CONN_OPEN && stream_conn_note_backpressure(c))
+		stream_conn_go_back(c); /* still watched: unless it stays so, that costs nothing */
 }
 
-void conn_drop_input(struct stream_conn *c)
+void stream_conn_drop_input(struct stream_conn *c)
 {
-	ssize_t n = recv(conn_fd(c), c->stream->buffer, READ_CHUNK, 0);
+	ssize_t n = recv(stream_conn_fd(c), c->stream->buffer, READ_CHUNK, 0);
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
-		conn_destroy(c);
+		stream_conn_destroy(c);
 	else if (n > 0)
 		stat_add(&c->stream->stats->network_in, (uint64_t)n);
 }
@@ -176,46 +176,46 @@ static bool had_share(const struct stream *s)
  * could be taken. */
 static void resume(struct stream_conn *c)
 {
-	if (c->state != CONN_OPEN || c->paused || conn_held_back(c))
+	if (c->state != CONN_OPEN || c->paused || stream_conn_note_backpressure(c))
 		return;
 	size_t before = c->rest_len;
 	if (before > 0 || c->eof)
 		offer(c, c->rest, before);
 	if (c->state != CONN_OPEN)
 		return;
-	if (c->rest_len > 0 && !conn_held_back(c) && had_share(c->stream)) {
+	if (c->rest_len > 0 && !stream_conn_note_backpressure(c) && had_share(c->stream)) {
 		c->is_held = true;
 		TAILQ_INSERT_TAIL(&c->stream->held, c, held);
 	}
-	if (!conn_held_back(c)) {
-		conn_come_forth(c);
-		conn_watch(c);
+	if (!stream_conn_note_backpressure(c)) {
+		stream_conn_resume_output(c);
+		stream_conn_watch(c);
 	} else if (c->back_since != 0 && c->rest_len < before) {
 		c->back_since = c->stream->now_ms;
-		conn_set_stall(c);
+		stream_conn_set_stall(c);
 	} else {
-		conn_go_back(c);
+		stream_conn_go_back(c);
 	}
 }
 
-void conn_ready(struct stream_conn *c)
+void stream_conn_mark_ready(struct stream_conn *c)
 {
 	unsigned fired = c->fired;
 	c->fired = 0;
 	if (fired & EV_WRITE) {
 		c->write_blocked = false;
-		conn_dirty(c);
+		stream_conn_mark_dirty(c);
 	}
 	if (fired & CONN_RESUME)
 		resume(c);
 	if (!(fired & EV_READ))
 		return;
 	if (c->state == CONN_LINGERING)
-		conn_drop_input(c);
-	else if (conn_readable(c))
+		stream_conn_drop_input(c);
+	else if (stream_conn_readable(c))
 		read_socket(c);
 	else if (c->state != CONN_DEAD)
-		conn_watch(c);
+		stream_conn_watch(c);
 }
 
 /* -- being held -- */
@@ -230,10 +230,10 @@ void stream_hold(struct stream_conn *c)
 		TAILQ_INSERT_HEAD(&s->held, c, held);
 	else
 		TAILQ_INSERT_TAIL(&s->held, c, held);
-	conn_go_back(c);
+	stream_conn_go_back(c);
 }
 
-void conn_unhold(struct stream_conn *c)
+void stream_conn_end_backpressure(struct stream_conn *c)
 {
 	if (!c->is_held)
 		return;
@@ -241,10 +241,10 @@ void conn_unhold(struct stream_conn *c)
 	TAILQ_REMOVE(&c->stream->held, c, held);
 }
 
-void conn_retry(struct stream_conn *c)
+void stream_conn_retry(struct stream_conn *c)
 {
 	struct stream *s = c->stream;
-	conn_unhold(c);
+	stream_conn_end_backpressure(c);
 	s->retrying = true;
 	s->share_end = intake_position(s->in) + HELD_SHARE;
 	resume(c);
@@ -271,5 +271,6 @@ void stream_resume(struct stream_conn *c)
 
 bool stream_blocked(const struct stream_conn *c)
 {
-	return c->state != CONN_OPEN || c->broken || c->paused || conn_held_back(c) || had_share(c->stream);
+	return c->state != CONN_OPEN || c->broken || c->paused || stream_conn_note_backpressure(c) ||
+	       had_share(c->stream);
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-size_t conn_output(const struct stream_conn *c)
+size_t stream_conn_output(const struct stream_conn *c)
 {
 	return c->out_len - c->out_at;
 }
@@ -22,7 +22,7 @@ static uint8_t *pool_take(struct stream *s)
 	return b;
 }
 
-void conn_output_free(struct stream_conn *c)
+void stream_conn_output_free(struct stream_conn *c)
 {
 	struct stream *s = c->stream;
 	if (c->out_cap == OUTPUT_FIRST && s->pooled < OUTPUT_POOL) {
@@ -41,7 +41,7 @@ static bool output_room(struct stream_conn *c, size_t len)
 	size_t need = c->out_len + len;
 	if (need <= c->out_cap)
 		return true;
-	if (conn_output(c) + len > c->stream->settings->max_output + OUTPUT_SLACK)
+	if (stream_conn_output(c) + len > c->stream->settings->max_output + OUTPUT_SLACK)
 		return false;
 	if (!c->out && len <= OUTPUT_FIRST) {
 		c->out = pool_take(c->stream);
@@ -49,7 +49,7 @@ static bool output_room(struct stream_conn *c, size_t len)
 		return c->out != NULL;
 	}
 	if (c->out && c->out_at > 0) {
-		memmove(c->out, c->out + c->out_at, conn_output(c));
+		memmove(c->out, c->out + c->out_at, stream_conn_output(c));
 		c->out_len -= c->out_at;
 		c->out_at = 0;
 		return output_room(c, len);
@@ -73,23 +73,23 @@ void stream_write(struct stream_conn *c, const void *bytes, size_t len)
 		memcpy(c->out + c->out_len, bytes, len);
 		c->out_len += (uint32_t)len;
 	}
-	conn_dirty(c);
+	stream_conn_mark_dirty(c);
 }
 
 bool stream_unwrite(struct stream_conn *c, size_t len)
 {
-	if (len > conn_output(c))
+	if (len > stream_conn_output(c))
 		return false;
 	c->out_len -= (uint32_t)len;
 	return true;
 }
 
-bool conn_send(struct stream_conn *c)
+bool stream_conn_send(struct stream_conn *c)
 {
 	if (c->write_blocked)
 		return true;
-	while (conn_output(c) > 0) {
-		ssize_t n = send(conn_fd(c), c->out + c->out_at, conn_output(c), MSG_NOSIGNAL);
+	while (stream_conn_output(c) > 0) {
+		ssize_t n = send(stream_conn_fd(c), c->out + c->out_at, stream_conn_output(c), MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
@@ -102,6 +102,6 @@ bool conn_send(struct stream_conn *c)
 		c->out_at += (uint32_t)n;
 	}
 	if (c->out)
-		conn_output_free(c);
+		stream_conn_output_free(c);
 	return true;
 }

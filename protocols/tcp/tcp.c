@@ -198,7 +198,7 @@ static void tcp_answer(void *self, struct stream_conn *c, uint64_t what)
 		return;
 	}
 	stat_sub(&intake_stats(t->in)->acknowledged, 1); /* the intake took it for a good one */
-	say(c, "error %llu %s\n", line, refusal_reason_names[reason - 1]);
+	say(c, "error %llu %s\n", line, stats_refusal_names[reason - 1]);
 }
 
 /* Asks for the answer to the lines put so far; all at once. */
@@ -223,7 +223,7 @@ static void refuse_connection(struct tcp *t, struct stream_conn *c, enum refusal
 {
 	intake_refuse(t->in, reason);
 	if (t->reply == REPLY_COUNT)
-		say(c, "error %llu %s\n", 0, refusal_reason_names[reason]);
+		say(c, "error %llu %s\n", 0, stats_refusal_names[reason]);
 	stream_close(c, true);
 }
 
@@ -263,9 +263,9 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 	                    .channel_pointer = t->has_channel ? &t->channel_pointer : NULL,
 	                    .qos = -1,
 	                    .peer = stream_peer(c)};
-	struct refusal why = {.reason = REFUSED_TOO_LARGE};
+	struct refusal refusal = {.reason = REFUSED_TOO_LARGE};
 	uint64_t position;
-	switch (intake_put(t->in, &m, &position, &why)) {
+	switch (intake_put(t->in, &m, &position, &refusal)) {
 	case GW_OK:
 		own->unasked = ++own->line;
 		own->position = position;
@@ -273,7 +273,7 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 	case GW_FULL: return false;
 	default:
 		own->line++;
-		await_error(t, c, own, why.reason);
+		await_error(t, c, own, refusal.reason);
 		return true;
 	}
 }
@@ -466,7 +466,7 @@ static void tcp_hint(const void *self, const char *address, char *out, size_t si
 	         strcmp(how, "first_line") == 0 ? "tcp-1\\n" : "", key, host, port);
 }
 
-const struct protocol protocol_tcp = {
+const struct protocol tcp_protocol = {
     .name = "tcp",
     .help = "Newline-delimited payloads over TCP",
     .size = sizeof(struct tcp),

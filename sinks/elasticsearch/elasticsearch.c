@@ -267,7 +267,7 @@ static void elasticsearch_describe(const void *self, char *out, size_t size)
 	snprintf(out, size, "%s%s %s %s", first, more, es->data_stream ? "data stream" : "index", name_text(es));
 }
 
-const struct sink sink_elasticsearch = {
+const struct sink elasticsearch_sink = {
     .name = "elasticsearch",
     .help = "Elasticsearch or OpenSearch: bulk requests, one document per record whatever happens",
     .size = sizeof(struct elasticsearch),

@@ -431,7 +431,7 @@ static void file_describe(const void *self, char *out, size_t size)
 	snprintf(out, size, "%s", ((const struct file_sink *)self)->full_path);
 }
 
-const struct sink sink_file = {
+const struct sink file_sink = {
     .name = "file",
     .help = "Writes records to a file, one JSON object a line, and rotates it by size and time.",
     .size = sizeof(struct file_sink),

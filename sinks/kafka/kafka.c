@@ -524,7 +524,7 @@ static void kafka_describe(const void *self, char *out, size_t size)
 	snprintf(out, size, "%s topic %s", list, k->s.topic);
 }
 
-const struct sink sink_kafka = {
+const struct sink kafka_sink = {
     .name = "kafka",
     .help = "Apache Kafka: an idempotent producer, acknowledged by all in-sync replicas",
     .size = sizeof(struct kafka),

@@ -15,11 +15,11 @@ static void must_be_inside(const char *text, size_t len, const uint8_t *data, si
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct letter_reader *reader;
-	struct letter l;
+	static struct dead_letter_line_reader *reader;
+	struct dead_letter_line l;
 	if (!reader)
-		MUST((reader = letter_reader_open()) != NULL);
-	if (!letter_read(reader, (const char *)data, size, &l))
+		MUST((reader = dead_letter_line_reader_open()) != NULL);
+	if (!dead_letter_line_read(reader, (const char *)data, size, &l))
 		return 0;
 	must_be_inside(l.reason, l.reason_len, data, size);
 	must_be_inside(l.record, l.record_len, data, size);

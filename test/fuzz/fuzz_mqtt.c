@@ -10,7 +10,7 @@
 #include "protocols/mqtt/mqtt_conn.h"
 #include "test/unit/fake_intake.c"
 
-extern const struct protocol protocol_mqtt;
+extern const struct protocol mqtt_protocol;
 
 /* -- a stream of one connection -- */
 
@@ -170,7 +170,7 @@ static struct outcome run(const uint8_t *data, size_t size, uint8_t options, siz
 	in->manual = true;
 	if (options & 8)
 		in->refuse_payload = "!";
-	if (protocol_mqtt.open(&mqtt, in, NULL) != GW_OK)
+	if (mqtt_protocol.open(&mqtt, in, NULL) != GW_OK)
 		abort();
 	mqtt.protocol.accepted(&mqtt, &c);
 	size_t from = 0;
@@ -194,7 +194,7 @@ static struct outcome run(const uint8_t *data, size_t size, uint8_t options, siz
 	o.out = c.out;
 	o.out_len = c.out_len;
 	o.closing = c.closing;
-	protocol_mqtt.close(&mqtt);
+	mqtt_protocol.close(&mqtt);
 	fake_intake_free(in);
 	return o;
 }

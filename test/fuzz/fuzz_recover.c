@@ -128,8 +128,8 @@ static void put_block(struct file *f, struct input *in, bool good)
 	}
 	h.body = (uint32_t)body;
 	h.count = count;
-	block_header_write(&h, block);
-	size_t size = block_size(body);
+	segment_block_write(&h, block);
+	size_t size = segment_block_size(body);
 	if (f->len % BLOCK_ALIGN == 0 && f->len + size <= FILE_MOST) {
 		memcpy(f->bytes + f->len, block, size);
 		f->len += size;
@@ -219,7 +219,7 @@ static void read_all(struct journal *j)
 		MUST(rest == 0);
 		MUST(b->first + b->count > at);
 		at = b->first + b->count;
-		block_release(b);
+		block_unref(b);
 	}
 	journal_reader_close(r);
 }
@@ -252,19 +252,19 @@ static void start(struct flat *disk)
 
 static bool look(struct flat *disk, int *code)
 {
-	struct look l;
+	struct inspection l;
 	struct why why = {0};
-	struct inspect_options o = {.data = dir, .json = true, .meta = true, .to = UINT64_MAX, .limit = UINT64_MAX};
-	enum gw_err err = look_open(&l, &disk->disk, dir, &why);
+	struct cmd_journal_options o = {.data = dir, .json = true, .meta = true, .to = UINT64_MAX, .limit = UINT64_MAX};
+	enum gw_err err = inspection_open(&l, &disk->disk, dir, &why);
 	MUST((err == GW_OK) == (why.text[0] == '\0'));
 	if (!err && *code < 0) {
-		*code = repair_command(&l, &o, nothing, nothing);
+		*code = cmd_journal_repair(&l, &o, nothing, nothing);
 	} else if (!err) {
-		look_info(&l, &o, nothing, nothing);
-		look_dump(&l, &o, nothing, nothing);
-		*code = look_verify(&l, &o, nothing, nothing);
+		cmd_journal_info(&l, &o, nothing, nothing);
+		cmd_journal_dump(&l, &o, nothing, nothing);
+		*code = cmd_journal_verify(&l, &o, nothing, nothing);
 	}
-	look_close(&l);
+	inspection_close(&l);
 	MUST(flat_open_files(disk) == 0);
 	return !err;
 }
@@ -292,9 +292,9 @@ static void prepare(void)
 static void repair(struct flat *disk)
 {
 	int code = -1;
-	if (look(disk, &code) && code == INSPECT_WHOLE) {
+	if (look(disk, &code) && code == CMD_JOURNAL_WHOLE) {
 		code = 0;
-		MUST(look(disk, &code) && code == INSPECT_WHOLE);
+		MUST(look(disk, &code) && code == CMD_JOURNAL_WHOLE);
 		start(disk);
 	}
 }

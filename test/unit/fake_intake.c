@@ -181,15 +181,15 @@ static char *fake_name(const struct intake *in, const struct message *m, const s
 	return fake_copy(name, len);
 }
 
-static enum gw_err fake_refuse(struct intake *in, enum gw_err err, enum refusal_reason reason, struct refusal *why)
+static enum gw_err fake_refuse(struct intake *in, enum gw_err err, enum refusal_reason reason, struct refusal *refusal)
 {
 	stat_add(&in->stats.received, 1);
 	intake_refuse(in, reason);
-	*why = (struct refusal){.reason = reason, .text = "refused by the test"};
+	*refusal = (struct refusal){.reason = reason, .text = "refused by the test"};
 	return err;
 }
 
-enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *why)
+enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *refusal)
 {
 	in->puts++;
 	if (in->full || in->room == 0 || in->lane_room == 0 || (in->longest && m->payload_len > in->longest))
@@ -197,11 +197,11 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	if (in->refuse) {
 		enum gw_err err = in->refuse;
 		in->refuse = GW_OK;
-		return fake_refuse(in, err, in->refuse_reason, why);
+		return fake_refuse(in, err, in->refuse_reason, refusal);
 	}
 	size_t marked = in->refuse_payload ? strlen(in->refuse_payload) : 0;
 	if (marked > 0 && m->payload_len >= marked && memcmp(m->payload, in->refuse_payload, marked) == 0)
-		return fake_refuse(in, GW_INVALID, in->refuse_reason, why);
+		return fake_refuse(in, GW_INVALID, in->refuse_reason, refusal);
 	struct fake_message f = {.payload = fake_copy(m->payload_len ? m->payload : "", m->payload_len),
 	                         .payload_len = m->payload_len,
 	                         .content_type = fake_copy(m->content_type, m->content_type_len),
@@ -217,7 +217,7 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 		free(f.payload);
 		free(f.content_type);
 		free(f.idempotency_key);
-		return fake_refuse(in, GW_INVALID, REFUSED_NO_DEVICE, why);
+		return fake_refuse(in, GW_INVALID, REFUSED_NO_DEVICE, refusal);
 	}
 	if (in->room > 0)
 		in->room--;

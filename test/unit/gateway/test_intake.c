@@ -56,10 +56,10 @@ static void fixture_fini(struct fixture *f)
 
 static enum gw_err offer(struct fixture *f, const char *payload, uint64_t *position)
 {
-	struct refusal why;
+	struct refusal refusal;
 	struct message m = {
 	    .device = "d1", .device_len = 2, .payload = payload, .payload_len = strlen(payload), .qos = -1};
-	return intake_put(f->in, &m, position, &why);
+	return intake_put(f->in, &m, position, &refusal);
 }
 
 static uint64_t put(struct fixture *f)
@@ -316,21 +316,21 @@ static void what_is_refused_is_counted_by_its_reason(void **unused)
 	(void)unused;
 	struct fixture f;
 	uint64_t position = 77;
-	struct refusal why;
+	struct refusal refusal;
 	fixture_init(&f, ACK_DURABLE);
 	struct message m = {
 	    .payload = "{", .payload_len = 1, .kind = PAYLOAD_JSON, .device = "d", .device_len = 1, .qos = -1};
-	assert_int_equal(intake_put(f.in, &m, &position, &why), GW_INVALID);
-	assert_int_equal(why.reason, REFUSED_PAYLOAD);
+	assert_int_equal(intake_put(f.in, &m, &position, &refusal), GW_INVALID);
+	assert_int_equal(refusal.reason, REFUSED_PAYLOAD);
 	m.payload = "1";
 	m.device = NULL;
-	assert_int_equal(intake_put(f.in, &m, &position, &why), GW_INVALID);
-	assert_int_equal(why.reason, REFUSED_NO_DEVICE);
+	assert_int_equal(intake_put(f.in, &m, &position, &refusal), GW_INVALID);
+	assert_int_equal(refusal.reason, REFUSED_NO_DEVICE);
 	static char large[5000];
 	m.payload = large;
 	m.payload_len = sizeof(large);
-	assert_int_equal(intake_put(f.in, &m, &position, &why), GW_TOOBIG);
-	assert_int_equal(why.reason, REFUSED_TOO_LARGE);
+	assert_int_equal(intake_put(f.in, &m, &position, &refusal), GW_TOOBIG);
+	assert_int_equal(refusal.reason, REFUSED_TOO_LARGE);
 	intake_refuse(f.in, REFUSED_CONNECTIONS);
 	assert_int_equal(position, 77);
 	assert_int_equal(intake_position(f.in), 0);
@@ -408,19 +408,19 @@ static void write_dead_letters(const char *data, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
-static enum gw_err offer_invalid(struct fixture *f, struct refusal *why)
+static enum gw_err offer_invalid(struct fixture *f, struct refusal *refusal)
 {
 	uint64_t position;
 	struct message m = {
 	    .device = "d1", .device_len = 2, .payload = "{]", .payload_len = 2, .kind = PAYLOAD_JSON, .qos = -1};
-	return intake_put(f->in, &m, &position, why);
+	return intake_put(f->in, &m, &position, refusal);
 }
 
 static void invalid_messages_are_kept_only_as_long_as_their_file_may_grow(void **unused)
 {
 	(void)unused;
 	struct fixture f;
-	struct refusal why;
+	struct refusal refusal;
 	char data[] = "/tmp/sluice-intake-XXXXXX", command[100];
 	assert_non_null(mkdtemp(data));
 	fixture_init(&f, ACK_DURABLE);
@@ -428,18 +428,18 @@ static void invalid_messages_are_kept_only_as_long_as_their_file_may_grow(void *
 	f.settings.on_invalid = INVALID_DEAD_LETTER;
 	f.settings.max_dead_letters = 400;
 	for (unsigned i = 0; i < 3; i++) /* before the file has them: counted here */
-		assert_int_equal(offer_invalid(&f, &why), i < 2 ? GW_OK : GW_INVALID);
+		assert_int_equal(offer_invalid(&f, &refusal), i < 2 ? GW_OK : GW_INVALID);
 	write_dead_letters(data, "as if purged\n");
 	f.in->now_us += 1000000;
-	assert_int_equal(offer_invalid(&f, &why), GW_OK);
+	assert_int_equal(offer_invalid(&f, &refusal), GW_OK);
 	char many[701] = "";
 	memset(many, 'x', 700);
 	write_dead_letters(data, many);
 	f.in->now_us += 1000000;
-	assert_int_equal(offer_invalid(&f, &why), GW_INVALID);
-	assert_int_equal(why.reason, REFUSED_DEAD);
-	assert_int_equal(why.offset, 1);
-	assert_non_null(why.text);
+	assert_int_equal(offer_invalid(&f, &refusal), GW_INVALID);
+	assert_int_equal(refusal.reason, REFUSED_DEAD);
+	assert_int_equal(refusal.offset, 1);
+	assert_non_null(refusal.text);
 	assert_int_equal(stat_get(&f.in->stats.refused[REFUSED_DEAD]), 2);
 	assert_int_equal(stat_get(&f.in->stats.dead), 3);
 	put(&f); /* valid ones go on */

@@ -43,12 +43,12 @@ static uint64_t bits(const uint8_t *p, int count)
 static void every_part_stands_in_its_bits(void **unused)
 {
 	(void)unused;
-	struct identity id;
+	struct record_id_source id;
 	char text[26];
 	uint8_t b[16];
-	identity_init(&id, 0xDEADBEEF, 0xA5);
+	record_id_init(&id, 0xDEADBEEF, 0xA5);
 	for (uint64_t i = 0; i < 3; i++) {
-		identity_next(&id, UINT64_C(0x123456789ABC) + i, text);
+		record_id_next(&id, UINT64_C(0x123456789ABC) + i, text);
 		assert_true(decode(text, b));
 		assert_true(bits(b, 6) == UINT64_C(0x123456789ABC) + i);
 		assert_int_equal(bits(b + 6, 4), 0xDEADBEEF);
@@ -56,24 +56,24 @@ static void every_part_stands_in_its_bits(void **unused)
 		assert_int_equal(bits(b + 11, 5), i);
 	}
 	/* the example of the ULID specification: 1469918176385 is 01ARYZ6S41 */
-	identity_init(&id, 0, 0);
-	identity_next(&id, UINT64_C(1469918176385), text);
+	record_id_init(&id, 0, 0);
+	record_id_next(&id, UINT64_C(1469918176385), text);
 	assert_memory_equal(text, "01ARYZ6S410000000000000000", 26);
-	identity_init(&id, UINT32_MAX, UINT8_MAX);
+	record_id_init(&id, UINT32_MAX, UINT8_MAX);
 	id.counter = (UINT64_C(1) << 40) - 1;
-	identity_next(&id, (UINT64_C(1) << 48) - 1, text);
+	record_id_next(&id, (UINT64_C(1) << 48) - 1, text);
 	assert_memory_equal(text, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", 26);
 }
 
 static void they_grow_whatever_the_clock_does(void **unused)
 {
 	(void)unused;
-	struct identity id;
+	struct record_id_source id;
 	char last[26] = {0}, text[26];
 	static const int64_t clock[] = {1000, 1000, 1001, 5, 0, 1001, 900000, 2, 900001, 900001, 900001};
-	identity_init(&id, 1, 2);
+	record_id_init(&id, 1, 2);
 	for (size_t round = 0; round < 5000; round++) {
-		identity_next(&id, (uint64_t)clock[round % 11] + round / 11, text);
+		record_id_next(&id, (uint64_t)clock[round % 11] + round / 11, text);
 		assert_true(memcmp(text, last, 26) > 0);
 		memcpy(last, text, 26);
 	}
@@ -83,13 +83,13 @@ static void they_grow_whatever_the_clock_does(void **unused)
 static void they_grow_when_the_counter_comes_round(void **unused)
 {
 	(void)unused;
-	struct identity id;
+	struct record_id_source id;
 	char last[26] = {0}, text[26];
-	identity_init(&id, 1, 2);
-	identity_next(&id, 2000, text);
+	record_id_init(&id, 1, 2);
+	record_id_next(&id, 2000, text);
 	id.counter = (UINT64_C(1) << 40) - 100;
 	for (size_t i = 0; i < 200; i++) {
-		identity_next(&id, 1000 + i, text);
+		record_id_next(&id, 1000 + i, text);
 		assert_true(memcmp(text, last, 26) > 0);
 		memcpy(last, text, 26);
 	}
@@ -99,19 +99,19 @@ static void they_grow_when_the_counter_comes_round(void **unused)
 static void lanes_and_starts_differ(void **unused)
 {
 	(void)unused;
-	struct identity a, b, c;
+	struct record_id_source a, b, c;
 	char x[26], y[26], z[26];
-	identity_init(&a, 1, 1);
-	identity_init(&b, 1, 2);
-	identity_init(&c, 2, 1);
-	identity_next(&a, 77, x);
-	identity_next(&b, 77, y);
-	identity_next(&c, 77, z);
+	record_id_init(&a, 1, 1);
+	record_id_init(&b, 1, 2);
+	record_id_init(&c, 2, 1);
+	record_id_next(&a, 77, x);
+	record_id_next(&b, 77, y);
+	record_id_next(&c, 77, z);
 	assert_memory_not_equal(x, y, 26);
 	assert_memory_not_equal(x, z, 26);
 	assert_memory_not_equal(y, z, 26);
-	uint32_t drawn = identity_random(), other = identity_random();
-	assert_true(drawn != other || identity_random() != drawn);
+	uint32_t drawn = record_id_random(), other = record_id_random();
+	assert_true(drawn != other || record_id_random() != drawn);
 }
 
 int main(void)

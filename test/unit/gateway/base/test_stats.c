@@ -87,8 +87,8 @@ static void a_histogram_is_cumulative_and_its_bounds_are_inclusive(void **unused
 	memset(threads, 0, sizeof(threads));
 	static const uint64_t us[] = {0, 1, 250, 251, 500, 501, 32768000, 32768001, 999999999};
 	for (size_t i = 0; i < sizeof(us) / sizeof(us[0]); i++)
-		histogram_add(&threads[0].ack, us[i], 1);
-	histogram_add(&threads[1].ack, 400, 10);
+		stats_histogram_add(&threads[0].ack, us[i], 1);
+	stats_histogram_add(&threads[1].ack, 400, 10);
 	char *text = page_make();
 #define ACK "sluice_ack_duration_seconds_"
 #define MQTT "{listener=\"mqtt\",protocol=\"mqtt\""
@@ -183,9 +183,9 @@ static void every_reason_has_a_name_of_its_own(void **unused)
 {
 	(void)unused;
 	for (int i = 0; i < REFUSED_REASONS; i++) {
-		assert_non_null(refusal_reason_names[i]);
+		assert_non_null(stats_refusal_names[i]);
 		for (int k = 0; k < i; k++)
-			assert_string_not_equal(refusal_reason_names[i], refusal_reason_names[k]);
+			assert_string_not_equal(stats_refusal_names[i], stats_refusal_names[k]);
 	}
 }
 

@@ -244,7 +244,7 @@ static inline bool read_known(struct world *w)
 	for (uint32_t i = 0; i < b->count; i++, entry += record_size(entry))
 		if (b->first + i > w->known)
 			note_known(w, b->first + i, entry);
-	block_release(b);
+	block_unref(b);
 	return true;
 }
 
@@ -398,7 +398,7 @@ static inline const char *judge(const struct world *w, const struct cut *c, uint
 			      "record %llu is a wrong one", (unsigned long long)s);
 		at = s;
 		first = false;
-		block_release(b);
+		block_unref(b);
 		b = NULL;
 	}
 	JUDGE(at == *last + 1, "records behind the end");
@@ -406,7 +406,7 @@ static inline const char *judge(const struct world *w, const struct cut *c, uint
 	      (unsigned long long)stat_get(&stats.lost_sequences));
 	good = true;
 out:
-	block_release(b);
+	block_unref(b);
 	journal_reader_close(r);
 	journal_close(j);
 	return good ? NULL : verdict;
@@ -476,7 +476,7 @@ static inline void small_init(struct small *s, unsigned commits)
 		assert_true(world_wait_durable(&s->w));
 	}
 	world_stop(&s->w);
-	for (uint64_t at = 1; journal_read(s->w.reader, at, &b) == GW_OK; at = block_last(b) + 1, block_release(b)) {
+	for (uint64_t at = 1; journal_read(s->w.reader, at, &b) == GW_OK; at = block_last(b) + 1, block_unref(b)) {
 		assert_true(s->block_count < BLOCKS);
 		s->first[s->block_count] = b->first;
 		s->last[s->block_count++] = block_last(b);

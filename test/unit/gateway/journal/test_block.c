@@ -25,16 +25,16 @@ static void a_block_is_aligned_for_direct_io_and_empty(void **unused)
 			assert_int_equal(b->count, 0);
 			assert_int_equal(b->body, 0);
 			memset(b->bytes, 0xa5, b->room);
-			block_release(b);
+			block_unref(b);
 		}
-	block_release(NULL);
+	block_unref(NULL);
 }
 
 static void a_copy_has_everything_and_stands_alone(void **unused)
 {
 	(void)unused;
 	for (uint32_t body = 32; body < 600000; body = body * 3 + 8) {
-		struct block *b = block_new(block_size(body));
+		struct block *b = block_new(segment_block_size(body));
 		b->first = 10;
 		b->count = 3;
 		b->body = body;
@@ -42,7 +42,7 @@ static void a_copy_has_everything_and_stands_alone(void **unused)
 		memset(b->bytes, (int)(body % 251), BLOCK_HEADER + (size_t)body);
 		struct block *copy = block_copy(b, b->bytes);
 		memset(b->bytes, 0, BLOCK_HEADER + (size_t)body);
-		block_release(b);
+		block_unref(b);
 		assert_int_equal(copy->first, 10);
 		assert_int_equal(block_last(copy), 12);
 		assert_int_equal(copy->body, body);
@@ -50,7 +50,7 @@ static void a_copy_has_everything_and_stands_alone(void **unused)
 		assert_ptr_equal(block_entries(copy), copy->bytes + BLOCK_HEADER);
 		for (size_t i = 0; i < BLOCK_HEADER + (size_t)body; i++)
 			assert_int_equal(copy->bytes[i], body % 251);
-		block_release(copy);
+		block_unref(copy);
 	}
 }
 
@@ -58,13 +58,13 @@ static void a_block_lives_as_long_as_somebody_holds_it(void **unused)
 {
 	(void)unused;
 	struct block *b = block_new(8192);
-	block_hold(b);
-	block_hold(b);
-	block_release(b);
+	block_ref(b);
+	block_ref(b);
+	block_unref(b);
 	memset(b->bytes, 1, 8192);
-	block_release(b);
+	block_unref(b);
 	memset(b->bytes, 2, 8192);
-	block_release(b);
+	block_unref(b);
 }
 
 static void *hold_and_release(void *arg)
@@ -72,18 +72,18 @@ static void *hold_and_release(void *arg)
 	struct block *b = arg;
 	unsigned sum = 0;
 	for (int i = 0; i < 2000; i++) {
-		block_hold(b);
+		block_ref(b);
 		sum += b->bytes[i % 4096];
-		block_release(b);
+		block_unref(b);
 		struct block *own = block_new((size_t)(128 + i % 3 * 128) << 10); /* those that are used again */
 		own->bytes[0] = own->bytes[own->room - 1] = (uint8_t)i;
 		struct block *other = block_new(256 << 10);
 		other->bytes[0] = 1;
 		sum += own->bytes[0] != (uint8_t)i;
-		block_release(own);
-		block_release(other);
+		block_unref(own);
+		block_unref(other);
 	}
-	block_release(b);
+	block_unref(b);
 	return (void *)(uintptr_t)sum;
 }
 
@@ -94,10 +94,10 @@ static void threads_may_share_and_make_blocks(void **unused)
 	struct block *b = block_new(4096);
 	memset(b->bytes, 0, 4096);
 	for (int i = 0; i < 3; i++) {
-		block_hold(b);
+		block_ref(b);
 		assert_int_equal(pthread_create(&threads[i], NULL, hold_and_release, b), 0);
 	}
-	block_release(b);
+	block_unref(b);
 	for (int i = 0; i < 3; i++) {
 		void *sum;
 		pthread_join(threads[i], &sum);

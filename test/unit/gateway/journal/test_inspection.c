@@ -19,17 +19,17 @@ struct seen {
 	const struct small *small;
 	bool there[256]; /* by sequence */
 	uint64_t records, blocks, checkpoints;
-	struct look_damage damage[8];
+	struct inspection_damage damage[8];
 	size_t damages;
 };
 
-static bool see_block(void *context, const struct look_segment *segment, uint64_t offset, const struct block_header *h,
-                      const uint8_t *bytes)
+static bool see_block(void *context, const struct inspection_segment *segment, uint64_t offset,
+                      const struct block_header *h, const uint8_t *bytes)
 {
 	struct seen *seen = context;
 	const struct world *w = &seen->small->w;
 	const uint8_t *entry = bytes + BLOCK_HEADER;
-	assert_true(offset >= SEGMENT_HEADER && offset + block_size(h->body) <= segment->size);
+	assert_true(offset >= SEGMENT_HEADER && offset + segment_block_size(h->body) <= segment->size);
 	seen->blocks++;
 	seen->checkpoints += h->checkpoint;
 	for (uint64_t i = 0; i < h->count && !h->checkpoint; i++, entry += record_size(entry)) {
@@ -42,11 +42,11 @@ static bool see_block(void *context, const struct look_segment *segment, uint64_
 	return true;
 }
 
-static void see_damage(void *context, const struct look_damage *d)
+static void see_damage(void *context, const struct inspection_damage *d)
 {
 	struct seen *seen = context;
 	char text[512];
-	look_tell(d, text, sizeof(text));
+	inspection_describe(d, text, sizeof(text));
 	assert_true(strlen(text) > 10);
 	assert_true(seen->damages < 8);
 	seen->damage[seen->damages++] = *d;
@@ -54,17 +54,17 @@ static void see_damage(void *context, const struct look_damage *d)
 
 static void see(struct seen *seen, const struct small *small, struct sim *sim)
 {
-	static const struct look_visitor visitor = {.block = see_block, .damage = see_damage};
-	struct look l;
+	static const struct inspection_visitor visitor = {.block = see_block, .damage = see_damage};
+	struct inspection l;
 	struct why why = {0};
 	memset(seen, 0, sizeof(*seen));
 	seen->small = small;
 	assert_true(small->w.known < 256);
-	if (look_open(&l, sim_disk(sim), root, &why))
+	if (inspection_open(&l, sim_disk(sim), root, &why))
 		fail_msg("%s", why.text);
-	look_walk(&l, 0, &visitor, seen);
+	inspection_walk(&l, 0, &visitor, seen);
 	assert_int_equal(l.recycled, 0);
-	look_close(&l);
+	inspection_close(&l);
 	assert_int_equal(sim_open_files(sim), 0);
 }
 
@@ -91,14 +91,14 @@ static void end(struct small *s)
 
 static int repair(struct sim *sim)
 {
-	struct look l;
+	struct inspection l;
 	struct why why = {0};
-	struct inspect_options o = {.data = root};
+	struct cmd_journal_options o = {.data = root};
 	FILE *nothing = fopen("/dev/null", "w");
-	if (look_open(&l, sim_disk(sim), root, &why))
+	if (inspection_open(&l, sim_disk(sim), root, &why))
 		fail_msg("%s", why.text);
-	int code = repair_command(&l, &o, nothing, nothing);
-	look_close(&l);
+	int code = cmd_journal_repair(&l, &o, nothing, nothing);
+	inspection_close(&l);
 	fclose(nothing);
 	assert_int_equal(sim_open_files(sim), 0);
 	return code;
@@ -115,7 +115,7 @@ static void a_whole_journal_is_seen_whole(void **unused)
 	assert_int_equal(seen.records, s.w.known);
 	assert_int_equal(seen.blocks - seen.checkpoints, s.block_count);
 	uint64_t calls = sim_calls(s.base);
-	assert_int_equal(repair(s.base), INSPECT_WHOLE);
+	assert_int_equal(repair(s.base), CMD_JOURNAL_WHOLE);
 	assert_true(sim_calls(s.base) > calls);
 	see(&seen, &s, s.base);
 	assert_int_equal(seen.records, s.w.known);
@@ -129,11 +129,11 @@ static void damage_and_mend(const struct small *s, struct sim *sim, bool must_te
 	see(&before, s, sim);
 	if (must_tell && before.damages == 0)
 		fail_msg("damage was not told");
-	assert_int_equal(repair(sim), INSPECT_WHOLE);
+	assert_int_equal(repair(sim), CMD_JOURNAL_WHOLE);
 	see(&after, s, sim);
 	if (after.damages > 0) {
 		char text[512];
-		look_tell(&after.damage[0], text, sizeof(text));
+		inspection_describe(&after.damage[0], text, sizeof(text));
 		fail_msg("after the repair: %s", text);
 	}
 	assert_memory_equal(before.there, after.there, sizeof(before.there));
@@ -172,7 +172,7 @@ static void any_flipped_byte_is_told_and_mended(void **unused)
 			struct block_header h;
 			uint64_t generation;
 			memcpy(&generation, original + 16, 8);
-			while (page > 0 && !(block_header_read(&h, original + page, generation, len - page)))
+			while (page > 0 && !(segment_block_read(&h, original + page, generation, len - page)))
 				page -= 4096;
 			/* Padding is nobody's; and the last block looks as after a crash. */
 			bool counts =
@@ -218,11 +218,11 @@ static void a_missing_segment_is_told_once(void **unused)
 	sim_disk(s.base)->remove(sim_disk(s.base), s.files[1]);
 	see(&seen, &s, s.base);
 	assert_int_equal(seen.damages, 1);
-	assert_int_equal(seen.damage[0].kind, LOOK_GAP);
+	assert_int_equal(seen.damage[0].kind, INSPECTION_GAP);
 	assert_int_equal(seen.damage[0].lost.first, first);
 	assert_int_equal(seen.damage[0].lost.end, next);
 	struct sim *passed = sim_copy(s.base);
-	assert_int_equal(repair(s.base), INSPECT_WHOLE);
+	assert_int_equal(repair(s.base), CMD_JOURNAL_WHOLE);
 	see(&seen, &s, s.base);
 	assert_int_equal(seen.damages, 0);
 	/* What every sink has is no loss: its segments are used again in any order. */
@@ -259,13 +259,13 @@ static void a_repair_that_is_cut_short_loses_nothing(void **unused)
 		struct sim *sim = sim_copy(s.base);
 		uint64_t calls = sim_calls(sim);
 		sim_fail(sim, n, 1, EIO);
-		struct look l;
+		struct inspection l;
 		struct why why = {0};
-		struct inspect_options o = {.data = root};
+		struct cmd_journal_options o = {.data = root};
 		FILE *nothing = fopen("/dev/null", "w");
-		if (look_open(&l, sim_disk(sim), root, &why) == GW_OK) {
-			repair_command(&l, &o, nothing, nothing);
-			look_close(&l);
+		if (inspection_open(&l, sim_disk(sim), root, &why) == GW_OK) {
+			cmd_journal_repair(&l, &o, nothing, nothing);
+			inspection_close(&l);
 		}
 		fclose(nothing);
 		reached = sim_calls(sim) - calls >= n;
@@ -274,7 +274,7 @@ static void a_repair_that_is_cut_short_loses_nothing(void **unused)
 		struct sim *crashed = sim_crash(sim, n); /* and the power goes, too */
 		struct sim *disks[] = {sim, crashed};
 		for (size_t i = 0; i < 2; i++) {
-			assert_int_equal(repair(disks[i]), INSPECT_WHOLE);
+			assert_int_equal(repair(disks[i]), CMD_JOURNAL_WHOLE);
 			see(&after, &s, disks[i]);
 			assert_int_equal(after.damages, 0);
 			if (memcmp(before.there, after.there, sizeof(before.there)) != 0)
@@ -290,20 +290,20 @@ static void what_the_disk_cannot_read_is_not_called_damaged(void **unused)
 {
 	(void)unused;
 	struct small s;
-	static const struct look_visitor visitor = {.block = see_block, .damage = see_damage};
+	static const struct inspection_visitor visitor = {.block = see_block, .damage = see_damage};
 	begin(&s, 8);
 	for (uint64_t n = 1; n < 40; n++) {
-		struct look l;
+		struct inspection l;
 		struct why why = {0};
 		struct seen seen = {.small = &s};
 		struct sim *sim = sim_copy(s.base);
 		sim_fail(sim, n, 1, EIO);
-		if (look_open(&l, sim_disk(sim), root, &why) == GW_OK) {
-			look_walk(&l, 0, &visitor, &seen);
+		if (inspection_open(&l, sim_disk(sim), root, &why) == GW_OK) {
+			inspection_walk(&l, 0, &visitor, &seen);
 			for (size_t i = 0; i < seen.damages; i++)
-				if (seen.damage[i].kind != LOOK_UNREAD && seen.damage[i].kind != LOOK_GAP)
+				if (seen.damage[i].kind != INSPECTION_UNREAD && seen.damage[i].kind != INSPECTION_GAP)
 					fail_msg("call %d: kind %d", (int)n, seen.damage[i].kind);
-			look_close(&l);
+			inspection_close(&l);
 		} else {
 			assert_true(why.text[0]);
 		}

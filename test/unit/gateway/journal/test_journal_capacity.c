@@ -63,7 +63,7 @@ static bool read_one(struct world *w, uint64_t *next, uint64_t *skipped)
 		assert_true(record_right(entry, (unsigned)r.received_us, (uint64_t)r.time_us));
 	}
 	*next = block_last(b) + 1;
-	block_release(b);
+	block_unref(b);
 	return true;
 }
 
@@ -315,7 +315,7 @@ static void it_is_nearly_full_from_the_high_mark_to_the_low_one(enum journal_typ
 	}
 	assert_false(journal_full(w.journal));
 	assert_in_range(stat_get(&w.stats.fill_percent), 55, 70);
-	assert_true(journal_is_held_by(w.journal, w.cursor));
+	assert_true(journal_is_pinned_by(w.journal, w.cursor));
 	assert_true(stat_get(&w.stats.nearly_full_since) > 1600000000);
 	assert_int_equal(stat_get(&w.stats.full_since), 0);
 
@@ -327,7 +327,7 @@ static void it_is_nearly_full_from_the_high_mark_to_the_low_one(enum journal_typ
 	cursor_move(w.cursor, last * 3 / 4);
 	assert_int_equal(cursor_save(w.cursor), GW_OK);
 	until_nearly_full(&w, false);
-	assert_false(journal_is_held_by(w.journal, w.cursor));
+	assert_false(journal_is_pinned_by(w.journal, w.cursor));
 	assert_int_equal(stat_get(&w.stats.nearly_full), 0);
 	assert_int_equal(stat_get(&w.stats.nearly_full_since), 0);
 	assert_int_equal(stat_get(&w.stats.times_nearly_full), 1);

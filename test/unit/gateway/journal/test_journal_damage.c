@@ -38,7 +38,7 @@ static uint64_t read_damaged(struct small *s, struct sim *sim, bool *there, stru
 			there[q] = true;
 		}
 		at = block_last(b) + 1;
-		block_release(b);
+		block_unref(b);
 	}
 	journal_reader_close(r);
 	journal_close(j);
@@ -118,10 +118,10 @@ static uint64_t whole_until(struct sim *sim, const char *path, size_t cut)
 	const uint8_t *bytes = sim_bytes(sim, path, &len);
 	assert_int_equal(segment_header_read(&h, bytes), 1);
 	uint64_t next = h.first;
-	while (at < len && block_header_read(&b, bytes + at, h.generation, len - at) &&
-	       at + block_size(b.body) <= cut) {
+	while (at < len && segment_block_read(&b, bytes + at, h.generation, len - at) &&
+	       at + segment_block_size(b.body) <= cut) {
 		next = b.first + b.count;
-		at += block_size(b.body);
+		at += segment_block_size(b.body);
 	}
 	return next;
 }
@@ -241,7 +241,7 @@ static void damage_in_the_middle_is_counted_once_and_passed_over(void **unused)
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(journal_read(s.w.reader, s.first[1], &b), GW_OK);
 		assert_int_equal(b->first, s.first[2]);
-		block_release(b);
+		block_unref(b);
 	}
 	assert_int_equal(stat_get(&s.w.stats.damaged_blocks), 1);
 	assert_int_equal(stat_get(&s.w.stats.lost_sequences), s.last[1] - s.first[1] + 1);
@@ -308,7 +308,7 @@ static void numbers_that_a_sink_has_are_not_given_out_again(void **unused)
 	assert_int_equal(journal_read(r, s.w.known + 1, &b), GW_OK);
 	assert_int_equal(b->first, s.w.known + 1);
 	assert_true(record_right(block_entries(b), 0, 1000));
-	block_release(b);
+	block_unref(b);
 	journal_reader_close(r);
 	journal_close(j);
 	lane_fini(&lane);
@@ -358,8 +358,8 @@ static void old_blocks_in_recycled_segments_are_never_met_again(void **unused)
 				uint64_t generation;
 				memcpy(&generation, bytes + at + 8, 8);
 				met += generation && generation < newest &&
-				       block_header_read(&b, bytes + at, generation, len - at) &&
-				       block_check(&b, bytes + at);
+				       segment_block_read(&b, bytes + at, generation, len - at) &&
+				       segment_block_check(&b, bytes + at);
 			}
 		}
 		struct cut cut = {.disk = sim_copy(w.sim), .cursor = w.passed};

@@ -27,10 +27,10 @@ static void renumber(struct sim *sim, uint32_t last)
 	char to[SIM_PATH];
 	sim_names(sim, note_file, &l);
 	for (size_t i = 0; i < l.spare_count; i++)
-		if (segment_number(strrchr(l.spare[i], '/') + 1, &number) && number > highest)
+		if (segment_files_number(strrchr(l.spare[i], '/') + 1, &number) && number > highest)
 			highest = number;
 	for (size_t i = l.spare_count; i-- > 0;) {
-		if (!segment_number(strrchr(l.spare[i], '/') + 1, &number))
+		if (!segment_files_number(strrchr(l.spare[i], '/') + 1, &number))
 			continue;
 		snprintf(to, sizeof(to), "%s/%08u.segment", root, last - (highest - number));
 		assert_int_equal(sim_disk(sim)->rename(sim_disk(sim), l.spare[i], to), 0);
@@ -61,7 +61,7 @@ static void read_all(struct world *w)
 	if (world_open(w, &why))
 		fail_msg("%s", why.text);
 	assert_int_equal(journal_last(w->journal), w->known);
-	for (; next <= w->known; next = block_last(b) + 1, block_release(b)) {
+	for (; next <= w->known; next = block_last(b) + 1, block_unref(b)) {
 		assert_int_equal(journal_read(w->reader, next, &b), GW_OK);
 		assert_int_equal(b->first, next);
 		const uint8_t *entry = block_entries(b);

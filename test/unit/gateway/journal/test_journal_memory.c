@@ -67,7 +67,7 @@ static void hold(struct world *w, unsigned count)
 	open_world(w, JOURNAL_SPILL);
 	int64_t until = clock_mono_us() + DEADLINE_US;
 	atomic_store(&w->journal->spill_after_us, 1000); /* to rest soon */
-	while (!journal_rests(w->journal)) {
+	while (!journal_is_quiescent(w->journal)) {
 		journal_wake(w->journal);
 		usleep(200);
 		assert_true(clock_mono_us() < until);

@@ -34,7 +34,7 @@ static void sink_takes_all(struct world *w)
 static void wait_rest(struct world *w)
 {
 	int64_t until = clock_mono_us() + DEADLINE_US;
-	while (!journal_rests(w->journal)) {
+	while (!journal_is_quiescent(w->journal)) {
 		sink_takes_all(w);
 		journal_wake(w->journal);
 		usleep(200);

@@ -64,7 +64,7 @@ static void put_change(uint64_t *random)
 	if (op == STATE_SET)
 		c.value = (struct state_text){&value, sizeof(value)};
 	bool alone = dice >> 40 & 1;
-	size_t room = (alone ? RECORD_HEADER : record_room(0, w.number[0])) + state_size(&c);
+	size_t room = (alone ? RECORD_HEADER : record_room(0, w.number[0])) + record_state_size(&c);
 	uint8_t *entry;
 	int64_t until = clock_mono_us() + DEADLINE_US;
 	while (!(entry = lane_reserve(lane, room))) {
@@ -274,28 +274,28 @@ static void a_run_with_spill_forgets_it(void **unused)
 static void the_oldest_goes_when_there_is_no_room(void **unused)
 {
 	(void)unused;
-	struct state_table t;
+	struct state_store t;
 	struct state_change c = {.op = STATE_SET, .scope = {"s", 1}};
-	state_table_init(&t, 10 * 40);
+	state_store_init(&t, 10 * 40);
 	size_t dropped = 0;
 	for (uint32_t i = 0; i < 25; i++) {
 		c.group = (struct state_text){&i, sizeof(i)};
-		dropped += state_table_apply(&t, &c);
+		dropped += state_store_apply(&t, &c);
 	}
 	assert_true(dropped > 0 && t.count + dropped == 25 && t.bytes <= t.max);
-	assert_true(state_table_first(&t, &c));
+	assert_true(state_store_first(&t, &c));
 	uint32_t oldest;
 	memcpy(&oldest, c.group.bytes, sizeof(oldest));
 	assert_int_equal(oldest, dropped);
 	uint32_t i = 24;
 	c = (struct state_change){.op = STATE_SET, .scope = {"s", 1}, .group = {&i, sizeof(i)}, .expires_us = 5};
-	state_table_apply(&t, &c);
+	state_store_apply(&t, &c);
 	size_t before = t.count;
-	state_table_expire(&t, 4);
+	state_store_expire(&t, 4);
 	assert_int_equal(t.count, before);
-	state_table_expire(&t, 5);
+	state_store_expire(&t, 5);
 	assert_int_equal(t.count, before - 1);
-	state_table_fini(&t);
+	state_store_fini(&t);
 }
 
 static void changes_that_are_cut_or_lie_are_refused(void **unused)
@@ -309,22 +309,22 @@ static void changes_that_are_cut_or_lie_are_refused(void **unused)
 	                         .value = {"v", 1},
 	                         .expires_us = 77},
 	                    r;
-	size_t size = state_size(&c);
-	state_write(&c, bytes);
+	size_t size = record_state_size(&c);
+	record_state_write(&c, bytes);
 	assert_int_equal(size, 40);
-	assert_int_equal(state_read(&r, bytes, size), size);
+	assert_int_equal(record_state_read(&r, bytes, size), size);
 	assert_int_equal(r.expires_us, 77);
 	assert_memory_equal(r.group.bytes, "client", 6);
 	assert_memory_equal(r.member.bytes, "\1\2", 2);
 	assert_memory_equal(r.value.bytes, "v", 1);
-	assert_true(state_check(bytes, size));
+	assert_true(record_state_check(bytes, size));
 	for (size_t len = 1; len < size; len++)
-		assert_false(state_check(bytes, len));
+		assert_false(record_state_check(bytes, len));
 	for (size_t at = 0; at < 12; at++) {
 		if (at == 4)
 			continue; /* the kind of change: unknown ones are passed over */
 		bytes[at] ^= 0x80;
-		assert_false(state_check(bytes, size));
+		assert_false(record_state_check(bytes, size));
 		bytes[at] ^= 0x80;
 	}
 }

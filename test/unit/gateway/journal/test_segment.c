@@ -75,7 +75,7 @@ static struct block_header block_make(uint8_t *block, uint32_t count, size_t jso
 	}
 	struct block_header h = {
 	    .generation = 42, .first = 7, .time_us = 99, .body = (uint32_t)(at - BLOCK_HEADER), .count = count};
-	block_header_write(&h, block);
+	segment_block_write(&h, block);
 	return h;
 }
 
@@ -86,28 +86,28 @@ static void a_block_is_read_as_written(void **unused)
 	for (uint32_t count = 1; count < 100; count += 7) {
 		memset(block, 0xee, sizeof(block));
 		struct block_header h = block_make(block, count, 100), in;
-		size_t size = block_size(h.body);
+		size_t size = segment_block_size(h.body);
 		assert_int_equal(size % BLOCK_ALIGN, 0);
 		for (size_t i = BLOCK_HEADER + h.body; i < size; i++)
 			assert_int_equal(block[i], 0); /* nothing of other memory reaches the disk */
-		assert_true(block_header_read(&in, (uint8_t *)guard_copy(block, size), 42, size));
+		assert_true(segment_block_read(&in, (uint8_t *)guard_copy(block, size), 42, size));
 		assert_int_equal(in.first, 7);
 		assert_int_equal(in.count, count);
 		assert_int_equal(in.body, h.body);
 		assert_int_equal(in.time_us, 99);
-		assert_true(block_check(&in, (uint8_t *)guard_copy(block, size)));
-		assert_false(block_header_read(&in, block, 41, size));               /* an older use of the segment */
-		assert_false(block_header_read(&in, block, 42, size - BLOCK_ALIGN)); /* over the end of the segment */
+		assert_true(segment_block_check(&in, (uint8_t *)guard_copy(block, size)));
+		assert_false(segment_block_read(&in, block, 41, size));               /* an older use of the segment */
+		assert_false(segment_block_read(&in, block, 42, size - BLOCK_ALIGN)); /* over the end of the segment */
 	}
 }
 
 static void sizes_are_rounded_to_pages(void **unused)
 {
 	(void)unused;
-	assert_int_equal(block_size(32), 4096);
-	assert_int_equal(block_size(4096 - BLOCK_HEADER), 4096);
-	assert_int_equal(block_size(4096 - BLOCK_HEADER + 8), 8192);
-	assert_int_equal(block_size(UINT32_MAX), (size_t)UINT32_MAX + 1 + 4096);
+	assert_int_equal(segment_block_size(32), 4096);
+	assert_int_equal(segment_block_size(4096 - BLOCK_HEADER), 4096);
+	assert_int_equal(segment_block_size(4096 - BLOCK_HEADER + 8), 8192);
+	assert_int_equal(segment_block_size(UINT32_MAX), (size_t)UINT32_MAX + 1 + 4096);
 }
 
 static void no_flipped_bit_of_a_block_passes(void **unused)
@@ -115,14 +115,14 @@ static void no_flipped_bit_of_a_block_passes(void **unused)
 	(void)unused;
 	static _Alignas(8) uint8_t block[8192];
 	struct block_header h = block_make(block, 20, 100), in;
-	size_t size = block_size(h.body);
+	size_t size = segment_block_size(h.body);
 	for (size_t at = 0; at < BLOCK_HEADER + h.body; at++)
 		for (int bit = 0; bit < 8; bit++) {
 			block[at] ^= (uint8_t)(1 << bit);
-			assert_false(block_header_read(&in, block, 42, size) && block_check(&in, block));
+			assert_false(segment_block_read(&in, block, 42, size) && segment_block_check(&in, block));
 			block[at] ^= (uint8_t)(1 << bit);
 		}
-	assert_true(block_header_read(&in, block, 42, size) && block_check(&in, block));
+	assert_true(segment_block_read(&in, block, 42, size) && segment_block_check(&in, block));
 }
 
 /* A right checksum over wrong entries: a bug of a writer, never to be followed. */
@@ -133,13 +133,14 @@ static void entries_must_fill_the_body_exactly(void **unused)
 	struct block_header h = block_make(block, 5, 100), in;
 	for (uint32_t count = 0; count < 12; count++) {
 		h.count = count;
-		block_header_write(&h, block);
-		assert_int_equal(block_header_read(&in, block, 42, 8192) && block_check(&in, block), count == 5);
+		segment_block_write(&h, block);
+		assert_int_equal(segment_block_read(&in, block, 42, 8192) && segment_block_check(&in, block),
+		                 count == 5);
 	}
 	block[BLOCK_HEADER] ^= 8; /* the size of the first entry */
 	h.count = 5;
-	block_header_write(&h, block);
-	assert_false(block_header_read(&in, block, 42, 8192) && block_check(&in, block));
+	segment_block_write(&h, block);
+	assert_false(segment_block_read(&in, block, 42, 8192) && segment_block_check(&in, block));
 }
 
 int main(void)

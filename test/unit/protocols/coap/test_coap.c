@@ -14,7 +14,7 @@
 #include "test/unit/fake_intake.c"
 #include "test/unit/protocols/coap/coap_bytes.h"
 
-extern const struct protocol protocol_coap;
+extern const struct protocol coap_protocol;
 
 static struct intake *in;
 static void *self;
@@ -26,7 +26,7 @@ static ssize_t got_len;
 /* The settings as the configuration would fill them: numbers by the defaults of the table. */
 static void set(const char *name, uint64_t value, const struct address *address)
 {
-	for (const struct setting *s = protocol_coap.settings; s->type != SETTING_END; s++) {
+	for (const struct setting *s = coap_protocol.settings; s->type != SETTING_END; s++) {
 		char *at = (char *)self + s->offset;
 		if (strcmp(s->name, name) != 0)
 			continue;
@@ -45,7 +45,7 @@ static int setup(void **unused)
 {
 	(void)unused;
 	in = fake_intake_new();
-	self = calloc(1, protocol_coap.size);
+	self = calloc(1, coap_protocol.size);
 	set("listen", 0, &(struct address){"127.0.0.1", "0"});
 	set("max_datagram", 2048, NULL);
 	set("receive_buffer", 1 << 20, NULL);
@@ -58,7 +58,7 @@ static int setup(void **unused)
 	set("blocks_memory", 1 << 20, NULL);
 	set("block_timeout", 60000000, NULL);
 	struct why why = {""};
-	if (protocol_coap.check(self, &in->settings, &why) != GW_OK || protocol_coap.open(self, in, &why) != GW_OK)
+	if (coap_protocol.check(self, &in->settings, &why) != GW_OK || coap_protocol.open(self, in, &why) != GW_OK)
 		return -1;
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	to.sin_port = htons((uint16_t)atoi(strrchr(in->address, ':') + 1));
@@ -70,8 +70,8 @@ static int teardown(void **unused)
 {
 	(void)unused;
 	close(fd);
-	protocol_coap.close(self);
-	protocol_coap.close(self); /* safe twice */
+	coap_protocol.close(self);
+	coap_protocol.close(self); /* safe twice */
 	free(self);
 	fake_intake_free(in);
 	return 0;
@@ -98,7 +98,7 @@ static size_t hear_all(void)
 
 static void run(void)
 {
-	protocol_coap.run(self);
+	coap_protocol.run(self);
 }
 
 static void a_message_is_answered(void **unused)
@@ -172,7 +172,7 @@ static void memory_for_blocks_must_hold_a_body(void **unused)
 	(void)unused;
 	struct why why;
 	set("max_body", 1 << 20, NULL);
-	assert_int_equal(protocol_coap.check(self, &in->settings, &why), GW_CONFIG);
+	assert_int_equal(coap_protocol.check(self, &in->settings, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "blocks_memory"));
 }
 
@@ -182,13 +182,13 @@ static void an_address_in_use_stops_the_start(void **unused)
 	struct why why;
 	struct address taken = {.host = "127.0.0.1"};
 	strcpy(taken.port, strrchr(in->address, ':') + 1);
-	void *first = self, *second = calloc(1, protocol_coap.size);
+	void *first = self, *second = calloc(1, coap_protocol.size);
 	self = second;
 	set("listen", 0, &taken);
 	set("max_datagram", 2048, NULL);
 	self = first;
-	assert_int_equal(protocol_coap.open(second, in, &why), GW_IO);
-	protocol_coap.close(second);
+	assert_int_equal(coap_protocol.open(second, in, &why), GW_IO);
+	coap_protocol.close(second);
 	free(second);
 }
 
@@ -200,7 +200,7 @@ static void the_hint_can_be_typed(void **unused)
 	                                       {"[::]:5683", "coap://[::1]:5683/t/"}};
 	for (size_t i = 0; i < 3; i++) {
 		char hint[200];
-		protocol_coap.hint(self, cases[i][0], hint, sizeof(hint));
+		coap_protocol.hint(self, cases[i][0], hint, sizeof(hint));
 		assert_non_null(strstr(hint, cases[i][1]));
 	}
 }

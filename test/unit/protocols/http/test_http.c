@@ -47,14 +47,14 @@ static struct rig *rig_new(void)
 static struct rig *rig_open(struct rig *r)
 {
 	struct why why = {{0}};
-	if (protocol_http.open(r->http, r->in, &why) != GW_OK)
+	if (http_protocol.open(r->http, r->in, &why) != GW_OK)
 		fail_msg("open: %s", why.text);
 	return r;
 }
 
 static void rig_free(struct rig *r)
 {
-	protocol_http.close(r->http);
+	http_protocol.close(r->http);
 	free(r->http);
 	fake_intake_free(r->in);
 	free(r);
@@ -99,7 +99,7 @@ static bool answered(struct rig *r, int fd)
 	return r->got_len >= (size_t)(end + 4 - r->got) + body;
 }
 
-#define UNTIL(r, condition) FAKE_UNTIL((r)->in, protocol_http.run((r)->http), condition)
+#define UNTIL(r, condition) FAKE_UNTIL((r)->in, http_protocol.run((r)->http), condition)
 
 static unsigned answer_to(struct rig *r, int fd, const char *request)
 {
@@ -149,7 +149,7 @@ static void message_is_put_and_answered_when_it_is_safe(void **state)
 	assert_true(m->has_peer);
 	assert_int_equal(m->qos, -1);
 	fake_turns(r->in, 3);
-	protocol_http.run(r->http);
+	http_protocol.run(r->http);
 	assert_false(answered(r, fd));
 	fake_settle(r->in, m->position);
 	UNTIL(r, answered(r, fd));
@@ -364,9 +364,9 @@ static void stop_refuses_the_rest_of_a_held_batch(void **state)
 			r->in->phase = INTAKE_DRAIN;
 			r->in->turn_limit = -1;
 			r->in->over = false;
-			protocol_http.run(r->http);
+			http_protocol.run(r->http);
 		} else {
-			protocol_http.close(r->http);
+			http_protocol.close(r->http);
 		}
 		assert_true(answered(r, fd));
 		assert_int_equal(atoi(r->got + 9), drain ? 200 : 503);
@@ -492,7 +492,7 @@ static void stop_with_suspended_requests_answers_them(void **state)
 	int fd = rig_connect(r);
 	say(fd, post("/v1/telemetry/d", "", "1"));
 	UNTIL(r, r->in->answer_count == 1);
-	protocol_http.close(r->http);
+	http_protocol.close(r->http);
 	assert_true(answered(r, fd));
 	assert_int_equal(atoi(r->got + 9), 503);
 	close(fd);
@@ -512,7 +512,7 @@ static void drain_answers_what_is_safe_and_takes_nothing_new(void **state)
 	fake_settle_all(r->in);
 	r->in->turn_limit = -1;
 	r->in->over = false;
-	protocol_http.run(r->http);
+	http_protocol.run(r->http);
 	assert_true(answered(r, fd));
 	assert_int_equal(atoi(r->got + 9), 204);
 	assert_non_null(strstr(r->got, "Connection: close"));
@@ -561,7 +561,7 @@ static void chunked_body_over_the_limit_is_refused_as_it_grows(void **state)
 	for (int i = 0; i < 5; i++) {
 		say(fd, chunk);
 		fake_turns(r->in, 2);
-		protocol_http.run(r->http);
+		http_protocol.run(r->http);
 	}
 	UNTIL(r, (listen_in(r, fd), r->closed));
 	assert_memory_equal(r->got, "HTTP/1.1 413 ", 13);
@@ -700,17 +700,17 @@ static void wrong_settings_are_told(void **state)
 	(void)state;
 	struct rig *r = rig_new();
 	struct why why;
-	assert_int_equal(protocol_http.check(r->http, &r->in->settings, &why), GW_OK);
+	assert_int_equal(http_protocol.check(r->http, &r->in->settings, &why), GW_OK);
 	r->http->device = "device";
-	assert_int_equal(protocol_http.check(r->http, &r->in->settings, &why), GW_CONFIG);
+	assert_int_equal(http_protocol.check(r->http, &r->in->settings, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "device: "));
 	r->http->device = NULL;
 	r->http->channel = "/a~2";
-	assert_int_equal(protocol_http.check(r->http, &r->in->settings, &why), GW_CONFIG);
+	assert_int_equal(http_protocol.check(r->http, &r->in->settings, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "channel: "));
 	r->http->channel = "";
 	r->http->max_buffered = r->http->max_body;
-	assert_int_equal(protocol_http.check(r->http, &r->in->settings, &why), GW_CONFIG);
+	assert_int_equal(http_protocol.check(r->http, &r->in->settings, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "max_buffered: "));
 	rig_free(r);
 }
@@ -722,7 +722,7 @@ static void address_in_use_names_address_and_setting(void **state)
 	struct why why = {{0}};
 	const char *port = strrchr(first->in->address, ':') + 1;
 	snprintf(second->http->listen.port, sizeof(second->http->listen.port), "%s", port);
-	assert_int_equal(protocol_http.open(second->http, second->in, &why), GW_IO);
+	assert_int_equal(http_protocol.open(second->http, second->in, &why), GW_IO);
 	assert_non_null(strstr(why.text, "listen: 127.0.0.1:"));
 	assert_non_null(strstr(why.text, port));
 	assert_non_null(strstr(why.text, "in use"));

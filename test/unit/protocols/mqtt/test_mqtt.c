@@ -15,7 +15,7 @@
 #include "protocols/mqtt/mqtt_conn.h"
 #include "test/unit/fake_intake.c"
 
-extern const struct protocol protocol_mqtt;
+extern const struct protocol mqtt_protocol;
 
 static char *default_templates[] = {"devices/{device}/#", "{client_id}"};
 
@@ -49,7 +49,7 @@ static struct rig rig_make(void)
 static void rig_open(struct rig *r)
 {
 	struct why why = {{0}};
-	if (protocol_mqtt.open(r->mqtt, r->in, &why) != GW_OK)
+	if (mqtt_protocol.open(r->mqtt, r->in, &why) != GW_OK)
 		fail_msg("open: %s", why.text);
 }
 
@@ -62,7 +62,7 @@ static struct rig rig_new(void)
 
 static void rig_free(struct rig *r)
 {
-	protocol_mqtt.close(r->mqtt);
+	mqtt_protocol.close(r->mqtt);
 	free(r->mqtt);
 	fake_intake_free(r->in);
 }
@@ -70,7 +70,7 @@ static void rig_free(struct rig *r)
 static void rig_turns(struct rig *r, int n)
 {
 	fake_turns(r->in, n);
-	protocol_mqtt.run(r->mqtt);
+	mqtt_protocol.run(r->mqtt);
 }
 
 /* Lets time pass, in steps too small to look as if the process had been stopped. */
@@ -82,7 +82,7 @@ static void pass(struct rig *r, int ms)
 	}
 }
 
-#define RIG_UNTIL(r, condition) FAKE_UNTIL((r)->in, protocol_mqtt.run((r)->mqtt), condition)
+#define RIG_UNTIL(r, condition) FAKE_UNTIL((r)->in, mqtt_protocol.run((r)->mqtt), condition)
 
 static int dial(struct rig *r)
 {
@@ -763,9 +763,9 @@ static void small_messages_do_not_take_the_room_that_a_large_one_waits_for(void 
 	r.in->longest = 5;
 	int a = client(&r, "a", true), b = client(&r, "b", true);
 	send_publish(a, QOS1, "t", 1, "large one");
-	RIG_UNTIL(&r, r.in->stats.held == 1);
+	RIG_UNTIL(&r, r.in->stats.backpressured == 1);
 	send_publish(b, QOS2, "t", 2, "small");
-	RIG_UNTIL(&r, r.in->stats.held == 2);
+	RIG_UNTIL(&r, r.in->stats.backpressured == 2);
 	assert_int_equal(r.in->message_count, 0);
 	SEND(b, 0xc0, 0);
 	r.in->longest = 0;
@@ -973,8 +973,8 @@ static struct pair pair_new(void)
 
 static void pair_free(struct pair *p)
 {
-	protocol_mqtt.close(p->a.mqtt);
-	protocol_mqtt.close(p->b.mqtt);
+	mqtt_protocol.close(p->a.mqtt);
+	mqtt_protocol.close(p->b.mqtt);
 	p->b.in->shared = NULL;
 	free(p->a.mqtt);
 	free(p->b.mqtt);
@@ -1040,11 +1040,11 @@ static void bad_template_is_a_configuration_error(void **state)
 	struct rig r = rig_make();
 	struct why why = {{0}};
 	char *bad[] = {"devices/#"};
-	assert_int_equal(protocol_mqtt.check(r.mqtt, &r.in->settings, &why), GW_OK);
+	assert_int_equal(mqtt_protocol.check(r.mqtt, &r.in->settings, &why), GW_OK);
 	r.mqtt->device = (struct string_list){bad, 1};
-	assert_int_equal(protocol_mqtt.check(r.mqtt, &r.in->settings, &why), GW_CONFIG);
+	assert_int_equal(mqtt_protocol.check(r.mqtt, &r.in->settings, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "devices/#"));
-	assert_int_equal(protocol_mqtt.open(r.mqtt, r.in, &why), GW_CONFIG);
+	assert_int_equal(mqtt_protocol.open(r.mqtt, r.in, &why), GW_CONFIG);
 	rig_free(&r); /* close after a half-done open */
 }
 
@@ -1052,11 +1052,11 @@ static void hint_is_a_command_for_the_address(void **state)
 {
 	(void)state;
 	char out[200];
-	protocol_mqtt.hint(NULL, "127.0.0.1:1883", out, sizeof(out));
+	mqtt_protocol.hint(NULL, "127.0.0.1:1883", out, sizeof(out));
 	assert_int_equal(strncmp(out, "mosquitto_pub -h 127.0.0.1 -p 1883 ", 35), 0);
-	protocol_mqtt.hint(NULL, "[::]:7", out, sizeof(out));
+	mqtt_protocol.hint(NULL, "[::]:7", out, sizeof(out));
 	assert_int_equal(strncmp(out, "mosquitto_pub -h ::1 -p 7 ", 26), 0);
-	protocol_mqtt.hint(NULL, "[fe80::2]:7", out, sizeof(out));
+	mqtt_protocol.hint(NULL, "[fe80::2]:7", out, sizeof(out));
 	assert_int_equal(strncmp(out, "mosquitto_pub -h fe80::2 -p 7 ", 30), 0);
 }
 

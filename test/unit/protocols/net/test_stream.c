@@ -53,7 +53,7 @@ static bool toy_line(struct toy *t, struct stream_conn *c, const uint8_t *line, 
 {
 	static char kib[1024];
 	struct message m = {.device = "d", .device_len = 1, .payload = line, .payload_len = len, .qos = -1};
-	struct refusal why;
+	struct refusal refusal;
 	uint64_t position;
 	switch (line[0]) {
 	case 'e': stream_write(c, line + 1, len - 1); return true;
@@ -67,7 +67,7 @@ static bool toy_line(struct toy *t, struct stream_conn *c, const uint8_t *line, 
 	case 's': stream_close(c, true); return true;
 	default: break;
 	}
-	if (intake_put(t->in, &m, &position, &why) == GW_FULL)
+	if (intake_put(t->in, &m, &position, &refusal) == GW_FULL)
 		return false;
 	stream_await(c, position, '+');
 	return true;
@@ -388,7 +388,7 @@ static void peer_that_does_not_read_is_not_read_until_it_does(void **state)
 		blocked = t->accepted == 1 && t->conns[0]->back_since != 0 ? blocked + 1 : 0;
 		assert_true(sent < 100000);
 	}
-	assert_true(conn_output(t->conns[0]) <= (64 << 10) + (11 << 10));
+	assert_true(stream_conn_output(t->conns[0]) <= (64 << 10) + (11 << 10));
 	uint64_t before = t->in->stats.network_in;
 	toy_turns(t, 10);
 	assert_int_equal(t->in->stats.network_in, before);
@@ -500,7 +500,7 @@ static void deadline_does_not_run_while_held_and_starts_anew_afterwards(void **s
 	toy_open(t);
 	int fd = toy_connect(t);
 	send_text(fd, "p\n");
-	TOY_UNTIL(t, t->in->stats.held == 1);
+	TOY_UNTIL(t, t->in->stats.backpressured == 1);
 	for (int i = 0; i < 20; i++) {
 		t->in->skew_ms += 1000;
 		toy_turns(t, 1);
@@ -537,10 +537,10 @@ static void held_connection_is_not_overtaken(void **state)
 	toy_open(t);
 	int first = toy_connect(t), second = toy_connect(t);
 	send_text(first, "pfirst\n");
-	TOY_UNTIL(t, t->in->stats.held == 1);
+	TOY_UNTIL(t, t->in->stats.backpressured == 1);
 	TOY_UNTIL(t, t->accepted == 2);
 	send_text(second, "psecond\n"); /* readable in the very turn in which there is room again */
-	struct pollfd there = {.fd = conn_fd(t->conns[1]), .events = POLLIN};
+	struct pollfd there = {.fd = stream_conn_fd(t->conns[1]), .events = POLLIN};
 	assert_int_equal(poll(&there, 1, 5000), 1);
 	stream_link_ready(t->conns[1], EV_READ);
 	t->in->lane_room = 1;
@@ -567,9 +567,9 @@ static void held_connections_take_turns(void **state)
 	for (int i = 0; i < 4000; i++)
 		memcpy(lines + 4 * i, "pgg\n", 5);
 	send_text(greedy, lines);
-	TOY_UNTIL(t, t->in->stats.held == 1);
+	TOY_UNTIL(t, t->in->stats.backpressured == 1);
 	send_text(modest, "pm\n");
-	TOY_UNTIL(t, t->in->stats.held == 2);
+	TOY_UNTIL(t, t->in->stats.backpressured == 2);
 	t->in->lane_room = 1000;
 	TOY_UNTIL(t, t->in->message_count == 1000);
 	assert_int_equal(put_of(t, "pm"), 1);
@@ -590,7 +590,7 @@ static void stopped_process_does_not_close_who_is_held(void **state)
 	toy_open(t);
 	int fd = toy_connect(t);
 	send_text(fd, "p\n");
-	TOY_UNTIL(t, t->in->stats.held == 1);
+	TOY_UNTIL(t, t->in->stats.backpressured == 1);
 	t->in->skew_ms += 60000; /* SIGSTOP, SIGCONT: while it stood there may have been room all the time */
 	toy_turns(t, 3);
 	assert_int_equal(t->ended, 0);
@@ -750,7 +750,7 @@ static void drain_closes_each_connection_when_it_is_settled(void **state)
 	TOY_UNTIL(t, t->in->message_count == 1);
 	t->in->full = true;
 	send_text(held, "p\n");
-	TOY_UNTIL(t, t->in->stats.held == 1);
+	TOY_UNTIL(t, t->in->stats.backpressured == 1);
 	t->in->phase = INTAKE_DRAIN;
 	expect_end(t, held, "");
 	expect_end(t, idle, "");

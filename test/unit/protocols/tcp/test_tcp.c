@@ -42,13 +42,13 @@ static struct rig rig_new(void)
 static void rig_open(struct rig *r)
 {
 	struct why why = {{0}};
-	if (protocol_tcp.open(r->tcp, r->in, &why) != GW_OK)
+	if (tcp_protocol.open(r->tcp, r->in, &why) != GW_OK)
 		fail_msg("open: %s", why.text);
 }
 
 static void rig_free(struct rig *r)
 {
-	protocol_tcp.close(r->tcp);
+	tcp_protocol.close(r->tcp);
 	free(r->tcp);
 	fake_intake_free(r->in);
 }
@@ -71,10 +71,10 @@ static void send_text(int fd, const char *text)
 static void rig_turns(struct rig *r, int n)
 {
 	fake_turns(r->in, n);
-	protocol_tcp.run(r->tcp);
+	tcp_protocol.run(r->tcp);
 }
 
-#define RIG_UNTIL(r, condition) FAKE_UNTIL((r)->in, protocol_tcp.run((r)->tcp), condition)
+#define RIG_UNTIL(r, condition) FAKE_UNTIL((r)->in, tcp_protocol.run((r)->tcp), condition)
 
 /* Appends what has arrived; returns false at the end of input. */
 static bool gather(int fd, char *text, size_t size)
@@ -349,9 +349,9 @@ static void short_lines_do_not_take_the_room_that_a_long_one_waits_for(void **st
 	rig_open(&r);
 	int a = rig_connect(&r), b = rig_connect(&r);
 	send_text(a, "{\"a\":\"long one\"}\n");
-	RIG_UNTIL(&r, r.in->stats.held == 1);
+	RIG_UNTIL(&r, r.in->stats.backpressured == 1);
 	send_text(b, "short\n");
-	RIG_UNTIL(&r, r.in->stats.held == 2);
+	RIG_UNTIL(&r, r.in->stats.backpressured == 2);
 	assert_int_equal(r.in->message_count, 0);
 	r.in->longest = 0;
 	expect_text(&r, b, "ok 1\n");
@@ -373,7 +373,7 @@ static void full_lane_holds_the_sender_and_loses_nothing(void **state)
 	RIG_UNTIL(&r, r.in->message_count == 2);
 	send_text(b, "x\n");
 	shutdown(a, SHUT_WR);
-	RIG_UNTIL(&r, r.in->stats.held == 2);
+	RIG_UNTIL(&r, r.in->stats.backpressured == 2);
 	expect_text(&r, a, "ok 2\n");
 	assert_int_equal(r.in->message_count, 2);
 	r.in->room = 2;
@@ -383,7 +383,7 @@ static void full_lane_holds_the_sender_and_loses_nothing(void **state)
 	r.in->room = -1;
 	expect_end(&r, a, "ok 4\nok 5\n");
 	expect_text(&r, b, "ok 1\n");
-	assert_int_equal(r.in->stats.held, 3);               /* a once more, at its end */
+	assert_int_equal(r.in->stats.backpressured, 3);      /* a once more, at its end */
 	assert_string_equal(r.in->messages[4].payload, "x"); /* b was held before a's last line was read */
 	assert_string_equal(r.in->messages[5].payload, "5");
 	close(a);
@@ -399,7 +399,7 @@ static void connection_that_is_held_too_long_is_closed(void **state)
 	rig_open(&r);
 	int fd = rig_connect(&r);
 	send_text(fd, "1\n");
-	RIG_UNTIL(&r, r.in->stats.held == 1);
+	RIG_UNTIL(&r, r.in->stats.backpressured == 1);
 	r.in->skew_ms += 29000;
 	rig_turns(&r, 3);
 	char text[10] = "";
@@ -471,7 +471,7 @@ static void stop_answers_what_is_due_and_closes(void **state)
 	assert_int_equal(r.in->message_count, 2);
 	fake_settle_all(r.in);
 	r.in->turn_limit = -1;
-	protocol_tcp.run(r.tcp); /* returns by itself */
+	tcp_protocol.run(r.tcp); /* returns by itself */
 	char text[100] = "";
 	gather(waits, text, sizeof(text));
 	assert_string_equal(text, "ok 2\n");
@@ -555,7 +555,7 @@ static void wrong_settings_are_told(void **state)
 		char *device[2] = {cases[i].device[0], cases[i].device[1]};
 		r.tcp->device = (struct string_list){.items = device, .count = cases[i].count};
 		r.tcp->channel = cases[i].channel;
-		assert_int_equal(protocol_tcp.check(r.tcp, &r.in->settings, &why), GW_CONFIG);
+		assert_int_equal(tcp_protocol.check(r.tcp, &r.in->settings, &why), GW_CONFIG);
 		assert_non_null(strstr(why.text, cases[i].error));
 	}
 	rig_free(&r);
@@ -568,7 +568,7 @@ static void address_in_use_names_address_and_setting(void **state)
 	rig_open(&a);
 	snprintf(b.tcp->stream.listen.port, sizeof(b.tcp->stream.listen.port), "%s", strrchr(a.in->address, ':') + 1);
 	struct why why = {{0}};
-	assert_int_equal(protocol_tcp.open(b.tcp, b.in, &why), GW_IO);
+	assert_int_equal(tcp_protocol.open(b.tcp, b.in, &why), GW_IO);
 	char expected[200];
 	snprintf(expected, sizeof(expected), "listen: %s: Address already in use", a.in->address);
 	assert_non_null(strstr(why.text, expected));
@@ -581,9 +581,9 @@ static void hint_names_a_command_that_fits(void **state)
 	(void)state;
 	struct rig r = rig_new();
 	char text[200];
-	protocol_tcp.hint(r.tcp, "[::]:5170", text, sizeof(text));
+	tcp_protocol.hint(r.tcp, "[::]:5170", text, sizeof(text));
 	assert_string_equal(text, "printf '{\"device\":\"tcp-1\",\"temperature\":21.4}\\n' | nc -N 127.0.0.1 5170");
-	protocol_tcp.hint(r.tcp, "[::1]:99", text, sizeof(text));
+	tcp_protocol.hint(r.tcp, "[::1]:99", text, sizeof(text));
 	assert_string_equal(text, "printf '{\"device\":\"tcp-1\",\"temperature\":21.4}\\n' | nc -N ::1 99");
 	rig_free(&r);
 }

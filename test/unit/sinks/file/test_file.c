@@ -27,7 +27,7 @@
 
 #define DEADLINE_US 20000000
 
-extern const struct sink sink_file;
+extern const struct sink file_sink;
 
 /* The library's fdatasync, for the whole program: so many calls fail. */
 static _Atomic int syncs_to_fail;
@@ -67,7 +67,7 @@ struct fixture {
 
 static void set(struct fixture *f, const char *name, uint64_t value)
 {
-	for (const struct setting *s = sink_file.settings; s->type != SETTING_END; s++)
+	for (const struct setting *s = file_sink.settings; s->type != SETTING_END; s++)
 		if (strcmp(s->name, name) == 0) {
 			memcpy(f->own + s->offset, &value, sizeof(value));
 			return;
@@ -92,7 +92,7 @@ static void fixture_init(struct fixture *f)
 	                                   .in_flight = 4,
 	                                   .backoff_min = 2000,
 	                                   .backoff_max = 50000};
-	f->own = calloc(1, sink_file.size);
+	f->own = calloc(1, file_sink.size);
 	assert_non_null(f->own);
 	set_path(f, "sub/out.ndjson");
 	set(f, "sync_bytes", 64 << 20);
@@ -103,7 +103,7 @@ static void fixture_open(struct fixture *f)
 {
 	struct why why = {.text = ""};
 	struct pump_plan plan = {
-	    .name = "file", .sink = &sink_file, .settings = f->own, .common = &f->common, .data = root};
+	    .name = "file", .sink = &file_sink, .settings = f->own, .common = &f->common, .data = root};
 	if (journal_open(&f->journal, &f->settings, &disk_real, root, &f->stats, &why) ||
 	    pump_open(&f->pump, &plan, f->journal, &disk_real, &why))
 		fail_msg("%s", why.text);
@@ -549,7 +549,7 @@ static void a_path_that_cannot_be_written_is_told_at_the_start(void **unused)
 	fixture_init(&f);
 	set_path(&f, "/proc/no/such/file");
 	struct pump_plan plan = {
-	    .name = "file", .sink = &sink_file, .settings = f.own, .common = &f.common, .data = root};
+	    .name = "file", .sink = &file_sink, .settings = f.own, .common = &f.common, .data = root};
 	assert_int_equal(journal_open(&f.journal, &f.settings, &disk_real, root, &f.stats, &why), GW_OK);
 	assert_int_equal(pump_open(&f.pump, &plan, f.journal, &disk_real, &why), GW_IO);
 	assert_non_null(strstr(why.text, "sinks.file"));

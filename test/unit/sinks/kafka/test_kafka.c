@@ -65,13 +65,13 @@ static void rig_open(const char *broker, struct kafka_settings s)
 	rig->kafka.s = s;
 	rig->kafka.s.brokers = (struct string_list){&rig->broker, 1};
 	struct why why = {0};
-	if (sink_kafka.check(&rig->kafka, &rig->common, &why) || sink_kafka.open(&rig->kafka, &rig->host, &why))
+	if (kafka_sink.check(&rig->kafka, &rig->common, &why) || kafka_sink.open(&rig->kafka, &rig->host, &why))
 		fail_msg("%s", why.text);
 }
 
 static void rig_close(void)
 {
-	sink_kafka.close(&rig->kafka);
+	kafka_sink.close(&rig->kafka);
 	close(rig->host.wake_fd);
 	for (size_t i = 0; i < rig->batch_count; i++) {
 		struct batch *b = &rig->batches[i];
@@ -107,7 +107,7 @@ static void rig_settle(size_t finished)
 	int64_t end = clock_ms() + 30000;
 	while (rig->finished < finished && clock_ms() < end) {
 		uint64_t n;
-		sink_kafka.poll(&rig->kafka, 100);
+		kafka_sink.poll(&rig->kafka, 100);
 		if (read(rig->host.wake_fd, &n, sizeof(n)) < 0)
 			continue;
 	}
@@ -120,8 +120,8 @@ static void rig_submit_again(struct batch *b)
 	int64_t end = clock_ms() + 30000;
 	enum gw_err err;
 	b->finished = false;
-	while ((err = sink_kafka.submit(&rig->kafka, b)) == GW_AGAIN && clock_ms() < end)
-		sink_kafka.poll(&rig->kafka, 10);
+	while ((err = kafka_sink.submit(&rig->kafka, b)) == GW_AGAIN && clock_ms() < end)
+		kafka_sink.poll(&rig->kafka, 10);
 	assert_int_equal(err, GW_OK);
 }
 
@@ -157,7 +157,7 @@ static void refused_with(struct kafka_settings s, const char *because)
 {
 	struct why why = {0};
 	struct kafka k = {.s = s};
-	assert_int_equal(sink_kafka.check(&k, NULL, &why), GW_CONFIG);
+	assert_int_equal(kafka_sink.check(&k, NULL, &why), GW_CONFIG);
 	if (!strstr(why.text, because))
 		fail_msg("\"%s\" does not say \"%s\"", why.text, because);
 }
@@ -210,10 +210,10 @@ static void secret_value_is_not_shown(void **state)
 	struct why why = {0};
 	struct kafka k = {.s = with_property("ssl.key.pem", "hush-hush")};
 	k.s.security = KAFKA_SECURITY_SSL;
-	assert_int_equal(sink_kafka.check(&k, NULL, &why), GW_CONFIG);
+	assert_int_equal(kafka_sink.check(&k, NULL, &why), GW_CONFIG);
 	assert_null(strstr(why.text, "hush"));
 	k.s = with_property("sasl.password", "hush-hush");
-	assert_int_equal(sink_kafka.check(&k, NULL, &why), GW_CONFIG);
+	assert_int_equal(kafka_sink.check(&k, NULL, &why), GW_CONFIG);
 	assert_null(strstr(why.text, "hush"));
 }
 
@@ -225,13 +225,13 @@ static void allowed_property_is_taken(void **state)
 	struct kafka_settings s = with_property("batch.size", "50000");
 	struct kafka k = {.s = s};
 	rd_kafka_conf_t *conf;
-	assert_int_equal(sink_kafka.check(&k, NULL, NULL), GW_OK);
+	assert_int_equal(kafka_sink.check(&k, NULL, NULL), GW_OK);
 	assert_int_equal(kafka_conf_make(&s, false, &conf, NULL), GW_OK);
 	assert_int_equal(rd_kafka_conf_get(conf, "batch.size", value, &size), RD_KAFKA_CONF_OK);
 	assert_string_equal(value, "50000");
 	rd_kafka_conf_destroy(conf);
 	k.s = with_property("acks", "-1");
-	assert_int_equal(sink_kafka.check(&k, NULL, NULL), GW_OK);
+	assert_int_equal(kafka_sink.check(&k, NULL, NULL), GW_OK);
 }
 
 static void brokers_and_login_are_checked(void **state)
@@ -258,7 +258,7 @@ static void brokers_and_login_are_checked(void **state)
 	refused_with(s, "ca_file needs security: ssl");
 	s.ca_file = NULL;
 	struct kafka k = {.s = s};
-	assert_int_equal(sink_kafka.check(&k, NULL, NULL), GW_OK);
+	assert_int_equal(kafka_sink.check(&k, NULL, NULL), GW_OK);
 }
 
 static void topics_are_checked(void **state)
@@ -418,10 +418,10 @@ static void broker_that_is_not_there_is_told_and_nothing_is_settled(void **state
 	(void)state;
 	rig_open("127.0.0.1:1", settings()); /* port 1: nobody listens there */
 	struct batch *b = rig_batch(10);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, b), GW_OK);
 	int64_t end = clock_ms() + 20000;
 	while (!rig->state[0] && clock_ms() < end)
-		sink_kafka.poll(&rig->kafka, 50);
+		kafka_sink.poll(&rig->kafka, 50);
 	assert_non_null(strstr(rig->state, "no broker can be reached: 127.0.0.1:1: "));
 	assert_int_equal(rig->finished, 0);
 	int64_t start = clock_ms();
@@ -451,10 +451,10 @@ static void queue_that_is_full_holds_the_batch_and_takes_no_other(void **state)
 	s.queue_records = 100;
 	rig_open("127.0.0.1:1", s);
 	struct batch *b = rig_batch(150), *next = rig_batch(1);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, b), GW_OK);
 	assert_int_equal(rig->kafka.flights[0].next, 100);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, next), GW_AGAIN);
-	sink_kafka.poll(&rig->kafka, 10);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, next), GW_AGAIN);
+	kafka_sink.poll(&rig->kafka, 10);
 	assert_int_equal(rig->kafka.flights[0].next, 100);
 	assert_int_equal(stat_get(&rig->stats.limited), 1);
 	rig_close();
@@ -472,7 +472,7 @@ static void record_over_the_librarys_limit_is_dead_at_once(void **state)
 	b->items = calloc(1, sizeof(*b->items));
 	b->count = 1;
 	b->items[0].entry = entry_make(NOON, "d", payload, 1);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, b), GW_OK);
 	assert_int_equal(rig->finished, 1);
 	assert_int_equal(b->items[0].state, ITEM_DEAD);
 	assert_non_null(strstr(b->items[0].reason, "MSG_SIZE_TOO_LARGE"));
@@ -494,8 +494,8 @@ static void records_are_delivered(void **state)
 	(void)state;
 	rig_open(broker(), settings());
 	struct batch *a = rig_batch(RECORDS), *b = rig_batch(RECORDS);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, a), GW_OK);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, a), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, b), GW_OK);
 	rig_settle(2);
 	assert_int_equal(count_state(a, ITEM_DONE), RECORDS);
 	assert_int_equal(count_state(b, ITEM_DONE), RECORDS);
@@ -510,7 +510,7 @@ static void full_queue_empties_and_the_rest_follows(void **state)
 	s.queue_records = 100;
 	rig_open(broker(), s);
 	struct batch *a = rig_batch(RECORDS);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, a), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, a), GW_OK);
 	rig_settle(1);
 	assert_int_equal(count_state(a, ITEM_DONE), RECORDS);
 	rig_close();
@@ -523,8 +523,8 @@ static void fatal_error_gives_all_back_and_the_sink_goes_on(void **state)
 	s.linger = 2000000; /* so that all are with the library when the error comes */
 	rig_open(broker(), s);
 	struct batch *a = rig_batch(RECORDS), *b = rig_batch(RECORDS);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, a), GW_OK);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, a), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, b), GW_OK);
 	rd_kafka_t *before = rig->kafka.batching.rk;
 	assert_int_equal(
 	    rd_kafka_test_fatal_error(before, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "made by a test"), 0);
@@ -557,7 +557,7 @@ static void missing_topic_is_told_and_retried(void **state)
 	struct batch *b = rig_batch(10);
 	for (size_t try = 1; try <= 3; try++) {
 		b->finished = false;
-		assert_int_equal(sink_kafka.submit(&rig->kafka, b), GW_OK);
+		assert_int_equal(kafka_sink.submit(&rig->kafka, b), GW_OK);
 		rig_settle(try);
 		assert_int_equal(count_state(b, ITEM_RETRY), 10);
 	}
@@ -572,8 +572,8 @@ static void close_leaves_what_is_in_flight_unsettled(void **state)
 	struct kafka_settings s = settings();
 	s.linger = 60000000;
 	rig_open(broker(), s);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, rig_batch(100)), GW_OK);
-	sink_kafka.poll(&rig->kafka, 50);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, rig_batch(100)), GW_OK);
+	kafka_sink.poll(&rig->kafka, 50);
 	int64_t start = clock_ms();
 	assert_int_equal(rig->finished, 0);
 	rig_close();
@@ -586,11 +586,11 @@ static void flush_does_not_wait_for_the_linger(void **state)
 	struct kafka_settings s = settings();
 	s.linger = 60000000;
 	rig_open(broker(), s);
-	assert_int_equal(sink_kafka.submit(&rig->kafka, rig_batch(100)), GW_OK);
+	assert_int_equal(kafka_sink.submit(&rig->kafka, rig_batch(100)), GW_OK);
 	int64_t end = clock_ms() + 20000;
 	while (rig->finished == 0 && clock_ms() < end) {
-		sink_kafka.flush(&rig->kafka);
-		sink_kafka.poll(&rig->kafka, 10);
+		kafka_sink.flush(&rig->kafka);
+		kafka_sink.poll(&rig->kafka, 10);
 	}
 	assert_int_equal(rig->finished, 1);
 	rig_close();
