@@ -88,45 +88,69 @@ static size_t gatherable(const struct journal *j)
 	return (size_t)bytes;
 }
 
-/* Fills the block, every lane its share first and then what is left of the block. False: no memory. */
+/* The lane whose turn is i places behind the first of this commit. */
+static struct journal_lane *lane_in_turn(struct journal *j, size_t i)
+{
+	return &j->lanes[(j->turn + i) % j->lane_count];
+}
+
+/* Every lane its share of `most` bytes first, and then what is left of the block. */
+static void gather_shares(struct journal *j, size_t most)
+{
+	size_t share = most / j->lane_count;
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < j->lane_count; i++) {
+			size_t left = most - j->block->body;
+			gather_lane(j, lane_in_turn(j, i), pass == 0 && left > share ? share : left);
+		}
+}
+
+/* An entry larger than a whole block gets a larger block. */
+static void gather_large_entry(struct journal *j)
+{
+	for (size_t i = 0; i < j->lane_count; i++) {
+		const uint8_t *run;
+		struct journal_lane *l = lane_in_turn(j, i);
+		if (lane_peek(l->lane, &run) == 0 || !journal_room(j, record_size(run)))
+			continue;
+		block_clear(j->block);
+		gather_lane(j, l, record_size(run));
+		return;
+	}
+}
+
+/* Gives the lanes back what was gathered, and notes what that was: whether it has changes of state, whether it may be
+ * dropped. */
+static void release_lanes(struct journal *j)
+{
+	bool may_drop = true;
+	j->has_state = false;
+	for (size_t i = 0; i < j->lane_count; i++) {
+		struct journal_lane *l = &j->lanes[i];
+		if (lane_state_since(l->lane, l->gathered))
+			j->has_state = journal_keeps_state(j);
+		may_drop &= l->lane->may_drop || l->gathered == l->lane->next;
+		lane_release(l->lane);
+		l->gathered = l->lane->next;
+	}
+	if (j->block)
+		j->block->may_drop = may_drop;
+}
+
+/* Fills the block. False: no memory. */
 static bool gather(struct journal *j)
 {
 	size_t there = gatherable(j), most = there < j->most_body ? there : j->most_body;
 	if (!journal_room(j, most))
 		return false;
-	struct block *b = j->block;
-	block_clear(b);
+	block_clear(j->block);
 	if (!journal_tail_room(j))
 		return false;
-	j->has_state = false;
-	for (int pass = 0; pass < 2; pass++)
-		for (size_t i = 0; i < j->lane_count; i++) {
-			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
-			size_t left = most - b->body;
-			gather_lane(j, l, pass == 0 && left > most / j->lane_count ? most / j->lane_count : left);
-		}
-	if (b->count == 0)
-		for (size_t i = 0; i < j->lane_count;
-		     i++) { /* an entry larger than a whole block gets a larger block */
-			const uint8_t *run;
-			struct journal_lane *l = &j->lanes[(j->turn + i) % j->lane_count];
-			if (lane_peek(l->lane, &run) == 0 || !journal_room(j, record_size(run)))
-				continue;
-			block_clear(j->block);
-			gather_lane(j, l, record_size(run));
-			break;
-		}
+	gather_shares(j, most);
+	if (j->block->count == 0)
+		gather_large_entry(j);
 	j->turn++;
-	bool may_drop = true;
-	for (size_t i = 0; i < j->lane_count; i++) {
-		if (lane_state_since(j->lanes[i].lane, j->lanes[i].gathered))
-			j->has_state = journal_keeps_state(j);
-		may_drop &= j->lanes[i].lane->may_drop || j->lanes[i].gathered == j->lanes[i].lane->next;
-		lane_release(j->lanes[i].lane);
-		j->lanes[i].gathered = j->lanes[i].lane->next;
-	}
-	if (j->block)
-		j->block->may_drop = may_drop;
+	release_lanes(j);
 	return j->block && j->block->count > 0;
 }
 

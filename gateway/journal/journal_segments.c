@@ -243,6 +243,31 @@ static void trim(struct journal *j, uint64_t want)
 	}
 }
 
+/* Spares are made until `want` bytes are free, and what nobody was promised goes until `enough` are. */
+static void make_room(struct journal *j, uint64_t want, uint64_t enough)
+{
+	while (room_now(j) < want && may_grow(j) && make_spare(j))
+		;
+	while (room_now(j) < enough && journal_capacity_drop_segment(j))
+		;
+	trim(j, want);
+}
+
+static void set_gauges(struct journal *j)
+{
+	stat_set(&j->stats->segments, j->segment_count);
+	stat_set(&j->stats->spare_segments, j->spare_count);
+	stat_set(&j->stats->used_bytes, j->segment_count * j->settings->segment);
+	stat_set(&j->stats->capacity_bytes, j->limit);
+}
+
+static void decide_full(struct journal *j, uint64_t enough)
+{
+	uint64_t room = room_now(j) + growth(j), most = j->limit / j->settings->segment * segment_worth(j);
+	journal_capacity_decide(j, room > j->promised ? room - j->promised : 0, most - j->promised,
+	                        room_now(j) < enough);
+}
+
 void journal_segments_maintain(struct journal *j)
 {
 	if (j->settings->type == JOURNAL_MEMORY) {
@@ -252,19 +277,9 @@ void journal_segments_maintain(struct journal *j)
 	journal_segments_recycle(j, journal_cursors_min_stored(j));
 	uint64_t want = j->promised + (uint64_t)j->settings->preallocate * j->settings->segment;
 	uint64_t enough = journal_full(j) ? j->promised + j->settings->segment / 2 : j->promised;
-	want = want < enough ? enough : want;
-	while (room_now(j) < want && may_grow(j) && make_spare(j))
-		;
-	while (room_now(j) < enough && journal_capacity_drop_segment(j))
-		;
-	trim(j, want);
-	stat_set(&j->stats->segments, j->segment_count);
-	stat_set(&j->stats->spare_segments, j->spare_count);
-	stat_set(&j->stats->used_bytes, j->segment_count * j->settings->segment);
-	stat_set(&j->stats->capacity_bytes, j->limit);
-	uint64_t room = room_now(j) + growth(j), most = j->limit / j->settings->segment * segment_worth(j);
-	journal_capacity_decide(j, room > j->promised ? room - j->promised : 0, most - j->promised,
-	                        room_now(j) < enough);
+	make_room(j, want < enough ? enough : want, enough);
+	set_gauges(j);
+	decide_full(j, enough);
 }
 
 /* -- the current segment -- */

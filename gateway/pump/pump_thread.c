@@ -208,10 +208,9 @@ static uint64_t oldest_us(const struct track *t)
 	                                                         : 0;
 }
 
-static void show(struct pump *p, int64_t now)
+static void set_gauges(struct pump *p)
 {
 	uint64_t last = journal_last(p->journal), cursor = cursor_get(p->cursor);
-	heartbeat_beat(&p->heartbeat, now / 1000);
 	uint64_t gone = journal_first(p->journal) - 1; /* that is not waited for */
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
 	stat_set(&p->stats.lag_records,
@@ -220,12 +219,29 @@ static void show(struct pump *p, int64_t now)
 	uint64_t since = p->gap_count > 0 ? oldest_us(&p->backlog) : 0;
 	stat_set(&p->stats.lag_since_us, last <= cursor ? 0 : since ? since : oldest_us(&p->live));
 	stat_set(&p->stats.replay_left, pump_backlog_left(p));
-	if (now - p->saved_us >= SAVE_US) {
-		if (!journal_is_quiescent(p->journal))
-			pump_store_cursor(p, now);
-		if (journal_full(p->journal))
-			journal_wake(p->journal);
-	}
+}
+
+static bool is_save_due(const struct pump *p, int64_t now)
+{
+	return now - p->saved_us >= SAVE_US;
+}
+
+/* A stored cursor frees segments; a journal that is full sleeps until it is woken to see that. */
+static void wake_full_journal(struct pump *p)
+{
+	if (journal_full(p->journal))
+		journal_wake(p->journal);
+}
+
+static void take_turn(struct pump *p, int64_t now)
+{
+	heartbeat_beat(&p->heartbeat, now / 1000);
+	set_gauges(p);
+	if (!is_save_due(p, now))
+		return;
+	if (!journal_is_quiescent(p->journal))
+		pump_store_cursor(p, now);
+	wake_full_journal(p);
 }
 
 void *pump_run(void *arg)
@@ -233,7 +249,7 @@ void *pump_run(void *arg)
 	struct pump *p = arg;
 	for (;;) {
 		int64_t now = clock_mono_us(), stop_by = atomic_load(&p->stop_by_us);
-		show(p, now);
+		take_turn(p, now);
 		bool more = push(p, stop_by != 0);
 		p->has_all = cursor_get(p->cursor) >= journal_last(p->journal);
 		if (stop_by && (p->has_all || now >= stop_by))
@@ -245,7 +261,7 @@ void *pump_run(void *arg)
 			wait = (int)((stop_by - now) / 1000) + 1;
 		wait_for_work(p, wait);
 	}
-	show(p, clock_mono_us());
+	take_turn(p, clock_mono_us());
 	pump_store_cursor(p, clock_mono_us());
 	heartbeat_end(&p->heartbeat);
 	return NULL;
