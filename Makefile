@@ -43,6 +43,7 @@ LIBRARY := $(filter-out $(OUT)/obj/gateway/main.o,$(OBJECTS))
 LOADING := $(filter-out $(OUT)/obj/load/main.o,$(LOADERS:%.c=$(OUT)/obj/%.o))
 
 all: $(OUT)/sluice $(OUT)/sluice-load ## build build/sluice and build/sluice-load
+	@:
 
 $(OUT)/sluice: $(OBJECTS)
 	@echo "  link $@"
@@ -114,13 +115,21 @@ PORT_TCP   ?= 5170
 PORT_HTTP  ?= 8080
 PORT_ADMIN ?= 9480
 
+# What is built on the way is built on all processors, unless the caller has said on how many.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 deps: ## install what is missing to build and run
 	@deploy/install-deps.sh run
 
+# The gateway alone: the load tester is not needed to try it.
+run: export DATA := $(DATA)
 run: deps ## build and run the gateway on this machine alone (DATA=DIR, PORT_MQTT= PORT_COAP= PORT_TCP= PORT_HTTP= PORT_ADMIN=)
-	@$(MAKE) --no-print-directory all
-	@DATA=$(DATA) PORT_MQTT=$(PORT_MQTT) PORT_COAP=$(PORT_COAP) PORT_TCP=$(PORT_TCP) PORT_HTTP=$(PORT_HTTP) PORT_ADMIN=$(PORT_ADMIN) \
+	@$(MAKE) $(JOBS) --no-print-directory gateway
+	@PORT_MQTT=$(PORT_MQTT) PORT_COAP=$(PORT_COAP) PORT_TCP=$(PORT_TCP) PORT_HTTP=$(PORT_HTTP) PORT_ADMIN=$(PORT_ADMIN) \
 	    exec $(BUILD)/sluice --config config/run.yaml --hints
+
+gateway: $(OUT)/sluice ## build build/sluice alone
+	@:
 
 install: all ## copy program, default configuration and documentation below DESTDIR/PREFIX
 	install -D -m 0755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
@@ -136,12 +145,16 @@ install: all ## copy program, default configuration and documentation below DEST
 test-deps:
 	@deploy/install-deps.sh test
 	@test/venv.sh $(BUILD)/venv
+unit-deps:
+	@deploy/install-deps.sh unit
 
 STAGES ?= all lint unit unit-asan unit-tsan fuzz system torture-bounded image
 test: test-deps ## install what is missing and run every test (about 25 minutes); logs in build/log
 	@MAKE="$(MAKE)" LOGS=$(BUILD)/log test/run-stages.sh $(STAGES)
 
-unit: $(UNITS:%=$(BUILD)/test/unit/%) ## run the unit tests: seconds
+unit: unit-deps ## install what is missing, build and run the unit tests
+	@$(MAKE) $(JOBS) --no-print-directory run-units
+run-units: $(UNITS:%=$(BUILD)/test/unit/%)
 	@LOGS=$(BUILD)/log test/run-units.sh unit $^
 
 unit-asan: ## the unit tests under the address and undefined behaviour sanitizers
@@ -238,8 +251,8 @@ clean: ## remove what was built
 	rm -rf $(BUILD)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
-.PHONY: all deps run install test-deps test unit unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded soak image \
+.PHONY: all gateway deps run install test-deps unit-deps test unit run-units unit-asan unit-tsan run-units-asan run-units-tsan fuzz run-fuzzers system torture torture-bounded soak image \
     bench bench-deps bench-programs bench-peers peers-deps torture-deps lint direction \
     format format-check tidy docs docs-check clean help

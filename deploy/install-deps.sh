@@ -5,6 +5,7 @@
 #
 #   build   compiler and libraries: what `make` needs
 #   run     the same: what `make run` needs (it builds first)
+#   unit    build, and what `make unit` needs
 #   test    build, and the tools, clients and servers of `make test`
 #   bench   build, and what the programs of test/bench compare with
 #   peers   bench, and the programs that `make bench-peers` runs beside Sluice (Telegraf needs Go besides)
@@ -22,6 +23,7 @@ die() { echo "install-deps.sh: $*" >&2; exit 1; }
 # PATH.
 build_packages='gcc make pkg-config|pkgconf libc6-dev libmicrohttpd-dev libcoap3-dev|libcoap-dev librdkafka-dev
 	libcjson-dev libssl-dev libyaml-dev libevent-dev libcurl4-openssl-dev libjemalloc-dev zlib1g-dev'
+unit_packages='libcmocka-dev'
 test_packages='libcmocka-dev clang clang-format clang-tidy mosquitto mosquitto-clients libcoap3-bin|libcoap-bin
 	netcat-openbsd curl openssl ca-certificates maven?mvn default-jdk-headless?javac python3?python3 python3-venv
 	prometheus?promtool strace wrk jq chromium?chromium'
@@ -36,21 +38,22 @@ clang_runtime() { # reads what clang depends on
 	sed -n 's/^Depends:.*clang-\([0-9][0-9]*\).*/libclang-rt-\1-dev/p' | head -n 1
 }
 
-[ $# -ge 1 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,17s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 wanted=
 for goal in "$@"; do
 	case $goal in
 	build | run) wanted="$wanted $build_packages" ;;
+	unit) wanted="$wanted $build_packages $unit_packages" ;;
 	test) wanted="$wanted $build_packages $test_packages libclang-rt" ;;
 	bench) wanted="$wanted $build_packages $bench_packages" ;;
 	peers) wanted="$wanted $build_packages $bench_packages $peers_packages" ;;
 	torture) wanted="$wanted $build_packages $test_packages libclang-rt $torture_packages" ;;
 	image) wanted="$wanted $image_packages" ;;
-	*) die "unknown goal $goal: it is build, run, test, bench, peers, torture or image" ;;
+	*) die "unknown goal $goal: it is build, run, unit, test, bench, peers, torture or image" ;;
 	esac
 done
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
-	die "this system has no apt; install by hand the equivalents of:" $wanted
+	die "this system has no apt; install by hand the equivalents of:" $(for want in $wanted; do want=${want%%\?*}; echo "${want%%|*}"; done)
 
 PATH=$PATH:/usr/sbin:/sbin
 # One dpkg-query answers for all: it is what makes the usual run quick.
@@ -71,15 +74,22 @@ for want in $wanted; do
 done
 [ -n "$missing" ] || exit 0
 
+# What is missing, as names that apt knows: of alternatives the first.
+first_names() { for want in $missing; do printf ' %s' "${want%%|*}"; done; }
+
 if [ "$(id -u)" = 0 ]; then
 	root=
 elif command -v sudo >/dev/null; then
 	root=sudo
 else
-	die "these packages are missing, and installing them needs root (or sudo):$missing"
+	die "these packages are missing, and installing them needs root (or sudo):$(first_names)"
 fi
 
-echo "installing$missing ..." >&2
+# Before anything else, so that a refusal is not taken for a fault of the package mirror.
+[ -z "$root" ] || $root true ||
+	die "sudo refuses. As root: deploy/install-deps.sh $*; or have these packages installed:$(first_names)"
+
+echo "installing$(first_names); on a new machine that takes some minutes ..." >&2
 log=$(mktemp)
 policy=/usr/sbin/policy-rc.d
 made_policy=

@@ -133,10 +133,11 @@ static bool check_plan(const struct loaded *l, FILE *errors)
 	return good;
 }
 
-static int load(struct loaded *l, const char *path)
+/* text: read instead of the file at path; NULL: the file. */
+static int load_from(struct loaded *l, const char *path, const char *text)
 {
 	memset(l, 0, sizeof(*l));
-	if (config_read(&schema, path, NULL, stderr, &l->config) ||
+	if (config_read(&schema, path, text, stderr, &l->config) ||
 	    config_read(&schema, "built-in", "sinks: {file: {path: dead/intake.ndjson}}", stderr, &l->dead))
 		return EXIT_USAGE;
 	if (!make_plan(l)) {
@@ -144,6 +145,11 @@ static int load(struct loaded *l, const char *path)
 		return EXIT_FAILED;
 	}
 	return check_plan(l, stderr) ? 0 : EXIT_USAGE;
+}
+
+static int load(struct loaded *l, const char *path)
+{
+	return load_from(l, path, NULL);
 }
 
 /* -- running -- */
@@ -252,14 +258,21 @@ static int check(const char *path)
 	return code;
 }
 
+/* Without a configuration the address that `make run` and the default settings have is asked: what matters is where. */
 static int health(const char *path, bool ready)
 {
 	struct loaded l;
-	int code = load(&l, path);
-	if (!code)
-		code = admin_ask(&l.plan.settings->admin.listen, ready ? "/readyz?verbose" : "/livez", stdout)
-		           ? 0
-		           : EXIT_FAILED;
+	bool configured = access(path, F_OK) == 0 || errno != ENOENT;
+	int code = configured ? load(&l, path) : load_from(&l, "built-in", "listeners: {mqtt: }\nsinks: {null: }\n");
+	if (!code && !admin_ask(&l.plan.settings->admin.listen, ready ? "/readyz?verbose" : "/livez", stdout)) {
+		const struct address *a = &l.plan.settings->admin.listen;
+		if (!configured)
+			fprintf(stderr,
+			        "sluice health: there is no %s, so the default address %s:%s was asked; "
+			        "--config FILE names the configuration of another gateway\n",
+			        path, a->host, a->port);
+		code = EXIT_FAILED;
+	}
 	unload(&l);
 	return code;
 }

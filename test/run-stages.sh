@@ -7,6 +7,11 @@ set -u
 logs=${LOGS:-build/log}
 make=${MAKE:-make}
 mkdir -p "$logs"
+# What a stage builds is built on all processors, unless the caller has said on how many.
+case " ${MAKEFLAGS:-}" in
+*\ -j* | *--jobserver*) jobs= ;;
+*) jobs=-j$(nproc) ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkfifo "$work/pipe"
@@ -26,7 +31,7 @@ run() {
 	tee -i "$logs/stage-$1.log" <"$work/pipe" &
 	out=$!
 	# shellcheck disable=SC2086
-	env --default-signal=INT,QUIT $make --no-print-directory -k "$1" >"$work/pipe" 2>&1 &
+	env --default-signal=INT,QUIT $make $jobs --no-print-directory -k "$1" >"$work/pipe" 2>&1 &
 	pid=$!
 	wait "$pid"
 	code=$?

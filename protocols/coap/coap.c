@@ -218,8 +218,9 @@ static void coap_hint(const void *self, const char *address, char *out, size_t s
 		host = "[::1]";
 		rest = address + 4;
 	}
-	snprintf(out, size, "coap-client-notls -m post -t json -e '{\"temperature\":21.4}' coap://%s%s/t/sensor-1/env",
-	         host, rest);
+	snprintf(out, size,
+	         "coap-client-notls -m post -t json -e '{\"temperature\":21.4}' coap://%s%s/t/sensor-2/telemetry", host,
+	         rest);
 }
 
 const struct protocol coap_protocol = {

@@ -469,8 +469,8 @@ static void http_hint(const void *self, const char *address, char *out, size_t s
 {
 	(void)self;
 	snprintf(out, size,
-	         "curl -i -H 'Content-Type: application/json' -d '{\"temperature\":21.5}' "
-	         "http://%s/v1/telemetry/sensor-1/env",
+	         "curl -i -H 'Content-Type: application/json' -d '{\"temperature\":21.4}' "
+	         "http://%s/v1/telemetry/sensor-4",
 	         address);
 }
 

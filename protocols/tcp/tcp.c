@@ -462,8 +462,8 @@ static void tcp_hint(const void *self, const char *address, char *out, size_t si
 	}
 	const char *how = t->device.count > 0 ? t->device.items[0] : "";
 	const char *key = how[0] == '/' && how[1 + strcspn(how + 1, "/~\"\\'%")] == 0 ? how + 1 : "device";
-	snprintf(out, size, "printf '%s{\"%s\":\"tcp-1\",\"temperature\":21.4}\\n' | nc -N %s %s",
-	         strcmp(how, "first_line") == 0 ? "tcp-1\\n" : "", key, host, port);
+	snprintf(out, size, "printf '%s{\"%s\":\"sensor-3\",\"temperature\":21.4}\\n' | nc -N %s %s",
+	         strcmp(how, "first_line") == 0 ? "sensor-3\\n" : "", key, host, port);
 }
 
 const struct protocol tcp_protocol = {

@@ -582,9 +582,9 @@ static void hint_names_a_command_that_fits(void **state)
 	struct rig r = rig_new();
 	char text[200];
 	tcp_protocol.hint(r.tcp, "[::]:5170", text, sizeof(text));
-	assert_string_equal(text, "printf '{\"device\":\"tcp-1\",\"temperature\":21.4}\\n' | nc -N 127.0.0.1 5170");
+	assert_string_equal(text, "printf '{\"device\":\"sensor-3\",\"temperature\":21.4}\\n' | nc -N 127.0.0.1 5170");
 	tcp_protocol.hint(r.tcp, "[::1]:99", text, sizeof(text));
-	assert_string_equal(text, "printf '{\"device\":\"tcp-1\",\"temperature\":21.4}\\n' | nc -N ::1 99");
+	assert_string_equal(text, "printf '{\"device\":\"sensor-3\",\"temperature\":21.4}\\n' | nc -N ::1 99");
 	rig_free(&r);
 }
 
