@@ -12,22 +12,22 @@
 #define ISA VECTOR_TARGET static inline __attribute__((always_inline))
 
 /* The text's bytes are those from `skip` on. */
-struct block {
+struct json_block {
 	__m256i low, high;
 	unsigned skip;
 };
 
-ISA struct block block_load(const uint8_t *p)
+ISA struct json_block block_load(const uint8_t *p)
 {
-	return (struct block){_mm256_loadu_si256((const __m256i *)(const void *)p),
-	                      _mm256_loadu_si256((const __m256i *)(const void *)(p + 32)), 0};
+	return (struct json_block){_mm256_loadu_si256((const __m256i *)(const void *)p),
+	                           _mm256_loadu_si256((const __m256i *)(const void *)(p + 32)), 0};
 }
 
 /* The last 64 bytes of the text, and the first of them skipped: cheaper than moving them to where nothing follows. */
-ISA struct block block_load_part(const uint8_t *p, size_t n, size_t before)
+ISA struct json_block block_load_part(const uint8_t *p, size_t n, size_t before)
 {
 	if (before >= 64 - n) {
-		struct block b = block_load(p + n - 64);
+		struct json_block b = block_load(p + n - 64);
 		b.skip = (unsigned)(64 - n);
 		return b;
 	}
@@ -36,26 +36,26 @@ ISA struct block block_load_part(const uint8_t *p, size_t n, size_t before)
 	return block_load(copy);
 }
 
-ISA uint64_t block_bits(const struct block *b, __m256i low, __m256i high)
+ISA uint64_t block_bits(const struct json_block *b, __m256i low, __m256i high)
 {
 	uint64_t bits = (uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
 	return bits >> b->skip;
 }
 
-ISA uint64_t block_equal(const struct block *b, uint8_t c)
+ISA uint64_t block_equal(const struct json_block *b, uint8_t c)
 {
 	const __m256i all = _mm256_set1_epi8((char)c);
 	return block_bits(b, _mm256_cmpeq_epi8(b->low, all), _mm256_cmpeq_epi8(b->high, all));
 }
 
-ISA uint64_t block_folded(const struct block *b, uint8_t c)
+ISA uint64_t block_folded(const struct json_block *b, uint8_t c)
 {
 	const __m256i all = _mm256_set1_epi8((char)c), bit = _mm256_set1_epi8(0x20);
 	return block_bits(b, _mm256_cmpeq_epi8(_mm256_or_si256(b->low, bit), all),
 	                  _mm256_cmpeq_epi8(_mm256_or_si256(b->high, bit), all));
 }
 
-ISA uint64_t block_range(const struct block *b, uint8_t low, uint8_t high)
+ISA uint64_t block_range(const struct json_block *b, uint8_t low, uint8_t high)
 {
 	const __m256i least = _mm256_set1_epi8((char)low), most = _mm256_set1_epi8((char)(high - low));
 	__m256i x = _mm256_sub_epi8(b->low, least), y = _mm256_sub_epi8(b->high, least);
@@ -63,13 +63,13 @@ ISA uint64_t block_range(const struct block *b, uint8_t low, uint8_t high)
 	                  _mm256_cmpeq_epi8(_mm256_min_epu8(y, most), y));
 }
 
-ISA uint64_t block_high(const struct block *b)
+ISA uint64_t block_high(const struct json_block *b)
 {
 	return block_bits(b, b->low, b->high);
 }
 
 /* Each white space stands in the table where its low four bits point; 0 equals no byte that could point to it. */
-ISA uint64_t block_space(const struct block *b)
+ISA uint64_t block_space(const struct json_block *b)
 {
 	const __m256i table =
 	    _mm256_broadcastsi128_si256(_mm_setr_epi8(' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0));
@@ -77,7 +77,7 @@ ISA uint64_t block_space(const struct block *b)
 	                  _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, b->high), b->high));
 }
 
-ISA uint64_t block_curly(const struct block *b)
+ISA uint64_t block_curly(const struct json_block *b)
 {
 	return block_bits(b, _mm256_slli_epi16(b->low, 2), _mm256_slli_epi16(b->high, 2));
 }

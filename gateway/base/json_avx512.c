@@ -11,7 +11,7 @@
 #define VECTOR_TARGET __attribute__((target("avx512f,avx512bw,bmi,bmi2,popcnt,pclmul")))
 #define ISA VECTOR_TARGET static inline __attribute__((always_inline))
 
-struct block {
+struct json_block {
 	__m512i v;
 };
 
@@ -30,47 +30,47 @@ ISA __m512i all(uint8_t c)
 	return _mm512_load_si512(rows[c]);
 }
 
-ISA struct block block_load(const uint8_t *p)
+ISA struct json_block block_load(const uint8_t *p)
 {
-	return (struct block){_mm512_loadu_si512(p)};
+	return (struct json_block){_mm512_loadu_si512(p)};
 }
 
 /* Bytes that are masked out are not touched, wherever they lie. */
-ISA struct block block_load_part(const uint8_t *p, size_t n, size_t before)
+ISA struct json_block block_load_part(const uint8_t *p, size_t n, size_t before)
 {
 	(void)before;
-	return (struct block){_mm512_mask_loadu_epi8(all(' '), (UINT64_C(1) << n) - 1, p)};
+	return (struct json_block){_mm512_mask_loadu_epi8(all(' '), (UINT64_C(1) << n) - 1, p)};
 }
 
-ISA uint64_t block_equal(const struct block *b, uint8_t c)
+ISA uint64_t block_equal(const struct json_block *b, uint8_t c)
 {
 	return _mm512_cmpeq_epi8_mask(b->v, all(c));
 }
 
-ISA uint64_t block_folded(const struct block *b, uint8_t c)
+ISA uint64_t block_folded(const struct json_block *b, uint8_t c)
 {
 	return _mm512_cmpeq_epi8_mask(_mm512_or_si512(b->v, all(0x20)), all(c));
 }
 
-ISA uint64_t block_range(const struct block *b, uint8_t low, uint8_t high)
+ISA uint64_t block_range(const struct json_block *b, uint8_t low, uint8_t high)
 {
 	return _mm512_cmple_epu8_mask(low ? _mm512_sub_epi8(b->v, all(low)) : b->v, all((uint8_t)(high - low)));
 }
 
-ISA uint64_t block_high(const struct block *b)
+ISA uint64_t block_high(const struct json_block *b)
 {
 	return _mm512_movepi8_mask(b->v);
 }
 
 /* Each white space stands in the table where its low four bits point; 0 equals no byte that could point to it. */
-ISA uint64_t block_space(const struct block *b)
+ISA uint64_t block_space(const struct json_block *b)
 {
 	const __m512i table =
 	    _mm512_broadcast_i32x4(_mm_setr_epi8(' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0));
 	return _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(table, b->v), b->v);
 }
 
-ISA uint64_t block_curly(const struct block *b)
+ISA uint64_t block_curly(const struct json_block *b)
 {
 	return _mm512_test_epi8_mask(b->v, all(0x20));
 }

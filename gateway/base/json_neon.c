@@ -12,21 +12,21 @@
 #define ISA static inline __attribute__((always_inline))
 
 /* The text's bytes are those from `skip` on. */
-struct block {
+struct json_block {
 	uint8x16_t v[4];
 	unsigned skip;
 };
 
-ISA struct block block_load(const uint8_t *p)
+ISA struct json_block block_load(const uint8_t *p)
 {
-	return (struct block){{vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}, 0};
+	return (struct json_block){{vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)}, 0};
 }
 
 /* The last 64 bytes of the text, and the first of them skipped: cheaper than moving them to where nothing follows. */
-ISA struct block block_load_part(const uint8_t *p, size_t n, size_t before)
+ISA struct json_block block_load_part(const uint8_t *p, size_t n, size_t before)
 {
 	if (before >= 64 - n) {
-		struct block b = block_load(p + n - 64);
+		struct json_block b = block_load(p + n - 64);
 		b.skip = (unsigned)(64 - n);
 		return b;
 	}
@@ -37,7 +37,7 @@ ISA struct block block_load_part(const uint8_t *p, size_t n, size_t before)
 
 /* One bit for each byte that is all ones: each keeps the bit of its place in a group of eight, and neighbours are added
  * until a group has become one byte. */
-ISA uint64_t block_bits(const struct block *b, uint8x16_t v0, uint8x16_t v1, uint8x16_t v2, uint8x16_t v3)
+ISA uint64_t block_bits(const struct json_block *b, uint8x16_t v0, uint8x16_t v1, uint8x16_t v2, uint8x16_t v3)
 {
 	const uint8x16_t place = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
 	uint8x16_t low = vpaddq_u8(vandq_u8(v0, place), vandq_u8(v1, place));
@@ -49,7 +49,7 @@ ISA uint64_t block_bits(const struct block *b, uint8x16_t v0, uint8x16_t v1, uin
 /* The same step for each of the four. */
 #define BLOCK_BITS(b, STEP) block_bits(b, STEP((b)->v[0]), STEP((b)->v[1]), STEP((b)->v[2]), STEP((b)->v[3]))
 
-ISA uint64_t block_equal(const struct block *b, uint8_t c)
+ISA uint64_t block_equal(const struct json_block *b, uint8_t c)
 {
 	const uint8x16_t all = vdupq_n_u8(c);
 #define STEP(v) vceqq_u8(v, all)
@@ -57,7 +57,7 @@ ISA uint64_t block_equal(const struct block *b, uint8_t c)
 #undef STEP
 }
 
-ISA uint64_t block_folded(const struct block *b, uint8_t c)
+ISA uint64_t block_folded(const struct json_block *b, uint8_t c)
 {
 	const uint8x16_t all = vdupq_n_u8(c), bit = vdupq_n_u8(0x20);
 #define STEP(v) vceqq_u8(vorrq_u8(v, bit), all)
@@ -65,7 +65,7 @@ ISA uint64_t block_folded(const struct block *b, uint8_t c)
 #undef STEP
 }
 
-ISA uint64_t block_range(const struct block *b, uint8_t low, uint8_t high)
+ISA uint64_t block_range(const struct json_block *b, uint8_t low, uint8_t high)
 {
 	const uint8x16_t least = vdupq_n_u8(low), most = vdupq_n_u8((uint8_t)(high - low));
 #define STEP(v) vcleq_u8(vsubq_u8(v, least), most)
@@ -73,13 +73,13 @@ ISA uint64_t block_range(const struct block *b, uint8_t low, uint8_t high)
 #undef STEP
 }
 
-ISA uint64_t block_high(const struct block *b)
+ISA uint64_t block_high(const struct json_block *b)
 {
 	return block_range(b, 0x80, 0xff);
 }
 
 /* Each white space stands in the table where its low four bits point; 0 equals no byte that could point to it. */
-ISA uint64_t block_space(const struct block *b)
+ISA uint64_t block_space(const struct json_block *b)
 {
 	const uint8x16_t table = {' ', 0, 0, 0, 0, 0, 0, 0, 0, '\t', '\n', 0, 0, '\r', 0, 0};
 	const uint8x16_t bits = vdupq_n_u8(15);
@@ -88,7 +88,7 @@ ISA uint64_t block_space(const struct block *b)
 #undef STEP
 }
 
-ISA uint64_t block_curly(const struct block *b)
+ISA uint64_t block_curly(const struct json_block *b)
 {
 	const uint8x16_t bit = vdupq_n_u8(0x20);
 #define STEP(v) vtstq_u8(v, bit)

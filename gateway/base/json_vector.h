@@ -14,14 +14,14 @@
  *	over a run               adding a run of ones to its lowest bit carries to the bit behind it: past()
  *	inside of strings        the exclusive or of all quotes at and below a bit
  *
- * What reaches beyond the block is carried over in struct walk, one bit for each relation. Which brackets are open
+ * What reaches beyond the block is carried over in struct json_walk, one bit for each relation. Which brackets are open
  * cannot be said so: they are visited one by one, and a telemetry document has four of them. */
 #include <string.h>
 
 #include "gateway/base/json_parts.h"
 
 /* The file that includes this defines VECTOR_TARGET (the attribute that allows its instructions) and:
- *	struct block             64 bytes
+ *	struct json_block        64 bytes
  *	block_load(p)            reads 64 bytes
  *	block_load_part(p, n, before)  reads n < 64 bytes, before which there are `before` bytes of text; beyond them
  *	                         no byte belongs to any class, or they are spaces
@@ -37,7 +37,7 @@
 #define DEPTH_MAX 60 /* levels for which there are bits in `stack` */
 
 /* What is known of the text before the block. "carry" is always: bit 0 of the next block belongs to the relation. */
-struct walk {
+struct json_walk {
 	const uint8_t *end;
 	uint64_t inside;              /* all ones: the block begins inside of a string */
 	const uint8_t *escape_end;    /* what lies before belongs to an escape */
@@ -82,7 +82,7 @@ VECTOR uint64_t next(uint64_t tokens, uint64_t space, uint64_t *carry)
 
 /* RFC 3629 section 4. Which bytes must continue a sequence follows from the leads before them, and they must be exactly
  * those that can. Returns what is wrong. */
-VECTOR uint64_t utf8(struct walk *w, const struct block *b, uint64_t high)
+VECTOR uint64_t utf8(struct json_walk *w, const struct json_block *b, uint64_t high)
 {
 	uint64_t continues = block_range(b, 0x80, 0xbf), three = block_range(b, 0xe0, 0xef),
 	         four = block_range(b, 0xf0, 0xf4), all = block_range(b, 0xc2, 0xdf) | three | four;
@@ -112,7 +112,7 @@ VECTOR bool escape_short(uint8_t c)
 }
 
 /* Takes what belongs to escapes out of *quote. False: one is not valid. */
-VECTOR bool escapes(struct walk *w, const uint8_t *at, uint64_t backslash, uint64_t *quote)
+VECTOR bool escapes(struct json_walk *w, const uint8_t *at, uint64_t backslash, uint64_t *quote)
 {
 	uint64_t covered = 0;
 	if (w->escape_end > at)
@@ -142,7 +142,7 @@ VECTOR uint32_t load32(const void *p)
 
 /* Marks true, false and null where they begin in the bits of `begin`. Which of them it is makes no branch: flags differ
  * from document to document. False: there is something else. */
-VECTOR bool words(struct walk *w, const uint8_t *at, uint64_t begin, uint64_t *word)
+VECTOR bool words(struct json_walk *w, const uint8_t *at, uint64_t begin, uint64_t *word)
 {
 	const uint32_t true4 = load32("true"), null4 = load32("null"), fals4 = load32("fals");
 	unsigned good = 1;
@@ -164,8 +164,8 @@ VECTOR bool words(struct walk *w, const uint8_t *at, uint64_t begin, uint64_t *w
 
 /* Exponents: rare enough to be worth a branch. The arguments are as in numbers(). Returns what is wrong; *signs: what
  * may stand after an 'e'. */
-VECTOR uint64_t exponents(struct walk *w, const struct block *b, uint64_t number, uint64_t begin, uint64_t digit,
-                          uint64_t dot, uint64_t *e, uint64_t *signs)
+VECTOR uint64_t exponents(struct json_walk *w, const struct json_block *b, uint64_t number, uint64_t begin,
+                          uint64_t digit, uint64_t dot, uint64_t *e, uint64_t *signs)
 {
 	uint64_t sign = (block_equal(b, '+') | block_equal(b, '-')) & number & ~begin;
 	*e = block_folded(b, 'e') & number;
@@ -180,8 +180,8 @@ VECTOR uint64_t exponents(struct walk *w, const struct block *b, uint64_t number
 }
 
 /* RFC 8259 section 6. number: all bytes of numbers; begin: their first ones. Returns what is wrong. */
-VECTOR uint64_t numbers(struct walk *w, const struct block *b, uint64_t number, uint64_t begin, uint64_t digit,
-                        uint64_t minus)
+VECTOR uint64_t numbers(struct json_walk *w, const struct json_block *b, uint64_t number, uint64_t begin,
+                        uint64_t digit, uint64_t minus)
 {
 	digit &= number;
 	minus &= number;
@@ -202,8 +202,8 @@ VECTOR uint64_t numbers(struct walk *w, const struct block *b, uint64_t number, 
 
 /* Visits the brackets. Returns what is wrong. *object: bytes whose innermost open bracket is '{'. Behind the last bracket
  * there must be nothing of `tokens`. */
-VECTOR uint64_t brackets(struct walk *w, const uint8_t *at, const struct block *b, uint64_t open, uint64_t close,
-                         uint64_t tokens, uint64_t *object)
+VECTOR uint64_t brackets(struct json_walk *w, const uint8_t *at, const struct json_block *b, uint64_t open,
+                         uint64_t close, uint64_t tokens, uint64_t *object)
 {
 	uint64_t left = open | close, wrong = 0, stack = w->stack, last = 0, change = 0;
 	*object = -(stack & 1);
@@ -239,7 +239,7 @@ struct tokens {
 };
 
 /* What may follow what. Returns what is wrong. */
-VECTOR uint64_t order(struct walk *w, const struct tokens *t, uint64_t space)
+VECTOR uint64_t order(struct json_walk *w, const struct tokens *t, uint64_t space)
 {
 	uint64_t key = next(t->curly | t->member_comma, space, &w->key_due);
 	uint64_t wrong = key & ~(t->opening | t->close);
@@ -253,7 +253,7 @@ VECTOR uint64_t order(struct walk *w, const struct tokens *t, uint64_t space)
 }
 
 /* One block: at is where its first byte stands in the text; pad: bits that are no bytes of it. False: perhaps not valid. */
-VECTOR bool step(struct walk *w, const uint8_t *at, const struct block *b, uint64_t pad)
+VECTOR bool step(struct json_walk *w, const uint8_t *at, const struct json_block *b, uint64_t pad)
 {
 	uint64_t quote = block_equal(b, '"'), backslash = block_equal(b, '\\');
 	if (__builtin_expect(backslash != 0 || w->escape_end > at, 0) && !escapes(w, at, backslash, &quote))
@@ -312,16 +312,16 @@ VECTOR bool step(struct walk *w, const uint8_t *at, const struct block *b, uint6
 	return wrong == 0;
 }
 
-VECTOR bool check_blocks(struct walk *w, const uint8_t *text, const uint8_t *p)
+VECTOR bool check_blocks(struct json_walk *w, const uint8_t *text, const uint8_t *p)
 {
 	for (; w->end - p >= 64; p += 64) {
-		struct block b = block_load(p);
+		struct json_block b = block_load(p);
 		if (!step(w, p, &b, 0))
 			return false;
 	}
 	if (p < w->end) {
 		size_t n = (size_t)(w->end - p);
-		struct block b = block_load_part(p, n, (size_t)(p - text));
+		struct json_block b = block_load_part(p, n, (size_t)(p - text));
 		if (!step(w, p, &b, ~UINT64_C(0) << n))
 			return false;
 	}
@@ -335,7 +335,7 @@ VECTOR struct json_result check_vector(const char *text, size_t len, unsigned ma
 		p++;
 	if (p == end || (*p != '{' && *p != '['))
 		return json_check_scalar(text, len, max_depth);
-	struct walk w = {.end = end, .escape_end = bytes, .stack = 1};
+	struct json_walk w = {.end = end, .escape_end = bytes, .stack = 1};
 	w.stack_limit = (UINT64_C(2) << (max_depth < DEPTH_MAX ? max_depth : DEPTH_MAX)) - 1;
 	if (!check_blocks(&w, bytes, p))
 		return json_check_scalar(text, len, max_depth);

@@ -12,7 +12,7 @@
 
 #include "gateway/journal/segment_files.h"
 
-struct walk {
+struct inspection_walk {
 	struct inspection *look;
 	const struct inspection_visitor *visitor;
 	void *context;
@@ -24,14 +24,14 @@ struct walk {
 	bool ended, over; /* the visitor has enough; the segment is at its end, in order */
 };
 
-static void tell(const struct walk *w, const struct inspection_damage *d)
+static void tell(const struct inspection_walk *w, const struct inspection_damage *d)
 {
 	if (w->visitor->damage)
 		w->visitor->damage(w->context, d);
 }
 
 /* Whether the file is another segment by now. */
-static bool is_recycled(struct walk *w)
+static bool is_recycled(struct inspection_walk *w)
 {
 	struct segment_header h;
 	w->scan.len = 0;
@@ -40,7 +40,7 @@ static bool is_recycled(struct walk *w)
 }
 
 /* The next block, told of what lies before it; NULL: the end of the segment, in whatever way. */
-static const uint8_t *walk_step(struct walk *w, struct block_header *h)
+static const uint8_t *walk_step(struct inspection_walk *w, struct block_header *h)
 {
 	struct segment_reader *s = &w->scan;
 	uint64_t generation = w->segment->generation, from = w->at;
@@ -83,7 +83,7 @@ static bool is_needed(struct inspection *l, uint64_t sequence)
 }
 
 /* What is told of a segment when it was walked to its end. */
-static void walk_end(struct walk *w, bool last)
+static void walk_end(struct inspection_walk *w, bool last)
 {
 	const struct inspection_segment *seg = w->segment;
 	struct inspection_damage d = {.segment = seg->number, .offset = w->at, .lost = {w->expected, w->expected}};
@@ -110,7 +110,7 @@ static void walk_end(struct walk *w, bool last)
 		w->look->last = w->expected - 1;
 }
 
-static void walk_segment(struct walk *w, size_t index)
+static void walk_segment(struct inspection_walk *w, size_t index)
 {
 	const struct inspection *l = w->look;
 	const struct inspection_segment *s = w->segment = &l->segments[index];
@@ -152,7 +152,7 @@ static void walk_segment(struct walk *w, size_t index)
 
 void inspection_walk(struct inspection *l, uint64_t from, const struct inspection_visitor *v, void *context)
 {
-	struct walk w = {.look = l, .visitor = v, .context = context};
+	struct inspection_walk w = {.look = l, .visitor = v, .context = context};
 	l->recycled = 0;
 	l->last = 0;
 	for (size_t i = 0; i < l->cursor_count; i++)

@@ -23,26 +23,26 @@ static enum gw_err malformed(struct mqtt_fault *fault, const char *text)
 
 /* -- fields -- */
 
-struct cursor {
+struct mqtt_reader {
 	const uint8_t *p, *end;
 };
 
-static size_t cursor_left(const struct cursor *c)
+static size_t reader_left(const struct mqtt_reader *c)
 {
 	return (size_t)(c->end - c->p);
 }
 
-static bool cursor_u8(struct cursor *c, uint8_t *v)
+static bool reader_u8(struct mqtt_reader *c, uint8_t *v)
 {
-	if (cursor_left(c) < 1)
+	if (reader_left(c) < 1)
 		return false;
 	*v = *c->p++;
 	return true;
 }
 
-static bool cursor_u16(struct cursor *c, uint16_t *v)
+static bool reader_u16(struct mqtt_reader *c, uint16_t *v)
 {
-	if (cursor_left(c) < 2)
+	if (reader_left(c) < 2)
 		return false;
 	*v = (uint16_t)(c->p[0] << 8 | c->p[1]);
 	c->p += 2;
@@ -50,10 +50,10 @@ static bool cursor_u16(struct cursor *c, uint16_t *v)
 }
 
 /* Binary data of a two-byte length (a will message, a password, the bytes of a string). */
-static bool cursor_binary(struct cursor *c, const uint8_t **bytes, size_t *len)
+static bool reader_binary(struct mqtt_reader *c, const uint8_t **bytes, size_t *len)
 {
 	uint16_t n;
-	if (!cursor_u16(c, &n) || cursor_left(c) < n)
+	if (!reader_u16(c, &n) || reader_left(c) < n)
 		return false;
 	*bytes = c->p;
 	*len = n;
@@ -65,13 +65,13 @@ static bool cursor_binary(struct cursor *c, const uint8_t **bytes, size_t *len)
 static bool text_check(const uint8_t *bytes, size_t len)
 {
 	const char *text = (const char *)bytes;
-	return utf8_check(text, len) == len && (len == 0 || memchr(text, 0, len) == NULL);
+	return utf8_check(text, len) == len && (len == 0 || !memchr(text, 0, len));
 }
 
-static bool cursor_string(struct cursor *c, struct mqtt_string *s)
+static bool reader_string(struct mqtt_reader *c, struct mqtt_string *s)
 {
 	const uint8_t *bytes;
-	if (!cursor_binary(c, &bytes, &s->len) || !text_check(bytes, s->len))
+	if (!reader_binary(c, &bytes, &s->len) || !text_check(bytes, s->len))
 		return false;
 	s->text = (const char *)bytes;
 	return true;
@@ -134,16 +134,16 @@ static bool name_is(const struct mqtt_string *s, const char *name)
 }
 
 /* Section 3.1.2.1 and 3.1.2.2. A name that is not MQTT's at all is no MQTT client: closed without an answer. */
-static enum gw_err connect_version(struct cursor *in, struct mqtt_connect *c, struct mqtt_fault *fault)
+static enum gw_err connect_version(struct mqtt_reader *in, struct mqtt_connect *c, struct mqtt_fault *fault)
 {
 	struct mqtt_string name;
 	uint8_t level;
-	if (!cursor_string(in, &name))
+	if (!reader_string(in, &name))
 		return malformed(fault, "protocol name is cut or not UTF-8");
 	bool is_mqtt = name_is(&name, "MQTT"), is_isdp = name_is(&name, "MQIsdp");
 	if (!is_mqtt && !is_isdp)
 		return fault_set(fault, MQTT_UNSUPPORTED_VERSION, "protocol name is neither MQTT nor MQIsdp");
-	if (!cursor_u8(in, &level))
+	if (!reader_u8(in, &level))
 		return malformed(fault, "CONNECT ends before its protocol level");
 	if (is_isdp && level == MQTT_3_1)
 		c->version = MQTT_3_1;
@@ -174,49 +174,49 @@ static enum gw_err connect_flags_read(uint8_t flags, struct mqtt_connect *c, str
 	return GW_OK;
 }
 
-static enum gw_err connect_will(struct cursor *in, struct mqtt_connect *c, struct mqtt_fault *fault)
+static enum gw_err connect_will(struct mqtt_reader *in, struct mqtt_connect *c, struct mqtt_fault *fault)
 {
-	if (!cursor_string(in, &c->will_topic) || !mqtt_topic_check(c->will_topic.text, c->will_topic.len))
+	if (!reader_string(in, &c->will_topic) || !mqtt_topic_check(c->will_topic.text, c->will_topic.len))
 		return malformed(fault, "will topic is cut or no topic name");
-	if (!cursor_binary(in, &c->will_message, &c->will_message_len))
+	if (!reader_binary(in, &c->will_message, &c->will_message_len))
 		return malformed(fault, "will message is cut");
 	return GW_OK;
 }
 
-static enum gw_err connect_credentials(struct cursor *in, struct mqtt_connect *c, struct mqtt_fault *fault)
+static enum gw_err connect_credentials(struct mqtt_reader *in, struct mqtt_connect *c, struct mqtt_fault *fault)
 {
 	/* 3.1, CONNECT, payload: the remaining length takes precedence over the flags, for clients of the original V3.
 	 */
-	if (c->version == MQTT_3_1 && cursor_left(in) == 0)
+	if (c->version == MQTT_3_1 && reader_left(in) == 0)
 		c->has_username = c->has_password = false;
-	if (c->has_username && !cursor_string(in, &c->username))
+	if (c->has_username && !reader_string(in, &c->username))
 		return malformed(fault, "user name is cut or not UTF-8");
-	if (c->version == MQTT_3_1 && cursor_left(in) == 0)
+	if (c->version == MQTT_3_1 && reader_left(in) == 0)
 		c->has_password = false;
-	if (c->has_password && !cursor_binary(in, &c->password, &c->password_len))
+	if (c->has_password && !reader_binary(in, &c->password, &c->password_len))
 		return malformed(fault, "password is cut");
 	return GW_OK;
 }
 
 enum gw_err mqtt_connect_read(const struct mqtt_frame *f, struct mqtt_connect *c, struct mqtt_fault *fault)
 {
-	struct cursor in = {f->body, f->body + f->len};
+	struct mqtt_reader in = {f->body, f->body + f->len};
 	*c = (struct mqtt_connect){0};
 	enum gw_err err = connect_version(&in, c, fault);
 	if (err != GW_OK || c->version == MQTT_UNKNOWN || c->version == MQTT_5)
 		return err;
 	uint8_t flags;
-	if (!cursor_u8(&in, &flags) || !cursor_u16(&in, &c->keep_alive))
+	if (!reader_u8(&in, &flags) || !reader_u16(&in, &c->keep_alive))
 		return malformed(fault, "CONNECT ends before its keep-alive");
 	if ((err = connect_flags_read(flags, c, fault)) != GW_OK)
 		return err;
-	if (!cursor_string(&in, &c->client_id))
+	if (!reader_string(&in, &c->client_id))
 		return malformed(fault, "client identifier is cut or not UTF-8");
 	if (c->has_will && (err = connect_will(&in, c, fault)) != GW_OK)
 		return err;
 	if ((err = connect_credentials(&in, c, fault)) != GW_OK)
 		return err;
-	if (cursor_left(&in) != 0)
+	if (reader_left(&in) != 0)
 		return malformed(fault, "bytes follow the end of CONNECT");
 	return GW_OK;
 }
@@ -252,7 +252,7 @@ bool mqtt_topic_check(const char *topic, size_t len)
 
 enum gw_err mqtt_publish_read(const struct mqtt_frame *f, struct mqtt_publish *p, struct mqtt_fault *fault)
 {
-	struct cursor in = {f->body, f->body + f->len};
+	struct mqtt_reader in = {f->body, f->body + f->len};
 	p->dup = (f->flags & 0x08) != 0;
 	p->qos = (uint8_t)(f->flags >> 1 & 0x03);
 	p->retain = (f->flags & 0x01) != 0;
@@ -262,18 +262,18 @@ enum gw_err mqtt_publish_read(const struct mqtt_frame *f, struct mqtt_publish *p
 	if (p->qos == 0 && p->dup) /* [MQTT-3.3.1-2] */
 		return malformed(fault, "DUP flag with QoS 0");
 	const uint8_t *topic;
-	if (!cursor_binary(&in, &topic, &p->topic.len))
+	if (!reader_binary(&in, &topic, &p->topic.len))
 		return malformed(fault, "topic is cut");
 	p->topic.text = (const char *)topic;
 	if (!mqtt_topic_check(p->topic.text, p->topic.len)) /* [MQTT-3.3.2-1] [MQTT-3.3.2-2] */
 		return fault_set(fault, MQTT_TOPIC_NAME_INVALID,
 		                 "topic is empty, not UTF-8, or has a wildcard or U+0000");
-	if (p->qos > 0 && !cursor_u16(&in, &p->id))
+	if (p->qos > 0 && !reader_u16(&in, &p->id))
 		return malformed(fault, "PUBLISH ends before its packet identifier");
 	if (p->qos > 0 && p->id == 0) /* [MQTT-2.3.1-1] */
 		return fault_set(fault, MQTT_PROTOCOL_ERROR, "packet identifier is 0");
 	p->payload = in.p;
-	p->payload_len = cursor_left(&in);
+	p->payload_len = reader_left(&in);
 	return GW_OK;
 }
 
@@ -325,28 +325,28 @@ static bool filter_check(const struct mqtt_string *s)
 }
 
 /* Takes one filter, and the requested QoS behind it when there is one. */
-static enum gw_err filter_read(struct cursor *in, bool with_qos, struct mqtt_fault *fault)
+static enum gw_err filter_read(struct mqtt_reader *in, bool with_qos, struct mqtt_fault *fault)
 {
 	struct mqtt_string filter;
 	uint8_t qos = 0;
-	if (!cursor_string(in, &filter))
+	if (!reader_string(in, &filter))
 		return malformed(fault, "topic filter is cut or not UTF-8");
 	if (!filter_check(&filter))
 		return malformed(fault, "topic filter is empty or has a misplaced wildcard");
-	if (with_qos && (!cursor_u8(in, &qos) || qos > 2)) /* [MQTT-3-8.3-4] */
+	if (with_qos && (!reader_u8(in, &qos) || qos > 2)) /* [MQTT-3-8.3-4] */
 		return malformed(fault, "requested QoS is missing or over 2");
 	return GW_OK;
 }
 
 enum gw_err mqtt_filters_read(const struct mqtt_frame *f, struct mqtt_filters *s, struct mqtt_fault *fault)
 {
-	struct cursor in = {f->body, f->body + f->len};
+	struct mqtt_reader in = {f->body, f->body + f->len};
 	*s = (struct mqtt_filters){.with_qos = f->type == MQTT_SUBSCRIBE, .end = in.end};
-	if (!cursor_u16(&in, &s->id))
+	if (!reader_u16(&in, &s->id))
 		return malformed(fault, "packet ends before its packet identifier");
 	if (s->id == 0)
 		return fault_set(fault, MQTT_PROTOCOL_ERROR, "packet identifier is 0");
-	for (s->next = in.p; cursor_left(&in) > 0; s->count++) {
+	for (s->next = in.p; reader_left(&in) > 0; s->count++) {
 		enum gw_err err = filter_read(&in, s->with_qos, fault);
 		if (err != GW_OK)
 			return err;
@@ -358,12 +358,12 @@ enum gw_err mqtt_filters_read(const struct mqtt_frame *f, struct mqtt_filters *s
 
 bool mqtt_filters_next(struct mqtt_filters *s, struct mqtt_string *filter, uint8_t *qos)
 {
-	struct cursor in = {s->next, s->end};
+	struct mqtt_reader in = {s->next, s->end};
 	const uint8_t *bytes;
-	if (!cursor_binary(&in, &bytes, &filter->len))
+	if (!reader_binary(&in, &bytes, &filter->len))
 		return false;
 	filter->text = (const char *)bytes;
-	if (s->with_qos && !cursor_u8(&in, qos))
+	if (s->with_qos && !reader_u8(&in, qos))
 		return false;
 	s->next = in.p;
 	return true;
