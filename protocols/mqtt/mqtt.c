@@ -101,7 +101,7 @@ static void mqtt_ended(void *ptr, struct stream_conn *c)
 }
 
 /* Another connection, of this thread or another, took the client identifier, or left it to this one. */
-static void mqtt_request(struct mqtt *self, struct mqtt_conn *own, unsigned requests)
+static void take_requests(struct mqtt *self, struct mqtt_conn *own, unsigned requests)
 {
 	if ((requests & MQTT_REQUEST_CLOSE) != 0) { /* [MQTT-3.1.4-2] */
 		mqtt_conn_leave(self, own); /* at once: its last bytes may take as long to leave as the peer likes */
@@ -118,9 +118,9 @@ static void mqtt_turn(void *ptr)
 	unsigned requests, thread = intake_thread(self->in);
 	struct mqtt_member *m;
 	mqtt_conn_forgotten(self, mqtt_clients_turn(self->clients, thread, self->in));
-	while ((m = mqtt_clients_request(self->clients, thread, &requests)) != NULL)
-		mqtt_request(self, (struct mqtt_conn *)(void *)((char *)m - offsetof(struct mqtt_conn, member)),
-		             requests);
+	while ((m = mqtt_clients_request(self->clients, thread, &requests)))
+		take_requests(self, (struct mqtt_conn *)(void *)((char *)m - offsetof(struct mqtt_conn, member)),
+		              requests);
 }
 
 static const struct stream_protocol stream_callbacks = {
@@ -174,9 +174,9 @@ static enum gw_err mqtt_open(void *ptr, struct intake *in, struct why *why)
 	enum gw_err err = mqtt_topics_init(&self->topics, &self->device, why);
 	if (err != GW_OK)
 		return err;
-	struct mqtt_clients *clients = intake_shared(in, sizeof *clients);
-	if (clients == NULL || mqtt_clients_open(clients, (unsigned)common->threads, (size_t)self->max_sessions,
-	                                         (int64_t)(self->session_expiry / 1000)) != GW_OK)
+	struct mqtt_clients *clients = intake_shared(in, sizeof(*clients));
+	if (!clients || mqtt_clients_open(clients, (unsigned)common->threads, (size_t)self->max_sessions,
+	                                  (int64_t)(self->session_expiry / 1000)) != GW_OK)
 		return why_set(why, GW_NOMEM, "out of memory");
 	self->clients = clients;
 	mqtt_clients_intake(clients, intake_thread(in), in);
@@ -198,10 +198,10 @@ static void mqtt_run(void *ptr)
 static void mqtt_close(void *ptr)
 {
 	struct mqtt *self = ptr;
-	if (self->clients != NULL)
+	if (self->clients)
 		mqtt_clients_listen(self->clients, intake_thread(self->in), NULL, NULL);
 	stream_free(self->s);
-	if (self->clients != NULL)
+	if (self->clients)
 		mqtt_clients_close(self->clients);
 	mqtt_topics_fini(&self->topics);
 	self->s = NULL;
@@ -212,7 +212,7 @@ static void mqtt_hint(const void *ptr, const char *address, char *out, size_t si
 {
 	(void)ptr;
 	const char *colon = strrchr(address, ':');
-	int host = colon != NULL ? (int)(colon - address) : 0;
+	int host = colon ? (int)(colon - address) : 0;
 	const char *name = address;
 	if (host > 2 && address[0] == '[') {
 		name++;
@@ -224,7 +224,7 @@ static void mqtt_hint(const void *ptr, const char *address, char *out, size_t si
 		name = "127.0.0.1", host = 9;
 	(void)snprintf(out, size,
 	               "mosquitto_pub -h %.*s -p %s -q 1 -t devices/sensor-1/telemetry -m '{\"temperature\":21.4}'",
-	               host, name, colon != NULL ? colon + 1 : "1883");
+	               host, name, colon ? colon + 1 : "1883");
 }
 
 const struct protocol mqtt_protocol = {

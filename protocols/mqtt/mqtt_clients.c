@@ -48,8 +48,8 @@ enum gw_err mqtt_clients_open(struct mqtt_clients *r, unsigned threads, size_t m
 		r->users++;
 		return GW_OK;
 	}
-	r->mailboxes = calloc(threads, sizeof *r->mailboxes);
-	if (r->mailboxes == NULL)
+	r->mailboxes = calloc(threads, sizeof(*r->mailboxes));
+	if (!r->mailboxes)
 		return GW_NOMEM;
 	for (unsigned i = 0; i < threads; i++)
 		pthread_mutex_init(&r->mailboxes[i].lock, NULL);
@@ -91,7 +91,7 @@ void mqtt_clients_close(struct mqtt_clients *r)
 	for (unsigned i = 0; i < MQTT_CLIENT_SHARDS; i++) {
 		struct mqtt_shard *s = &r->shards[i];
 		for (size_t b = 0; b < s->bucket_count; b++) {
-			for (struct mqtt_client *c = s->buckets[b], *chain; c != NULL; c = chain) {
+			for (struct mqtt_client *c = s->buckets[b], *chain; c; c = chain) {
 				chain = c->chain;
 				client_free(c);
 			}
@@ -127,7 +127,7 @@ static void member_ask(struct mqtt_clients *r, struct mqtt_member *m, enum mqtt_
 	}
 	m->requests |= (uint8_t)request;
 	atomic_store_explicit(&box->any, true, memory_order_relaxed);
-	if (box->wake != NULL)
+	if (box->wake)
 		box->wake(box->wake_arg);
 	pthread_mutex_unlock(&box->lock);
 }
@@ -153,7 +153,7 @@ struct mqtt_member *mqtt_clients_request(struct mqtt_clients *r, unsigned thread
 		return NULL;
 	pthread_mutex_lock(&box->lock);
 	struct mqtt_member *m = box->first;
-	if (m != NULL) {
+	if (m) {
 		box->first = m->next;
 		*requests = m->requests;
 		m->requests = 0;
@@ -169,7 +169,7 @@ struct mqtt_member *mqtt_clients_request(struct mqtt_clients *r, unsigned thread
 static struct mqtt_client **shard_find(struct mqtt_shard *s, uint32_t hash, struct mqtt_string id)
 {
 	struct mqtt_client **at = &s->buckets[hash & (s->bucket_count - 1)];
-	while (*at != NULL && ((*at)->hash != hash || (*at)->len != id.len || memcmp((*at)->id, id.text, id.len) != 0))
+	while (*at && ((*at)->hash != hash || (*at)->len != id.len || memcmp((*at)->id, id.text, id.len) != 0))
 		at = &(*at)->chain;
 	return at;
 }
@@ -182,10 +182,10 @@ static bool shard_widen(struct mqtt_shard *s)
 		return true;
 	size_t count = s->bucket_count > 0 ? s->bucket_count * 2 : SHARD_BUCKETS_MIN;
 	struct mqtt_client **buckets = calloc(count, sizeof(struct mqtt_client *));
-	if (buckets == NULL)
+	if (!buckets)
 		return s->bucket_count > 0;
 	for (size_t b = 0; b < s->bucket_count; b++) {
-		for (struct mqtt_client *c = s->buckets[b], *chain; c != NULL; c = chain) {
+		for (struct mqtt_client *c = s->buckets[b], *chain; c; c = chain) {
 			chain = c->chain;
 			c->chain = buckets[c->hash & (count - 1)];
 			buckets[c->hash & (count - 1)] = c;
@@ -203,10 +203,10 @@ static struct mqtt_client *shard_client(struct mqtt_shard *s, uint8_t shard, uin
 	if (!shard_widen(s))
 		return NULL;
 	struct mqtt_client **at = shard_find(s, hash, id);
-	if (*at != NULL)
+	if (*at)
 		return *at;
 	struct mqtt_client *c = calloc(1, client_size(id.len));
-	if (c == NULL)
+	if (!c)
 		return NULL;
 	c->hash = hash;
 	c->shard = shard;
@@ -218,7 +218,7 @@ static struct mqtt_client *shard_client(struct mqtt_shard *s, uint8_t shard, uin
 
 static void shard_remove(struct mqtt_shard *s, struct mqtt_client *c)
 {
-	assert(client_owner(c) == NULL && c->waiter == NULL);
+	assert(!client_owner(c) && !c->waiter);
 	struct mqtt_client **at = &s->buckets[c->hash & (s->bucket_count - 1)];
 	while (*at != c)
 		at = &(*at)->chain;
@@ -233,14 +233,14 @@ static void list_append(struct mqtt_client **first, struct mqtt_client **last, s
 {
 	c->before = *last;
 	c->after = NULL;
-	*(*last != NULL ? &(*last)->after : first) = c;
+	*(*last ? &(*last)->after : first) = c;
 	*last = c;
 }
 
 static void list_remove(struct mqtt_client **first, struct mqtt_client **last, struct mqtt_client *c)
 {
-	*(c->before != NULL ? &c->before->after : first) = c->after;
-	*(c->after != NULL ? &c->after->before : last) = c->before;
+	*(c->before ? &c->before->after : first) = c->after;
+	*(c->after ? &c->after->before : last) = c->before;
 	c->before = c->after = NULL;
 }
 
@@ -248,7 +248,7 @@ enum gw_err mqtt_clients_forget(struct intake *in, struct mqtt_string id)
 {
 	uint64_t position;
 	struct state_change c = {.op = STATE_DELETE_GROUP, .group = {id.text, id.len}};
-	return in != NULL ? intake_note(in, &c, &position) : GW_OK;
+	return in ? intake_note(in, &c, &position) : GW_OK;
 }
 
 void mqtt_clients_intake(struct mqtt_clients *r, unsigned thread, struct intake *in)
@@ -275,7 +275,7 @@ static bool session_count(struct mqtt_clients *r, struct mqtt_shard *s, unsigned
 {
 	if (s->sessions >= r->max_sessions) {
 		(*given_up)++;
-		if (s->oldest == NULL)
+		if (!s->oldest)
 			return false;
 		(void)session_drop_oldest(r, s, thread);
 	}
@@ -297,17 +297,17 @@ static size_t client_pass_on(struct mqtt_clients *r, struct mqtt_shard *s, struc
                              int64_t now_ms)
 {
 	size_t given_up = 0;
-	if (c->waiter != NULL) {
+	if (c->waiter) {
 		struct mqtt_member *m = c->waiter;
 		c->waiter = NULL;
 		client_grant(c, m);
 		member_ask(r, m, MQTT_REQUEST_GRANTED);
-	} else if (c->ids != NULL && session_count(r, s, thread, &given_up)) {
+	} else if (c->ids && session_count(r, s, thread, &given_up)) {
 		c->state = CLIENT_KEPT;
 		c->until.expires_ms = now_ms + r->expiry_ms;
 		list_append(&s->oldest, &s->newest, c);
 	} else {
-		if (c->ids != NULL)
+		if (c->ids)
 			(void)mqtt_clients_forget(r->mailboxes[thread].in, (struct mqtt_string){c->id, c->len});
 		shard_remove(s, c);
 	}
@@ -332,7 +332,7 @@ static bool client_settle(struct mqtt_clients *r, struct mqtt_shard *s, struct m
 		return false;
 	c->state = CLIENT_SETTLING;
 	c->thread = (uint16_t)thread;
-	c->until.position = last != NULL && last->until.position > position ? last->until.position : position;
+	c->until.position = last && last->until.position > position ? last->until.position : position;
 	list_append(&box->settling_first, &box->settling_last, c);
 	return true;
 }
@@ -340,10 +340,10 @@ static bool client_settle(struct mqtt_clients *r, struct mqtt_shard *s, struct m
 /* m becomes the one that waits; who waited before gives way. */
 static void client_wait(struct mqtt_clients *r, struct mqtt_client *c, struct mqtt_member *m)
 {
-	if (c->waiter != NULL) {
+	if (c->waiter) {
 		c->waiter->client = NULL; /* the client may be gone before it leaves */
 		member_ask(r, c->waiter, MQTT_REQUEST_CLOSE);
-	} else if (client_owner(c) != NULL) {
+	} else if (client_owner(c)) {
 		member_ask(r, client_owner(c), MQTT_REQUEST_CLOSE);
 	}
 	c->waiter = m;
@@ -353,13 +353,13 @@ static void client_wait(struct mqtt_clients *r, struct mqtt_client *c, struct mq
 static bool client_claim(struct mqtt_clients *r, struct mqtt_shard *s, struct mqtt_client *c, struct mqtt_member *m,
                          int64_t now_ms)
 {
-	if (client_owner(c) != NULL || (c->state == CLIENT_SETTLING && c->thread != m->thread)) {
+	if (client_owner(c) || (c->state == CLIENT_SETTLING && c->thread != m->thread)) {
 		client_wait(r, c, m);
 		return false;
 	}
 	if (c->state == CLIENT_SETTLING) {
 		client_settled(r, s, c);
-		if (c->waiter != NULL) {
+		if (c->waiter) {
 			c->waiter->client = NULL;
 			member_ask(r, c->waiter, MQTT_REQUEST_CLOSE);
 			c->waiter = NULL;
@@ -390,7 +390,7 @@ enum gw_err mqtt_clients_claim(struct mqtt_clients *r, struct mqtt_member *m, un
 	enum gw_err err = GW_NOMEM;
 	pthread_mutex_lock(&s->lock);
 	struct mqtt_client *c = shard_client(s, m->shard, (uint32_t)hash, id);
-	if (c != NULL) {
+	if (c) {
 		m->client = c;
 		m->joined = true;
 		err = client_claim(r, s, c, m, now_ms) ? GW_OK : GW_AGAIN;
@@ -406,8 +406,8 @@ bool mqtt_clients_restore(struct mqtt_clients *r, struct mqtt_string id, uint16_
 	struct mqtt_shard *s = &r->shards[shard];
 	pthread_mutex_lock(&s->lock);
 	struct mqtt_client *c = shard_client(s, shard, (uint32_t)hash, id);
-	bool added = c != NULL && (mqtt_ids_has(c->ids, packet) || mqtt_ids_add(&c->ids, packet) == GW_OK);
-	if (c != NULL && c->state != CLIENT_KEPT) {
+	bool added = c && (mqtt_ids_has(c->ids, packet) || mqtt_ids_add(&c->ids, packet) == GW_OK);
+	if (c && c->state != CLIENT_KEPT) {
 		c->state = CLIENT_KEPT;
 		c->until.expires_ms = now_ms + r->expiry_ms;
 		list_append(&s->oldest, &s->newest, c);
@@ -426,7 +426,7 @@ struct mqtt_ids *mqtt_clients_session(struct mqtt_clients *r, struct mqtt_member
 {
 	struct mqtt_shard *s = &r->shards[m->shard];
 	pthread_mutex_lock(&s->lock);
-	assert(m->client != NULL && client_owner(m->client) == m);
+	assert(m->client && client_owner(m->client) == m);
 	struct mqtt_ids *ids = m->client->ids;
 	m->client->ids = NULL;
 	pthread_mutex_unlock(&s->lock);
@@ -439,19 +439,19 @@ static size_t owner_leave(struct mqtt_clients *r, struct mqtt_shard *s, struct m
 	struct mqtt_client *c = m->client;
 	size_t given_up = 0;
 	c->owner = NULL;
-	if (ids != NULL) { /* an owner that was closed before it asked for its session leaves what it inherited */
+	if (ids) { /* an owner that was closed before it asked for its session leaves what it inherited */
 		mqtt_ids_free(c->ids);
 		c->ids = ids;
 	}
-	bool same_lane = r->threads == 1 || (c->waiter != NULL && c->waiter->thread == m->thread);
+	bool same_lane = r->threads == 1 || (c->waiter && c->waiter->thread == m->thread);
 	/* Where only the order of its messages over two lanes is at stake, no other client's session makes room. */
-	bool needed = c->ids != NULL || c->waiter != NULL || s->sessions < r->max_sessions;
+	bool needed = c->ids || c->waiter || s->sessions < r->max_sessions;
 	if (unsettled != 0 && !same_lane && needed) {
 		if (client_settle(r, s, c, m->thread, unsettled, &given_up))
 			return given_up;
 		/* No room to remember that its messages are not safe yet: then nothing may be taken for a repetition of
 		 * them. */
-		if (c->ids != NULL)
+		if (c->ids)
 			(void)mqtt_clients_forget(r->mailboxes[m->thread].in, mqtt_clients_id(m));
 		mqtt_ids_free(c->ids);
 		c->ids = NULL;
@@ -469,11 +469,11 @@ size_t mqtt_clients_leave(struct mqtt_clients *r, struct mqtt_member *m, struct 
 	}
 	struct mqtt_shard *s = &r->shards[m->shard];
 	pthread_mutex_lock(&s->lock);
-	if (m->client != NULL && client_owner(m->client) == m) {
+	if (m->client && client_owner(m->client) == m) {
 		given_up = owner_leave(r, s, m, ids, unsettled, now_ms);
 	} else {
 		mqtt_ids_free(ids);
-		if (m->client != NULL && m->client->waiter == m)
+		if (m->client && m->client->waiter == m)
 			m->client->waiter = NULL;
 	}
 	m->client = NULL;
@@ -488,7 +488,7 @@ size_t mqtt_clients_leave(struct mqtt_clients *r, struct mqtt_member *m, struct 
 static void shard_expire(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread, int64_t now_ms)
 {
 	pthread_mutex_lock(&s->lock);
-	while (s->oldest != NULL && s->oldest->until.expires_ms <= now_ms && session_drop_oldest(r, s, thread))
+	while (s->oldest && s->oldest->until.expires_ms <= now_ms && session_drop_oldest(r, s, thread))
 		;
 	pthread_mutex_unlock(&s->lock);
 }
@@ -506,7 +506,7 @@ size_t mqtt_clients_turn(struct mqtt_clients *r, unsigned thread, struct intake 
 		given_up += client_pass_on(r, s, c, thread, now_ms);
 		pthread_mutex_unlock(&s->lock);
 	}
-	if (c != NULL)
+	if (c)
 		intake_watch(in, c->until.position);
 	if (now_ms >= box->sweep_ms) {
 		box->sweep_ms = now_ms + SWEEP_EVERY_MS;

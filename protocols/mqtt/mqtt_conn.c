@@ -15,7 +15,7 @@ static void peer_text(const struct sockaddr *peer, char out[INET6_ADDRSTRLEN])
 	const void *ip = peer->sa_family == AF_INET6
 	                     ? (const void *)&((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr
 	                     : (const void *)&((const struct sockaddr_in *)(const void *)peer)->sin_addr;
-	if (inet_ntop(peer->sa_family, ip, out, INET6_ADDRSTRLEN) == NULL)
+	if (!inet_ntop(peer->sa_family, ip, out, INET6_ADDRSTRLEN))
 		out[0] = '\0';
 }
 
@@ -48,7 +48,7 @@ void mqtt_conn_fault(struct mqtt *self, struct mqtt_conn *own, const struct mqtt
 	    {MQTT_SERVER_UNAVAILABLE, REFUSED_FULL},
 	};
 	enum refusal_reason counted = REFUSED_PROTOCOL;
-	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (kinds[i].reason == fault->reason)
 			counted = kinds[i].counted;
 	}
@@ -96,13 +96,13 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 	uint64_t position = own->state == STATE_WAITING ? intake_position(self->in) : own->position;
 	uint64_t unsettled = intake_settled(self->in, position) ? 0 : position;
 	own->ids = NULL;
-	if (ids != NULL && (own->clean_session || mqtt_ids_count(ids) == 0)) {
+	if (ids && (own->clean_session || mqtt_ids_count(ids) == 0)) {
 		mqtt_ids_free(ids);
 		ids = NULL;
 	}
 	/* Without identifiers to protect, waiting only keeps the client's messages in order over two lanes; that is
 	 * worth the disk's time, not the sinks'. */
-	if (ids == NULL && own->state == STATE_OPEN && intake_settled(self->in, own->released) &&
+	if (!ids && own->state == STATE_OPEN && intake_settled(self->in, own->released) &&
 	    intake_settings(self->in)->ack == ACK_DELIVERED)
 		unsettled = 0;
 	own->state = STATE_LEFT;
@@ -115,8 +115,7 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 void mqtt_conn_open(struct mqtt *self, struct mqtt_conn *own)
 {
 	own->ids = mqtt_clients_session(self->clients, &own->member);
-	if (own->clean_session && own->ids != NULL &&
-	    mqtt_clients_forget(self->in, mqtt_clients_id(&own->member)) != GW_OK) {
+	if (own->clean_session && own->ids && mqtt_clients_forget(self->in, mqtt_clients_id(&own->member)) != GW_OK) {
 		own->clean_session = false; /* what could not be forgotten for good stays for the next connection */
 		conn_refuse(self, own, own->version, MQTT_SERVER_UNAVAILABLE,
 		            "the journal has no room to forget the session");
@@ -161,7 +160,7 @@ static bool client_id_printable(struct mqtt_string id)
 static bool client_id_assign(char id[ASSIGNED_ID_LEN + 1])
 {
 	uint64_t r[2];
-	if (getrandom(r, sizeof r, 0) != (ssize_t)sizeof r)
+	if (getrandom(r, sizeof(r), 0) != (ssize_t)sizeof(r))
 		return false;
 	(void)snprintf(id, ASSIGNED_ID_LEN + 1, "auto-%016llx%016llx", (unsigned long long)r[0],
 	               (unsigned long long)r[1]);

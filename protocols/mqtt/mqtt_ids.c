@@ -15,8 +15,8 @@ struct mqtt_ids {
 
 static struct mqtt_ids *ids_new(uint32_t slots)
 {
-	struct mqtt_ids *ids = calloc(1, sizeof *ids + slots * sizeof ids->slots[0]);
-	if (ids != NULL)
+	struct mqtt_ids *ids = calloc(1, sizeof(*ids) + slots * sizeof(ids->slots[0]));
+	if (ids)
 		ids->mask = slots - 1;
 	return ids;
 }
@@ -32,24 +32,24 @@ static uint32_t ids_slot(const struct mqtt_ids *ids, uint16_t id)
 
 bool mqtt_ids_has(const struct mqtt_ids *ids, uint16_t id)
 {
-	return ids != NULL && ids->slots[ids_slot(ids, id)] == id;
+	return ids && ids->slots[ids_slot(ids, id)] == id;
 }
 
 size_t mqtt_ids_count(const struct mqtt_ids *ids)
 {
-	return ids != NULL ? ids->count : 0;
+	return ids ? ids->count : 0;
 }
 
 static enum gw_err ids_grow(struct mqtt_ids **ids)
 {
-	struct mqtt_ids *old = *ids, *wider = ids_new(old != NULL ? (old->mask + 1) * 2 : IDS_SLOTS_MIN);
-	if (wider == NULL)
+	struct mqtt_ids *old = *ids, *wider = ids_new(old ? (old->mask + 1) * 2 : IDS_SLOTS_MIN);
+	if (!wider)
 		return GW_NOMEM;
-	for (uint32_t i = 0; old != NULL && i <= old->mask; i++) {
+	for (uint32_t i = 0; old && i <= old->mask; i++) {
 		if (old->slots[i] != 0)
 			wider->slots[ids_slot(wider, old->slots[i])] = old->slots[i];
 	}
-	wider->count = old != NULL ? old->count : 0;
+	wider->count = old ? old->count : 0;
 	free(old);
 	*ids = wider;
 	return GW_OK;
@@ -58,7 +58,7 @@ static enum gw_err ids_grow(struct mqtt_ids **ids)
 enum gw_err mqtt_ids_add(struct mqtt_ids **ids, uint16_t id)
 {
 	assert(id != 0 && !mqtt_ids_has(*ids, id));
-	if (*ids == NULL || ((*ids)->count + 1) * 2 > (*ids)->mask + 1) {
+	if (!*ids || ((*ids)->count + 1) * 2 > (*ids)->mask + 1) {
 		enum gw_err err = ids_grow(ids);
 		if (err != GW_OK)
 			return err;

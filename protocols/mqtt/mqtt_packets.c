@@ -200,7 +200,7 @@ static bool take_subscribe(struct mqtt *self, struct mqtt_conn *own, const struc
 	size_t n = 0;
 	while (mqtt_filters_next(&s, &filter, &qos)) {
 		codes[n++] = grant ? qos : MQTT_SUBSCRIBE_FAILED;
-		if (n == sizeof codes) {
+		if (n == sizeof(codes)) {
 			stream_write(own->c, codes, n);
 			n = 0;
 		}
@@ -256,7 +256,7 @@ static take_fn *const takers[16] = {
 bool mqtt_packet_take(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_frame *f)
 {
 	struct mqtt_fault fault;
-	if (takers[f->type] == NULL)
+	if (!takers[f->type])
 		packet_fault(self, own, "packet that only a server sends, or of another version");
 	else if (f->type != MQTT_PUBLISH && mqtt_plain_check(f, (enum mqtt_version)own->version, &fault) != GW_OK)
 		mqtt_conn_fault(self, own, &fault);

@@ -23,7 +23,7 @@ struct mqtt_template {
 static size_t level_length(const char *text, const char *end)
 {
 	const char *slash = memchr(text, '/', (size_t)(end - text));
-	return (size_t)((slash != NULL ? slash : end) - text);
+	return (size_t)((slash ? slash : end) - text);
 }
 
 static bool level_is(const struct template_level *level, const char *word)
@@ -61,7 +61,7 @@ static const char *template_parse(const char *text, struct template_level *level
 		*level = (struct template_level){.text = p, .len = level_length(p, end)};
 		p += level->len;
 		const char *fault = level_parse(level, p == end);
-		if (fault != NULL)
+		if (fault)
 			return fault;
 		devices += level->kind == LEVEL_DEVICE;
 		if (p == end)
@@ -76,12 +76,12 @@ static enum gw_err template_init(struct mqtt_template *t, const char *text, stru
 		return GW_OK;
 	struct template_level levels[TEMPLATE_LEVELS_MAX];
 	const char *fault = template_parse(text, levels, &t->count);
-	if (fault != NULL)
+	if (fault)
 		return why_set(why, GW_CONFIG, "device: \"%s\": %s; write it like devices/{device}/#", text, fault);
-	t->levels = malloc(t->count * sizeof *t->levels);
-	if (t->levels == NULL)
+	t->levels = malloc(t->count * sizeof(*t->levels));
+	if (!t->levels)
 		return why_set(why, GW_NOMEM, "device: out of memory");
-	memcpy(t->levels, levels, t->count * sizeof *t->levels);
+	memcpy(t->levels, levels, t->count * sizeof(*t->levels));
 	return GW_OK;
 }
 
@@ -90,8 +90,8 @@ enum gw_err mqtt_topics_init(struct mqtt_topics *t, const struct string_list *te
 	*t = (struct mqtt_topics){0};
 	if (templates->count == 0)
 		return why_set(why, GW_CONFIG, "device: the list is empty; {client_id} takes the client identifier");
-	t->items = calloc(templates->count, sizeof *t->items);
-	if (t->items == NULL)
+	t->items = calloc(templates->count, sizeof(*t->items));
+	if (!t->items)
 		return why_set(why, GW_NOMEM, "device: out of memory");
 	for (; t->count < templates->count; t->count++) {
 		enum gw_err err = template_init(&t->items[t->count], templates->items[t->count], why);
@@ -146,7 +146,7 @@ struct mqtt_string mqtt_topics_device(const struct mqtt_topics *t, struct mqtt_s
 {
 	struct mqtt_string device = {"", 0};
 	for (size_t i = 0; topic.len > 0 && i < t->count; i++) {
-		if (t->items[i].levels == NULL)
+		if (!t->items[i].levels)
 			return client_id;
 		if (template_match(&t->items[i], topic, &device))
 			return device;

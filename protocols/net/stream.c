@@ -341,7 +341,7 @@ void stream_link_ready(struct stream_conn *c, unsigned fired)
 static void serve_ready(struct stream *s)
 {
 	struct stream_conn *c;
-	while ((c = TAILQ_FIRST(&s->ready)) != NULL) {
+	while ((c = TAILQ_FIRST(&s->ready))) {
 		TAILQ_REMOVE(&s->ready, c, ready);
 		c->in_ready = false;
 		stream_conn_mark_ready(c);
@@ -355,7 +355,7 @@ static void serve_ready(struct stream *s)
 static void serve_timers(struct stream *s)
 {
 	struct wheel_timer *t;
-	while ((t = wheel_next(&s->wheel, s->now_ms)) != NULL)
+	while ((t = wheel_next(&s->wheel, s->now_ms)))
 		stream_conn_timer((struct stream_conn *)(void *)((char *)t - offsetof(struct stream_conn, timer)));
 }
 
@@ -386,7 +386,7 @@ static void serve_answers(struct stream *s)
 static void push_output(struct stream *s)
 {
 	struct stream_conn *c;
-	while ((c = TAILQ_FIRST(&s->dirty)) != NULL) {
+	while ((c = TAILQ_FIRST(&s->dirty))) {
 		TAILQ_REMOVE(&s->dirty, c, dirty);
 		c->in_dirty = false;
 		stream_conn_push(c);
@@ -509,7 +509,7 @@ void stream_run(struct stream *s)
 static void free_all(struct conn_list *list)
 {
 	struct stream_conn *c;
-	while ((c = TAILQ_FIRST(list)) != NULL) {
+	while ((c = TAILQ_FIRST(list))) {
 		TAILQ_REMOVE(list, c, all);
 		free(c);
 	}

@@ -326,7 +326,7 @@ struct stream_conn *stream_conn_new(struct stream *s, int fd, const struct socka
 void stream_conn_reap(struct stream *s)
 {
 	struct stream_conn *c;
-	while ((c = TAILQ_FIRST(&s->dead)) != NULL) {
+	while ((c = TAILQ_FIRST(&s->dead))) {
 		TAILQ_REMOVE(&s->dead, c, all);
 		free(c);
 	}
