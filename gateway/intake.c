@@ -278,13 +278,13 @@ static bool grow(struct intake *in)
 	return true;
 }
 
-enum gw_err intake_await(struct intake *in, uint64_t position, void *who, uint64_t what)
+enum gw_err intake_await(struct intake *in, uint64_t position, enum answer_kind kind, void *who, uint64_t what)
 {
 	if (in->count == in->room && !grow(in))
 		return GW_NOMEM;
 	assert(in->count == 0 || in->answers[(in->first + in->count - 1) & (in->room - 1)].position <= position);
-	in->answers[(in->first + in->count++) & (in->room - 1)] =
-	    (struct waiting_answer){.position = position, .who = who, .what = what, .since_us = in->now_us};
+	in->answers[(in->first + in->count++) & (in->room - 1)] = (struct waiting_answer){
+	    .position = position, .who = who, .what = what, .since_us = in->now_us, .kind = (uint8_t)kind};
 	return GW_OK;
 }
 
@@ -326,7 +326,7 @@ bool intake_answer(struct intake *in, struct answer *a)
 		a->late = true;
 		a->durable = atomic_load_explicit(&in->lane.durable, memory_order_seq_cst) >= w->position;
 		stat_add(&in->stats.late, 1);
-	} else {
+	} else if (w->kind == ANSWER_ACKNOWLEDGEMENT) {
 		if (!in->answered_us)
 			in->answered_us = clock_mono_us();
 		stat_add(&in->stats.acknowledged, 1);
@@ -334,6 +334,7 @@ bool intake_answer(struct intake *in, struct answer *a)
 	}
 	a->who = w->who;
 	a->what = w->what;
+	a->kind = (enum answer_kind)w->kind;
 	in->first = (in->first + 1) & (in->room - 1);
 	in->count--;
 	return true;

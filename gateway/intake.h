@@ -87,14 +87,22 @@ unsigned intake_retry_after(const struct intake *in);
 /* intake_position is the position of the last message put: an answer that only has its place in the order waits for it.
  */
 uint64_t intake_position(const struct intake *in);
+/* What an answer tells the device. Only an acknowledgement is counted as one and measured (sluice_acknowledgements_total,
+ * sluice_ack_duration_seconds): a message counts once, and a refused one not at all. */
+enum answer_kind {
+	ANSWER_ACKNOWLEDGEMENT, /* its message is safe */
+	ANSWER_REFUSAL,         /* its message is refused; the answer only keeps its place among the others */
+	ANSWER_RELEASE,         /* the rest of an exchange whose message was acknowledged, or a repetition of that */
+};
 /* intake_await queues an answer: it becomes due when position is settled at this listener's ack level. Positions must
- * not decrease. who and what come back as they were given (who must stay valid until then: keep a count in it).
+ * not decrease. kind, who and what come back as they were given (who must stay valid until then: keep a count in it).
  * GW_NOMEM: nothing queued. */
-enum gw_err intake_await(struct intake *in, uint64_t position, void *who, uint64_t what);
+enum gw_err intake_await(struct intake *in, uint64_t position, enum answer_kind kind, void *who, uint64_t what);
 
 struct answer {
 	void *who;
 	uint64_t what;
+	enum answer_kind kind;
 	bool late;    /* not settled within ack_timeout (only when late answers were asked for) */
 	bool durable; /* with late: it is safe on disk, though not delivered yet */
 };

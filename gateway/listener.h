@@ -31,6 +31,7 @@ struct waiting_answer {
 	void *who;
 	uint64_t what;
 	int64_t since_us;
+	uint8_t kind; /* enum answer_kind */
 };
 
 struct intake {

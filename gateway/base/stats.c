@@ -48,7 +48,9 @@ static const struct metric listener_metrics[] = {
      "Invalid messages that were taken as dead letters (on_invalid: dead_letter)."},
     {"sluice_message_bytes_total", COUNTER, LISTENER(received_bytes), "Payload bytes of received messages."},
     {"sluice_acknowledgements_total", COUNTER, LISTENER(acknowledged),
-     "Answers given to devices once their messages were safe; one may cover several lines."},
+     "Answers given to devices once their messages were safe; one may cover several lines. Refusals and repetitions "
+     "are not "
+     "counted, and QoS 2 counts once."},
     {"sluice_acknowledgements_late_total", COUNTER, LISTENER(late), "Answers given because ack_timeout ran out."},
     {"sluice_connections", GAUGE, LISTENER(connections), "Open connections."},
     {"sluice_connections_opened_total", COUNTER, LISTENER(connections_opened), "Connections that were opened."},
@@ -58,7 +60,8 @@ static const struct metric listener_metrics[] = {
      "Times a sender was held back: no room, too many unacknowledged, or it does not read."},
     {"sluice_network_receive_bytes_total", COUNTER, LISTENER(network_in), "Bytes read from sockets."},
     {"sluice_network_transmit_bytes_total", COUNTER, LISTENER(network_out), "Bytes written to sockets."},
-    {"sluice_ack_duration_seconds", HISTOGRAM, LISTENER(ack), "Time from a message's arrival to its answer."},
+    {"sluice_ack_duration_seconds", HISTOGRAM, LISTENER(ack),
+     "Time from a message's arrival to its acknowledgement; refusals are not measured."},
 };
 
 #define JOURNAL(member) offsetof(struct journal_stats, member)

@@ -201,7 +201,8 @@ static bool put(struct coap_server *s, struct request *r, struct message *msg)
 	struct coap_exchange *x = r->exchange;
 	switch (intake_put(s->in, msg, &position, &refusal)) {
 	case GW_OK:
-		if (intake_await(s->in, position, s, coap_exchange_number(&s->exchanges, x)) != GW_OK)
+		if (intake_await(s->in, position, ANSWER_ACKNOWLEDGEMENT, s, coap_exchange_number(&s->exchanges, x)) !=
+		    GW_OK)
 			coap_exchange_drop(&s->exchanges, x); /* unanswered: the device sends again */
 		return true;
 	case GW_FULL:

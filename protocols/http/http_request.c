@@ -232,7 +232,8 @@ static bool await_answer(struct http *h, struct http_conn *c)
 	if (r->problem)
 		return false;
 	/* Not the place of its own last message: others may have been put since, and places must not decrease. */
-	if (intake_await(h->in, intake_position(h->in), c, 0) != GW_OK) {
+	enum answer_kind kind = r->known ? ANSWER_RELEASE : ANSWER_ACKNOWLEDGEMENT;
+	if (intake_await(h->in, intake_position(h->in), kind, c, 0) != GW_OK) {
 		http_request_decide(r, HTTP_LATE, NULL, -1);
 		return false;
 	}

@@ -17,16 +17,17 @@ static void packet_fault(struct mqtt *self, struct mqtt_conn *own, const char *t
 /* -- PUBLISH and its acknowledgements -- */
 
 /* Queues an acknowledgement of a message behind everything put so far: the message itself, or the first copy of it. */
-static void packet_acknowledge(struct mqtt *self, struct mqtt_conn *own, enum mqtt_type type, uint16_t id)
+static void packet_acknowledge(struct mqtt *self, struct mqtt_conn *own, enum answer_kind kind, enum mqtt_type type,
+                               uint16_t id)
 {
-	(void)stream_await(own->c, intake_position(self->in), (uint64_t)type << 16 | id);
+	(void)stream_await(own->c, intake_position(self->in), kind, (uint64_t)type << 16 | id);
 }
 
 /* Answers what stands for no message: at once, if no earlier answer is due before it. */
 static void packet_follow(struct mqtt *self, struct mqtt_conn *own, enum mqtt_type type, uint16_t id)
 {
 	if (stream_waiting(own->c) > 0)
-		packet_acknowledge(self, own, type, id);
+		packet_acknowledge(self, own, ANSWER_RELEASE, type, id);
 	else
 		mqtt_packet_answer(own->c, (uint64_t)type << 16 | id);
 }
@@ -101,7 +102,7 @@ static bool publish_exactly_once(struct mqtt *self, struct mqtt_conn *own, const
 	static const struct mqtt_fault no_memory = {MQTT_SERVER_UNAVAILABLE, "out of memory"};
 	if (mqtt_ids_has(own->ids, p->id)) {
 		stat_add(&intake_stats(self->in)->duplicates, 1);
-		packet_acknowledge(self, own, MQTT_PUBREC, p->id);
+		packet_acknowledge(self, own, ANSWER_RELEASE, MQTT_PUBREC, p->id);
 		return true;
 	}
 	if (mqtt_ids_count(own->ids) >= (size_t)self->receive_maximum) {
@@ -116,7 +117,7 @@ static bool publish_exactly_once(struct mqtt *self, struct mqtt_conn *own, const
 	struct state_change change = id_change(own, STATE_SET, p->id, member);
 	enum gw_err err = publish_put(self, own, p, conn_outlives(self, own) ? &change : NULL);
 	if (err == GW_OK)
-		packet_acknowledge(self, own, MQTT_PUBREC, p->id);
+		packet_acknowledge(self, own, ANSWER_ACKNOWLEDGEMENT, MQTT_PUBREC, p->id);
 	else
 		(void)mqtt_ids_remove(own->ids, p->id);
 	return err != GW_FULL;
@@ -134,7 +135,7 @@ static bool take_publish(struct mqtt *self, struct mqtt_conn *own, const struct 
 		return publish_exactly_once(self, own, &p);
 	enum gw_err err = publish_put(self, own, &p, NULL);
 	if (err == GW_OK && p.qos == 1)
-		packet_acknowledge(self, own, MQTT_PUBACK, p.id);
+		packet_acknowledge(self, own, ANSWER_ACKNOWLEDGEMENT, MQTT_PUBACK, p.id);
 	return err != GW_FULL;
 }
 
@@ -164,7 +165,7 @@ static bool take_pubrel(struct mqtt *self, struct mqtt_conn *own, const struct m
 		own->position = own->released = position;
 		(void)mqtt_ids_remove(own->ids, id);
 	} /* else a PUBREL sent again, whose release may not be settled yet */
-	packet_acknowledge(self, own, MQTT_PUBCOMP, id);
+	packet_acknowledge(self, own, ANSWER_RELEASE, MQTT_PUBCOMP, id);
 	return true;
 }
 

@@ -111,9 +111,9 @@ void stream_deadline(struct stream_conn *c, uint32_t ms)
 
 /* -- answers -- */
 
-bool stream_await(struct stream_conn *c, uint64_t position, uint64_t what)
+bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kind, uint64_t what)
 {
-	if (intake_await(c->stream->in, position, c, what) != GW_OK) {
+	if (intake_await(c->stream->in, position, kind, c, what) != GW_OK) {
 		stream_close(c, false);
 		return false;
 	}

@@ -191,13 +191,12 @@ static void say_ok(struct stream_conn *c, uint64_t line)
 
 static void tcp_answer(void *self, struct stream_conn *c, uint64_t what)
 {
-	const struct tcp *t = self;
+	(void)self;
 	uint64_t line = what >> REASON_BITS, reason = what & ((1u << REASON_BITS) - 1);
 	if (reason == 0) {
 		say_ok(c, line);
 		return;
 	}
-	stat_sub(&intake_stats(t->in)->acknowledged, 1); /* the intake took it for a good one */
 	say(c, "error %llu %s\n", line, stats_refusal_names[reason - 1]);
 }
 
@@ -207,7 +206,7 @@ static void await_lines(const struct tcp *t, struct stream_conn *c, struct tcp_c
 	if (own->unasked == 0)
 		return;
 	if (t->reply == REPLY_COUNT)
-		stream_await(c, own->position, own->unasked << REASON_BITS);
+		stream_await(c, own->position, ANSWER_ACKNOWLEDGEMENT, own->unasked << REASON_BITS);
 	own->unasked = 0;
 }
 
@@ -216,7 +215,8 @@ static void await_error(const struct tcp *t, struct stream_conn *c, struct tcp_c
 {
 	await_lines(t, c, own);
 	if (t->reply == REPLY_COUNT)
-		stream_await(c, intake_position(t->in), own->line << REASON_BITS | (1u + (unsigned)reason));
+		stream_await(c, intake_position(t->in), ANSWER_REFUSAL,
+		             own->line << REASON_BITS | (1u + (unsigned)reason));
 }
 
 static void refuse_connection(struct tcp *t, struct stream_conn *c, enum refusal_reason reason)

@@ -68,10 +68,10 @@ void stream_write(struct stream_conn *c, const void *bytes, size_t len)
 	c->out_len += len;
 }
 
-bool stream_await(struct stream_conn *c, uint64_t position, uint64_t what)
+bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kind, uint64_t what)
 {
 	c->waiting++;
-	return intake_await(c->mqtt->in, position, c, what) == GW_OK;
+	return intake_await(c->mqtt->in, position, kind, c, what) == GW_OK;
 }
 
 size_t stream_waiting(const struct stream_conn *c)

@@ -43,10 +43,11 @@ bool stream_unwrite(struct stream_conn *c, size_t len)
 	return true;
 }
 
-bool stream_await(struct stream_conn *c, uint64_t position, uint64_t what)
+bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kind, uint64_t what)
 {
 	(void)c;
 	(void)position;
+	(void)kind;
 	if (what >> REASON_BITS <= last_line) /* every answer is for a later line */
 		abort();
 	last_line = what >> REASON_BITS;

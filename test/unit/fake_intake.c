@@ -269,7 +269,7 @@ uint64_t intake_position(const struct intake *in)
 	return in->position;
 }
 
-enum gw_err intake_await(struct intake *in, uint64_t position, void *who, uint64_t what)
+enum gw_err intake_await(struct intake *in, uint64_t position, enum answer_kind kind, void *who, uint64_t what)
 {
 	if (in->await_fails)
 		return GW_NOMEM;
@@ -285,7 +285,7 @@ enum gw_err intake_await(struct intake *in, uint64_t position, void *who, uint64
 		}
 	}
 	in->answers[in->answer_first + in->answer_count++] =
-	    (struct fake_answer){.position = position, .who = who, .what = what, .since_ms = in->now_ms};
+	    (struct fake_answer){.position = position, .who = who, .what = what, .since_ms = in->now_ms, .kind = kind};
 	return GW_OK;
 }
 
@@ -298,9 +298,12 @@ bool intake_answer(struct intake *in, struct answer *a)
 	bool late = in->late && in->now_ms - f->since_ms >= (int64_t)(in->settings.ack_timeout / 1000);
 	if (!safe && !late)
 		return false;
-	*a = (struct answer){
-	    .who = f->who, .what = f->what, .late = !safe, .durable = !safe && in->settings.ack == ACK_DELIVERED};
-	if (safe)
+	*a = (struct answer){.who = f->who,
+	                     .what = f->what,
+	                     .kind = f->kind,
+	                     .late = !safe,
+	                     .durable = !safe && in->settings.ack == ACK_DELIVERED};
+	if (safe && f->kind == ANSWER_ACKNOWLEDGEMENT)
 		stat_add(&in->stats.acknowledged, 1);
 	in->answer_first++;
 	in->answer_count--;

@@ -33,6 +33,7 @@ struct fake_answer {
 	void *who;
 	uint64_t what;
 	int64_t since_ms;
+	enum answer_kind kind;
 };
 
 struct intake {

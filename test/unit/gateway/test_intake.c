@@ -98,7 +98,7 @@ static void answers_come_in_order_when_their_position_is_durable(void **unused)
 	fixture_init(&f, ACK_DURABLE);
 	for (uint64_t i = 0; i < 5; i++) {
 		positions[i] = put(&f);
-		assert_int_equal(intake_await(f.in, positions[i], &f, 100 + i), GW_OK);
+		assert_int_equal(intake_await(f.in, positions[i], ANSWER_ACKNOWLEDGEMENT, &f, 100 + i), GW_OK);
 		assert_int_equal(intake_position(f.in), positions[i]);
 	}
 	assert_int_equal(intake_waiting(f.in), 5);
@@ -125,6 +125,31 @@ static void answers_come_in_order_when_their_position_is_durable(void **unused)
 	fixture_fini(&f);
 }
 
+static void only_acknowledgements_are_counted_and_measured(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	struct answer a;
+	fixture_init(&f, ACK_DURABLE);
+	static const enum answer_kind kinds[] = {ANSWER_REFUSAL, ANSWER_ACKNOWLEDGEMENT, ANSWER_RELEASE};
+	uint64_t position = put(&f);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(intake_await(f.in, position, kinds[i], NULL, i), GW_OK);
+	intake_flush(f.in);
+	lane_settle_durable(&f.in->lane, position);
+	for (size_t i = 0; i < 3; i++) {
+		assert_true(intake_answer(f.in, &a));
+		assert_int_equal(a.what, i);
+		assert_int_equal(a.kind, kinds[i]);
+	}
+	assert_int_equal(stat_get(&f.in->stats.acknowledged), 1);
+	uint64_t measured = 0;
+	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++)
+		measured += stat_get(&f.in->stats.ack.bucket[i]);
+	assert_int_equal(measured, 1);
+	fixture_fini(&f);
+}
+
 static void each_level_waits_for_its_own_position(void **unused)
 {
 	(void)unused;
@@ -133,7 +158,7 @@ static void each_level_waits_for_its_own_position(void **unused)
 		struct answer a;
 		fixture_init(&f, ack);
 		uint64_t position = put(&f);
-		assert_int_equal(intake_await(f.in, position, NULL, 0), GW_OK);
+		assert_int_equal(intake_await(f.in, position, ANSWER_ACKNOWLEDGEMENT, NULL, 0), GW_OK);
 		assert_false(intake_answer(f.in, &a)); /* not even published */
 		intake_flush(f.in);
 		if (ack > ACK_ACCEPTED)
@@ -157,7 +182,7 @@ static void the_queue_of_answers_grows_and_wraps(void **unused)
 	fixture_init(&f, ACK_DURABLE);
 	while (out < 20000) {
 		for (unsigned n = (unsigned)rand_r(&random) % 200; n > 0; n--, in++)
-			assert_int_equal(intake_await(f.in, in / 3, NULL, in),
+			assert_int_equal(intake_await(f.in, in / 3, ANSWER_ACKNOWLEDGEMENT, NULL, in),
 			                 GW_OK); /* several may have one position */
 		lane_settle_durable(&f.in->lane, out / 3 + (uint64_t)(rand_r(&random) % 60));
 		f.in->settled = 0;
@@ -177,13 +202,13 @@ static void late_answers_are_given_only_to_those_who_ask(void **unused)
 	struct answer a;
 	fixture_init(&f, ACK_DELIVERED);
 	uint64_t first = put(&f), second;
-	intake_await(f.in, first, NULL, 1);
+	intake_await(f.in, first, ANSWER_ACKNOWLEDGEMENT, NULL, 1);
 	intake_flush(f.in);
 	f.in->now_us += 60000; /* ack_timeout is 50 ms */
 	assert_false(intake_answer(f.in, &a));
 	intake_late(f.in, true);
 	second = put(&f);
-	intake_await(f.in, second, NULL, 2);
+	intake_await(f.in, second, ANSWER_ACKNOWLEDGEMENT, NULL, 2);
 	lane_settle_durable(&f.in->lane, first);
 	assert_true(intake_answer(f.in, &a));
 	assert_true(a.late && a.durable);
@@ -207,7 +232,7 @@ static void it_does_not_sleep_over_what_is_due(void **unused)
 	assert_int_equal(intake_sleep(f.in, 7), 7);
 	assert_int_equal(intake_sleep(f.in, 0), 0);
 	uint64_t position = put(&f);
-	intake_await(f.in, position, NULL, 0);
+	intake_await(f.in, position, ANSWER_ACKNOWLEDGEMENT, NULL, 0);
 	assert_int_equal(intake_sleep(f.in, -1), 1000); /* publishes, too */
 	assert_true(lane_has(&f.in->lane));
 	lane_settle_durable(&f.in->lane, position);
@@ -454,6 +479,7 @@ int main(void)
 	    cmocka_unit_test(answers_come_in_order_when_their_position_is_durable),
 	    cmocka_unit_test(each_level_waits_for_its_own_position),
 	    cmocka_unit_test(the_queue_of_answers_grows_and_wraps),
+	    cmocka_unit_test(only_acknowledgements_are_counted_and_measured),
 	    cmocka_unit_test(late_answers_are_given_only_to_those_who_ask),
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_due),
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_watched),

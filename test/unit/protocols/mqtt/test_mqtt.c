@@ -567,6 +567,22 @@ static void repeated_identifier_is_one_message_until_released(void **state)
 	rig_free(&r);
 }
 
+static void qos_2_counts_as_one_acknowledgement(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	int fd = client(&r, "dev", true);
+	send_publish(fd, QOS2, "t", 7, "x");
+	EXPECT(&r, fd, 0x50, 2, 0, 7);
+	send_publish(fd, QOS2 | DUP, "t", 7, "x");
+	EXPECT(&r, fd, 0x50, 2, 0, 7);
+	SEND(fd, 0x62, 2, 0, 7);
+	EXPECT(&r, fd, 0x70, 2, 0, 7);
+	assert_int_equal(r.in->stats.acknowledged, 1);
+	close(fd);
+	rig_free(&r);
+}
+
 static void more_than_receive_maximum_closes(void **state)
 {
 	(void)state;
@@ -1085,6 +1101,7 @@ int main(void)
 	    cmocka_unit_test(stray_acknowledgements_are_borne),
 	    cmocka_unit_test(disconnect_closes_after_what_is_due),
 	    cmocka_unit_test(repeated_identifier_is_one_message_until_released),
+	    cmocka_unit_test(qos_2_counts_as_one_acknowledgement),
 	    cmocka_unit_test(more_than_receive_maximum_closes),
 	    cmocka_unit_test(session_recognises_a_repetition_after_reconnecting),
 	    cmocka_unit_test(clean_session_forgets),

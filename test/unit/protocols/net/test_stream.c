@@ -69,7 +69,7 @@ static bool toy_line(struct toy *t, struct stream_conn *c, const uint8_t *line, 
 	}
 	if (intake_put(t->in, &m, &position, &refusal) == GW_FULL)
 		return false;
-	stream_await(c, position, '+');
+	stream_await(c, position, ANSWER_ACKNOWLEDGEMENT, '+');
 	return true;
 }
 
