@@ -155,8 +155,11 @@ static enum gw_err open_intake(struct gateway *g, struct listener *l, const stru
 	struct intake *in = NULL;
 	if (posix_memalign((void **)&in, 64, sizeof(*in)))
 		return why_set(why, GW_NOMEM, "out of memory");
-	enum gw_err err = intake_init(in, l, g->journal, thread, (unsigned)g->intake_count, start,
-	                              delivered_bits(g->plan, plan->common), why);
+	const struct intake_plan own = {.thread = thread,
+	                                .number = (unsigned)g->intake_count,
+	                                .start = start,
+	                                .delivered_to = delivered_bits(g->plan, plan->common)};
+	enum gw_err err = intake_init(in, l, g->journal, &own, why);
 	g->intakes[g->intake_count++] = in;
 	if (err)
 		return err;

@@ -18,24 +18,24 @@
 
 /* -- made and ended by main -- */
 
-enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, unsigned thread, unsigned number,
-                        uint32_t start, uint64_t delivered_to, struct why *why)
+enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, const struct intake_plan *plan,
+                        struct why *why)
 {
 	memset(in, 0, sizeof(*in));
 	in->listener = l;
 	in->journal = j;
-	in->thread = thread;
-	snprintf(in->heartbeat.name, sizeof(in->heartbeat.name), "listener %.50s/%u", l->name, thread);
+	in->thread = plan->thread;
+	snprintf(in->heartbeat.name, sizeof(in->heartbeat.name), "listener %.50s/%u", l->name, plan->thread);
 	enum gw_err err = lane_init(&in->lane, (size_t)l->settings->lane);
 	if (err)
 		return why_set(why, err, "listener %s: no memory or file descriptors for its lane", l->name);
-	if ((err =
-	         normalise_init(&in->normaliser, l->protocol->name, l->name, l->settings, start, (uint8_t)number, why)))
+	const struct normalise_source source = {l->protocol->name, l->name, l->settings};
+	if ((err = normalise_init(&in->normaliser, &source, plan->start, (uint8_t)plan->number, why)))
 		return why_add(why, err, "listeners.%s", l->name);
 	in->lane.may_drop = l->settings->when_full == WHEN_FULL_DROP_OLDEST;
 	in->state = calloc(1, l->protocol->size);
 	in->keeps_state = journal_keeps_state(j);
-	if (!in->state || journal_add_lane(j, &in->lane, delivered_to))
+	if (!in->state || journal_add_lane(j, &in->lane, plan->delivered_to))
 		return why_set(why, GW_NOMEM, "listener %s: out of memory, or too many listener threads", l->name);
 	return GW_OK;
 }

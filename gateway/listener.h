@@ -65,10 +65,16 @@ struct intake {
 	size_t first, count, room;
 };
 
-/* intake_init prepares one thread of a listener; delivered_to as in journal_add_lane. number tells lanes apart,
- * process-wide, and goes into record ids. GW_OK | GW_CONFIG | GW_NOMEM | GW_IO, with why. Main thread. */
-enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, unsigned thread, unsigned number,
-                        uint32_t start, uint64_t delivered_to, struct why *why);
+struct intake_plan {
+	unsigned thread;       /* of the listener, from 0 */
+	unsigned number;       /* of the lane, process-wide; it goes into record ids */
+	uint32_t start;        /* of the process, random; likewise */
+	uint64_t delivered_to; /* as in journal_add_lane */
+};
+
+/* intake_init prepares one thread of a listener. GW_OK | GW_CONFIG | GW_NOMEM | GW_IO, with why. Main thread. */
+enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, const struct intake_plan *plan,
+                        struct why *why);
 void intake_fini(struct intake *in);
 /* intake_set_phase tells the thread to drain or end, and wakes it. Main thread. */
 void intake_set_phase(struct intake *in, enum intake_phase phase);

@@ -55,9 +55,10 @@ static bool included(const struct listener_settings *s, const char *what)
 	return false;
 }
 
-enum gw_err normalise_init(struct normaliser *n, const char *protocol, const char *listener,
-                           const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why)
+enum gw_err normalise_init(struct normaliser *n, const struct normalise_source *source, uint32_t start, uint8_t lane,
+                           struct why *why)
 {
+	const struct listener_settings *settings = source->settings;
 	memset(n, 0, sizeof(*n));
 	n->settings = settings;
 	n->second = n->wrote = INT64_MIN;
@@ -66,8 +67,8 @@ enum gw_err normalise_init(struct normaliser *n, const char *protocol, const cha
 	n->include_source = included(settings, "source");
 	n->include_content_type = included(settings, "content_type");
 	int len = snprintf(n->middle, sizeof(n->middle),
-	                   "\"},\"network\":{\"protocol\":\"%s\"},\"sluice\":{\"v\":1,\"listener\":\"%s\"", protocol,
-	                   listener);
+	                   "\"},\"network\":{\"protocol\":\"%s\"},\"sluice\":{\"v\":1,\"listener\":\"%s\"",
+	                   source->protocol, source->listener);
 	if (len < 0 || (size_t)len >= sizeof(n->middle))
 		return why_set(why, GW_CONFIG, "the listener's name is too long");
 	n->middle_len = (size_t)len;
@@ -110,41 +111,49 @@ static bool has_control(const char *text, size_t len)
 	return false;
 }
 
-/* A name found in the payload: a string, decoded where it has escapes, or a number's digits. False: not usable as a
- * name. */
+/* A name found in the payload: a string, decoded where it has escapes, or a number's digits. */
+struct found_name {
+	bool found;
+	const char *text; /* in the payload, or in the buffer */
+	size_t len;
+};
+
+/* False: not usable as a name. buffer has room for `most` bytes. */
 static bool name_from_payload(const struct message *m, const struct json_pointer *p, char *buffer, size_t most,
-                              const char **text, size_t *len, bool *found)
+                              struct found_name *name)
 {
 	struct json_value v = json_find(m->payload, m->payload_len, p);
-	*found = v.type == JSON_STRING || v.type == JSON_NUMBER;
-	if (!*found)
+	name->found = v.type == JSON_STRING || v.type == JSON_NUMBER;
+	if (!name->found)
 		return true;
-	*text = v.text;
-	*len = v.len;
+	name->text = v.text;
+	name->len = v.len;
 	if (v.type == JSON_NUMBER)
 		return v.len <= most;
-	*text = v.text + 1;
-	*len = v.len - 2;
-	if (!memchr(*text, '\\', *len))
-		return *len <= most;
-	if (*len > most * 6)
+	name->text = v.text + 1;
+	name->len = v.len - 2;
+	if (!memchr(name->text, '\\', name->len))
+		return name->len <= most;
+	if (name->len > most * 6)
 		return false;
 	char decoded[CHANNEL_MAX * 6];
-	*len = json_unescape(decoded, *text, *len);
-	if (*len > most)
+	name->len = json_unescape(decoded, name->text, name->len);
+	if (name->len > most)
 		return false;
-	memcpy(buffer, decoded, *len);
-	*text = buffer;
+	memcpy(buffer, decoded, name->len);
+	name->text = buffer;
 	return true;
 }
 
 static enum gw_err plan_device(const struct message *m, bool json, struct normalise_plan *p, struct refusal *r)
 {
-	bool found = false, usable = true;
+	struct found_name name = {0};
+	bool usable = true;
 	if (json && m->device_pointer)
-		usable = name_from_payload(m, m->device_pointer, p->device_buffer, DEVICE_MAX, &p->device,
-		                           &p->device_len, &found);
-	if (!found) {
+		usable = name_from_payload(m, m->device_pointer, p->device_buffer, DEVICE_MAX, &name);
+	p->device = name.text;
+	p->device_len = name.len;
+	if (!name.found) {
 		p->device = m->device;
 		p->device_len = m->device_len;
 		if (!m->device)
@@ -153,7 +162,7 @@ static enum gw_err plan_device(const struct message *m, bool json, struct normal
 		usable = m->device_len <= DEVICE_MAX && utf8_check(m->device, m->device_len) == m->device_len;
 	}
 	/* A string of the payload that needed no decoding has no controls but DEL, or json_check had refused it. */
-	p->device_plain = found && p->device != p->device_buffer;
+	p->device_plain = name.found && p->device != p->device_buffer;
 	if (!usable || p->device_len == 0 ||
 	    (p->device_plain ? memchr(p->device, 0x7f, p->device_len) != NULL : has_control(p->device, p->device_len)))
 		return refuse(r, GW_INVALID, REFUSED_DEVICE, 0,
@@ -163,17 +172,19 @@ static enum gw_err plan_device(const struct message *m, bool json, struct normal
 
 static enum gw_err plan_channel(const struct message *m, bool json, struct normalise_plan *p, struct refusal *r)
 {
-	bool found = false, usable = true;
+	struct found_name name = {0};
+	bool usable = true;
 	if (json && m->channel_pointer)
-		usable = name_from_payload(m, m->channel_pointer, p->channel_buffer, CHANNEL_MAX, &p->channel,
-		                           &p->channel_len, &found);
-	if (!found) {
+		usable = name_from_payload(m, m->channel_pointer, p->channel_buffer, CHANNEL_MAX, &name);
+	p->channel = name.text;
+	p->channel_len = name.len;
+	if (!name.found) {
 		p->channel = m->channel;
 		p->channel_len = m->channel ? m->channel_len : 0;
 		usable = p->channel_len <= CHANNEL_MAX &&
 		         (p->channel_len == 0 || utf8_check(m->channel, m->channel_len) == m->channel_len);
 	}
-	p->channel_plain = found && p->channel != p->channel_buffer;
+	p->channel_plain = name.found && p->channel != p->channel_buffer;
 	if (!usable)
 		return refuse(r, GW_INVALID, REFUSED_CHANNEL, 0, "the channel must be at most 1024 bytes of UTF-8");
 	return GW_OK;

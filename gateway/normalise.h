@@ -64,9 +64,15 @@ struct normalise_plan {
 	char device_buffer[DEVICE_MAX + 8], channel_buffer[CHANNEL_MAX + 8];
 };
 
-/* normalise_init prepares for one listener thread. GW_OK | GW_CONFIG (a pointer is none, with why) | GW_NOMEM. */
-enum gw_err normalise_init(struct normaliser *n, const char *protocol, const char *listener,
-                           const struct listener_settings *settings, uint32_t start, uint8_t lane, struct why *why);
+/* Where messages come from; the texts are copied, the settings borrowed until normalise_fini. */
+struct normalise_source {
+	const char *protocol, *listener; /* names */
+	const struct listener_settings *settings;
+};
+
+/* normalise_init prepares for one listener thread; start and lane go into record ids. GW_OK | GW_CONFIG (a pointer is none, with why) | GW_NOMEM. */
+enum gw_err normalise_init(struct normaliser *n, const struct normalise_source *source, uint32_t start, uint8_t lane,
+                           struct why *why);
 void normalise_fini(struct normaliser *n);
 
 /* normalise_plan decides what a message becomes.

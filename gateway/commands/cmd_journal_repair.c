@@ -314,7 +314,7 @@ static bool mend_cursors(struct repair *r)
 		uint64_t start = l->segment_count > 0 && l->segments[0].first > 0 ? l->segments[0].first - 1 : 0;
 		if (!move_aside(r, l->cursor_dir, file))
 			return false;
-		if (cursor_open(&c, l->disk, l->cursor_dir, name, start, &existed, &why)) {
+		if (cursor_open(&c, &(struct cursor_file){l->disk, l->cursor_dir, name}, start, &existed, &why)) {
 			fprintf(r->errors, "repair: %s\n", why.text);
 			return fail(r, EIO);
 		}

@@ -99,31 +99,30 @@ static enum gw_err slot_write(struct cursor *c, uint64_t sequence)
 	return GW_OK;
 }
 
-enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *dir, const char *name, uint64_t start,
-                        bool *existed, struct why *why)
+enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t start, bool *existed, struct why *why)
 {
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;
-	c->disk = disk;
+	c->disk = f->disk;
 	pthread_mutex_init(&c->lock, NULL);
 	*existed = false;
-	snprintf(c->name, sizeof(c->name), "%s", name);
+	snprintf(c->name, sizeof(c->name), "%s", f->name);
 	atomic_init(&c->sequence, start);
-	if (!disk)
+	if (!f->disk)
 		return GW_OK;
-	if (asprintf(&c->path, "%s/%s.cursor", dir, name) < 0) {
+	if (asprintf(&c->path, "%s/%s.cursor", f->dir, f->name) < 0) {
 		c->path = NULL;
-		return why_set(why, GW_NOMEM, "cursor %s: out of memory", name);
+		return why_set(why, GW_NOMEM, "cursor %s: out of memory", f->name);
 	}
-	c->fd = disk->open(disk, c->path, DISK_WRITE | DISK_CREATE);
+	c->fd = f->disk->open(f->disk, c->path, DISK_WRITE | DISK_CREATE);
 	if (c->fd < 0) {
-		why_set(why, GW_IO, "cursor %s: open %s: %s", name, c->path, strerror(-c->fd));
+		why_set(why, GW_IO, "cursor %s: open %s: %s", f->name, c->path, strerror(-c->fd));
 		goto failed;
 	}
 	struct content saved = {0};
-	switch (slots_read(disk, c->fd, &saved)) {
+	switch (slots_read(f->disk, c->fd, &saved)) {
 	case SLOTS_UNREAD:
-		why_set(why, GW_IO, "cursor %s: %s cannot be read: the disk failed", name, c->path);
+		why_set(why, GW_IO, "cursor %s: %s cannot be read: the disk failed", f->name, c->path);
 		goto failed;
 	case SLOTS_GOOD:
 		*existed = true;
@@ -135,14 +134,14 @@ enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *d
 		return GW_OK;
 	case SLOTS_DAMAGED: /* it was somewhere: behind everything only repeats, anything else could lose */
 		log_event(LOG_ERROR, "journal", "a cursor is damaged; its sink starts with the oldest record",
-		          LOG_S("sink.name", name));
+		          LOG_S("sink.name", f->name));
 		start = 0;
 		atomic_init(&c->sequence, start);
 		break;
 	case SLOTS_NEW: break;
 	}
-	if (slot_write(c, start) || disk->sync_dir(disk, dir)) {
-		why_set(why, GW_IO, "cursor %s: cannot write %s", name, c->path);
+	if (slot_write(c, start) || f->disk->sync_dir(f->disk, f->dir)) {
+		why_set(why, GW_IO, "cursor %s: cannot write %s", f->name, c->path);
 		goto failed;
 	}
 	return GW_OK;

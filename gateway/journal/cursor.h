@@ -46,12 +46,17 @@ struct cursor {
 	_Atomic uint64_t saved;    /* what the file says; the pump stores it, the journal reads it to free space */
 };
 
-/* cursor_open reads or creates NAME.cursor in dir. A new one starts at `start` and is synced with its directory before
+/* Where a cursor is kept: NAME.cursor in dir. */
+struct cursor_file {
+	const struct disk *disk; /* NULL: it is kept in memory, and dir is not looked at */
+	const char *dir, *name;
+};
+
+/* cursor_open reads or creates the file. Its texts are copied. A new one starts at `start` and is synced with its directory before
  * it returns; one that was there and is damaged starts at 0. Main thread.
  *   existed  set: whether it was there
- * GW_OK | GW_IO (also when it cannot be read) | GW_NOMEM, with why. With disk == NULL it is kept in memory. */
-enum gw_err cursor_open(struct cursor *c, const struct disk *disk, const char *dir, const char *name, uint64_t start,
-                        bool *existed, struct why *why);
+ * GW_OK | GW_IO (also when it cannot be read) | GW_NOMEM, with why. */
+enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t start, bool *existed, struct why *why);
 /* cursor_set_ahead says what is settled above the cursor, for the next cursor_save; what the cursor has passed by then
  * does no harm. In order, not touching; at most CURSOR_AHEAD_MAX. Any thread. */
 void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size_t count);

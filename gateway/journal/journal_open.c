@@ -177,8 +177,8 @@ enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_no
 		return why_set(why, GW_CONFIG, "journal: at most %u sinks", CURSORS_MAX);
 	struct cursor *c = &j->cursors[j->cursor_count];
 	bool existed;
-	enum gw_err err = cursor_open(c, journal_has_disk(j) ? j->disk : NULL, j->cursor_dir, name,
-	                              from_now ? j->next - 1 : oldest(j) - 1, &existed, why);
+	const struct cursor_file file = {journal_has_disk(j) ? j->disk : NULL, j->cursor_dir, name};
+	enum gw_err err = cursor_open(c, &file, from_now ? j->next - 1 : oldest(j) - 1, &existed, why);
 	if (err)
 		return err;
 	j->cursor_count++;

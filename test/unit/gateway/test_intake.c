@@ -41,7 +41,9 @@ static void fixture_init(struct fixture *f, int ack)
 	f->listener = (struct listener){.name = "line", .protocol = &f->protocol, .settings = &f->settings};
 	pthread_mutex_init(&f->listener.lock, NULL);
 	f->in = aligned_alloc(64, (sizeof(*f->in) + 63) & ~(size_t)63);
-	assert_int_equal(intake_init(f->in, &f->listener, f->journal, 0, 5, 0x1234, 0, &why), GW_OK);
+	assert_int_equal(
+	    intake_init(f->in, &f->listener, f->journal, &(struct intake_plan){.number = 5, .start = 0x1234}, &why),
+	    GW_OK);
 	intake_turn(f->in);
 }
 
@@ -331,7 +333,9 @@ static void the_lane_knows_what_may_be_dropped(void **unused)
 	assert_false(f.in->lane.may_drop);
 	intake_fini(f.in);
 	f.settings.when_full = WHEN_FULL_DROP_OLDEST;
-	assert_int_equal(intake_init(f.in, &f.listener, f.journal, 0, 5, 0x1234, 0, &why), GW_OK);
+	assert_int_equal(
+	    intake_init(f.in, &f.listener, f.journal, &(struct intake_plan){.number = 5, .start = 0x1234}, &why),
+	    GW_OK);
 	assert_true(f.in->lane.may_drop);
 	fixture_fini(&f);
 }
@@ -414,7 +418,7 @@ static void a_bad_pointer_is_told_with_the_listeners_name(void **unused)
 	bad.time.pointer = pointer;
 	struct listener listener = {.name = "odd", .protocol = &f.protocol, .settings = &bad};
 	struct intake *in = aligned_alloc(64, (sizeof(*in) + 63) & ~(size_t)63);
-	assert_int_equal(intake_init(in, &listener, f.journal, 0, 0, 0, 0, &why), GW_CONFIG);
+	assert_int_equal(intake_init(in, &listener, f.journal, &(struct intake_plan){0}, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "listeners.odd: time.pointer"));
 	intake_fini(in); /* after a half-done init */
 	free(in);

@@ -56,7 +56,8 @@ static struct result *normalise(const struct listener_settings *settings, struct
 	memset(&result, 0, sizeof(result));
 	if (m.payload_len > 0)
 		m.payload = guard_copy(m.payload, m.payload_len);
-	assert_int_equal(normalise_init(&n, "tcp", "line", settings, 0x12345678, 7, &why), GW_OK);
+	assert_int_equal(normalise_init(&n, &(struct normalise_source){"tcp", "line", settings}, 0x12345678, 7, &why),
+	                 GW_OK);
 	result.err = normalise_plan(&n, &m, NOW, &plan, &result.refusal);
 	if (result.err == GW_OK) {
 		assert_int_equal(plan.room % 8, 0);
@@ -517,7 +518,7 @@ static void the_time_of_receipt_is_right_over_seconds(void **unused)
 	struct why why;
 	_Alignas(8) uint8_t entry[4096];
 	char expected[CLOCK_FORMAT_LEN];
-	assert_int_equal(normalise_init(&n, "tcp", "line", &s, 1, 1, &why), GW_OK);
+	assert_int_equal(normalise_init(&n, &(struct normalise_source){"tcp", "line", &s}, 1, 1, &why), GW_OK);
 	struct message m = text_message("1");
 	static const int64_t steps[] = {0, 1, 999999, 1, 876543, 1000000, 60000000, -5000000, 86400000000, 123456};
 	int64_t now = NOW;
@@ -576,10 +577,10 @@ static void names_that_are_too_long_are_told_at_the_start(void **unused)
 	char name[300], pointer[] = "ts";
 	memset(name, 'n', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	assert_int_equal(normalise_init(&n, "tcp", name, &s, 1, 1, &why), GW_CONFIG);
+	assert_int_equal(normalise_init(&n, &(struct normalise_source){"tcp", name, &s}, 1, 1, &why), GW_CONFIG);
 	normalise_fini(&n);
 	s.time.pointer = pointer;
-	assert_int_equal(normalise_init(&n, "tcp", "line", &s, 1, 1, &why), GW_CONFIG);
+	assert_int_equal(normalise_init(&n, &(struct normalise_source){"tcp", "line", &s}, 1, 1, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "time.pointer"));
 	normalise_fini(&n);
 }
