@@ -224,13 +224,13 @@ static void write_payload(struct writer *w, const struct coap_answer *a, uint8_t
 	w->at += len;
 }
 
-size_t coap_answer_encode(uint8_t out[COAP_ANSWER_MAX], enum coap_type type, uint16_t id, const uint8_t *token,
-                          size_t token_len, const struct coap_answer *a, size_t most)
+size_t coap_answer_encode(uint8_t out[COAP_ANSWER_MAX], const struct coap_layer *l, const struct coap_answer *a,
+                          size_t most)
 {
-	assert(token_len <= COAP_TOKEN_MAX);
-	struct writer w = {.at = out + write_header(out, type, a->code, id, token_len)};
-	memcpy(w.at, token, token_len);
-	w.at += token_len;
+	assert(l->token_len <= COAP_TOKEN_MAX);
+	struct writer w = {.at = out + write_header(out, l->type, a->code, l->id, l->token_len)};
+	memcpy(w.at, l->token, l->token_len);
+	w.at += l->token_len;
 	if (a->has_format)
 		write_option(&w, COAP_OPTION_CONTENT_FORMAT, a->format);
 	if (a->has_max_age)

@@ -101,13 +101,21 @@ struct coap_answer {
 	const char *text;        /* static; NULL: no payload */
 };
 
+/* The message layer of an answer, RFC 7252 section 4. */
+struct coap_layer {
+	enum coap_type type;
+	uint16_t id;
+	const uint8_t *token; /* borrowed for the call */
+	size_t token_len;     /* at most COAP_TOKEN_MAX */
+};
+
 #define COAP_ANSWER_MAX 192 /* bytes of the longest answer */
 
 /* coap_answer_encode writes an answer and returns its length, at most COAP_ANSWER_MAX.
  *   most  a diagnostic payload that would make it longer is left out (what is asked from a forged address must not grow
  * much on its way to whoever has that address); header and options always fit a few bytes */
-size_t coap_answer_encode(uint8_t out[COAP_ANSWER_MAX], enum coap_type type, uint16_t id, const uint8_t *token,
-                          size_t token_len, const struct coap_answer *a, size_t most);
+size_t coap_answer_encode(uint8_t out[COAP_ANSWER_MAX], const struct coap_layer *l, const struct coap_answer *a,
+                          size_t most);
 /* coap_empty_encode writes an empty message (an acknowledgement without answer, or RST): 4 bytes. */
 size_t coap_empty_encode(uint8_t out[COAP_ANSWER_MAX], enum coap_type type, uint16_t id);
 

@@ -79,11 +79,11 @@ static bool unwanted(uint8_t no_response, uint8_t code)
 	return no_response >> ((code >> 5) - 1) & 1;
 }
 
-static void send_answer(struct coap_server *s, const struct udp_route *route, enum coap_type type, uint16_t id,
-                        const uint8_t *token, size_t token_len, const struct coap_answer *a, size_t request_len)
+static void send_answer(struct coap_server *s, const struct udp_route *route, const struct coap_layer *l,
+                        const struct coap_answer *a, size_t request_len)
 {
 	size_t most = AMPLIFICATION * request_len;
-	size_t len = coap_answer_encode(udp_out_next(s->out), type, id, token, token_len, a, most);
+	size_t len = coap_answer_encode(udp_out_next(s->out), l, a, most);
 	udp_out_add(s->out, route, len);
 }
 
@@ -91,13 +91,16 @@ static void send_answer(struct coap_server *s, const struct udp_route *route, en
 static void send_exchange(struct coap_server *s, const struct coap_exchange *x)
 {
 	bool mute = unwanted(x->no_response, x->answer.code);
-	if (x->type == COAP_CON && !x->separated && mute)
+	struct coap_layer l = {COAP_ACK, x->id, x->token, x->token_len};
+	if (x->type == COAP_CON && !x->separated && mute) {
 		send_empty(s, &x->route, COAP_ACK, x->id);
-	else if (x->type == COAP_CON && !x->separated)
-		send_answer(s, &x->route, COAP_ACK, x->id, x->token, x->token_len, &x->answer, x->request_len);
-	else if (!mute)
-		send_answer(s, &x->route, x->type, response_id(s, x->id), x->token, x->token_len, &x->answer,
-		            x->request_len);
+	} else if (x->type == COAP_CON && !x->separated) {
+		send_answer(s, &x->route, &l, &x->answer, x->request_len);
+	} else if (!mute) {
+		l.type = x->type;
+		l.id = response_id(s, x->id);
+		send_answer(s, &x->route, &l, &x->answer, x->request_len);
+	}
 }
 
 /* -- answering requests -- */
@@ -113,12 +116,16 @@ static void reply(struct coap_server *s, struct request *r, const struct coap_an
 	}
 	const struct coap_message *m = &r->m;
 	bool mute = unwanted(m->no_response, a->code);
-	if (m->type == COAP_CON && mute)
+	struct coap_layer l = {COAP_ACK, m->id, m->token, m->token_len};
+	if (m->type == COAP_CON && mute) {
 		send_empty(s, &r->d->route, COAP_ACK, m->id);
-	else if (m->type == COAP_CON)
-		send_answer(s, &r->d->route, COAP_ACK, m->id, m->token, m->token_len, a, r->d->len);
-	else if (!mute)
-		send_answer(s, &r->d->route, COAP_NON, response_id(s, m->id), m->token, m->token_len, a, r->d->len);
+	} else if (m->type == COAP_CON) {
+		send_answer(s, &r->d->route, &l, a, r->d->len);
+	} else if (!mute) {
+		l.type = COAP_NON;
+		l.id = response_id(s, m->id);
+		send_answer(s, &r->d->route, &l, a, r->d->len);
+	}
 }
 
 static void refuse(struct coap_server *s, struct request *r, enum refusal_reason reason, uint8_t code, const char *text)

@@ -34,22 +34,21 @@ static bool add_headers(struct MHD_Response *r, enum http_problem problem, unsig
 	return true;
 }
 
-static struct MHD_Response *make_problem(enum http_problem problem, const char *detail, long long offset,
-                                         const char *report, unsigned retry_after)
+static struct MHD_Response *make_problem(enum http_problem problem, const struct http_problem_about *about)
 {
 	char text[HTTP_PROBLEM_TEXT], *body = text;
 	size_t size = sizeof(text);
-	if (report) {
-		size += strlen(report);
+	if (about->report) {
+		size += strlen(about->report);
 		body = malloc(size);
 		if (!body)
 			return NULL;
 	}
-	size_t len = http_problem_write(body, size, problem, detail, offset, report);
+	size_t len = http_problem_write(body, size, problem, about->detail, about->offset, about->report);
 	struct MHD_Response *r = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_COPY);
 	if (body != text)
 		free(body);
-	if (r && !add_headers(r, problem, retry_after)) {
+	if (r && !add_headers(r, problem, about->retry_after)) {
 		MHD_destroy_response(r);
 		return NULL;
 	}
@@ -64,7 +63,7 @@ enum gw_err http_answers_init(struct http_answers *a)
 		return GW_NOMEM;
 	for (enum http_problem p = HTTP_FINE + 1; p < HTTP_PROBLEMS; p++) {
 		a->retry[p] = 1;
-		a->plain[p] = make_problem(p, NULL, -1, NULL, 1);
+		a->plain[p] = make_problem(p, &(struct http_problem_about){.offset = -1, .retry_after = 1});
 		if (!a->plain[p])
 			return GW_NOMEM;
 	}
@@ -109,18 +108,18 @@ enum MHD_Result http_answer_json(struct MHD_Connection *c, unsigned status, cons
 }
 
 enum MHD_Result http_answer_problem(struct http_answers *a, struct MHD_Connection *c, enum http_problem problem,
-                                    const char *detail, long long offset, const char *report, unsigned retry_after)
+                                    const struct http_problem_about *about)
 {
 	const struct http_problem_row *row = &http_problem_rows[problem];
-	if (detail || offset >= 0 || report)
-		return queue_once(c, row->status, make_problem(problem, detail, offset, report, retry_after));
-	if (row->retry && a->retry[problem] != retry_after) {
-		struct MHD_Response *r = make_problem(problem, NULL, -1, NULL, retry_after);
+	if (about->detail || about->offset >= 0 || about->report)
+		return queue_once(c, row->status, make_problem(problem, about));
+	if (row->retry && a->retry[problem] != about->retry_after) {
+		struct MHD_Response *r = make_problem(problem, about);
 		if (!r)
 			return MHD_NO;
 		destroy(&a->plain[problem]);
 		a->plain[problem] = r;
-		a->retry[problem] = retry_after;
+		a->retry[problem] = about->retry_after;
 	}
 	return MHD_queue_response(c, row->status, a->plain[problem]);
 }

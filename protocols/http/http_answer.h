@@ -27,10 +27,15 @@ void http_answers_fini(struct http_answers *a);
 enum MHD_Result http_answer_done(struct http_answers *a, struct MHD_Connection *c, bool close);
 /* http_answer_json: body is copied. */
 enum MHD_Result http_answer_json(struct MHD_Connection *c, unsigned status, const char *body, size_t len);
-/* http_answer_problem; detail, offset and report as in http_problem_write, retry_after in seconds where the problem
- * has it. */
+/* What an answer about a problem tells of its own. */
+struct http_problem_about {
+	const char *detail; /* this, offset and report as in http_problem_write */
+	long long offset;
+	const char *report;
+	unsigned retry_after; /* seconds, where the problem has it */
+};
 enum MHD_Result http_answer_problem(struct http_answers *a, struct MHD_Connection *c, enum http_problem problem,
-                                    const char *detail, long long offset, const char *report, unsigned retry_after);
+                                    const struct http_problem_about *about);
 
 /* http_answer_raw writes a whole closing answer with head and body as text, for when the library cannot answer any
  * more (in the middle of a body); returns its length. size is at least 2 * HTTP_PROBLEM_TEXT. */

@@ -292,30 +292,37 @@ void http_conns_clear(struct http_conns *t, struct http_request *r)
 
 /* -- time -- */
 
+struct sweep {
+	int64_t now_ms;
+	void (*expired)(void *self, struct http_conn *c);
+	void *self;
+};
+
 /* Lists are ordered by the beginning of the phase, so the first that is young enough ends the search; a body may also
  * have stopped coming, which has no order. */
-static void sweep_phase(struct http_conns *t, enum http_phase phase, int64_t now_ms, int64_t limit_ms,
-                        int64_t active_ms, void (*expired)(void *self, struct http_conn *c), void *self)
+static void sweep_phase(struct http_conns *t, enum http_phase phase, int64_t limit_ms, int64_t active_ms,
+                        const struct sweep *sweep)
 {
 	struct http_conn *c = TAILQ_FIRST(&t->phases[phase]), *next;
 	for (; c; c = next) {
 		next = TAILQ_NEXT(c, in_phase);
-		bool over = c->since_ms <= now_ms - limit_ms;
+		bool over = c->since_ms <= sweep->now_ms - limit_ms;
 		if (!over && active_ms == 0)
 			return;
-		if (!over && c->active_ms > now_ms - active_ms)
+		if (!over && c->active_ms > sweep->now_ms - active_ms)
 			continue;
-		http_conn_phase(t, c, phase, now_ms);
-		expired(self, c);
+		http_conn_phase(t, c, phase, sweep->now_ms);
+		sweep->expired(sweep->self, c);
 	}
 }
 
 void http_conns_sweep(struct http_conns *t, int64_t now_ms, int64_t idle_ms, int64_t request_ms,
                       void (*expired)(void *self, struct http_conn *c), void *self)
 {
-	sweep_phase(t, PHASE_HEAD, now_ms, idle_ms, 0, expired, self);
-	sweep_phase(t, PHASE_BODY, now_ms, request_ms, idle_ms, expired, self);
-	sweep_phase(t, PHASE_REPLY, now_ms, request_ms, 0, expired, self);
+	const struct sweep sweep = {now_ms, expired, self};
+	sweep_phase(t, PHASE_HEAD, idle_ms, 0, &sweep);
+	sweep_phase(t, PHASE_BODY, request_ms, idle_ms, &sweep);
+	sweep_phase(t, PHASE_REPLY, request_ms, 0, &sweep);
 }
 
 /* -- reading away -- */

@@ -114,23 +114,23 @@ static enum http_key_state judge(const struct http_key *k, uint64_t digest, stru
 	return KEY_KNOWN;
 }
 
-enum http_key_state http_keys_claim(struct http_keys *t, struct http_text key, uint64_t digest, int64_t now_us,
-                                    int64_t expires_us, struct http_outcome *outcome, size_t *dropped)
+enum http_key_state http_keys_claim(struct http_keys *t, const struct http_key_claim *claim,
+                                    struct http_outcome *outcome, size_t *dropped)
 {
-	uint64_t hash = hash_of(t, key);
+	uint64_t hash = hash_of(t, claim->key);
 	enum http_key_state state = KEY_NEW;
 	pthread_mutex_lock(&t->lock);
-	*dropped = make_room(t, now_us);
-	struct http_key *k = *find(t, key, hash);
-	if (k && k->expires_us <= now_us) {
+	*dropped = make_room(t, claim->now_us);
+	struct http_key *k = *find(t, claim->key, hash);
+	if (k && k->expires_us <= claim->now_us) {
 		forget(t, k);
 		k = NULL;
 	}
 	if (k) {
-		state = judge(k, digest, outcome);
-	} else if ((k = make(t, key, hash))) {
-		k->outcome.digest = digest;
-		k->expires_us = expires_us;
+		state = judge(k, claim->digest, outcome);
+	} else if ((k = make(t, claim->key, hash))) {
+		k->outcome.digest = claim->digest;
+		k->expires_us = claim->expires_us;
 	} else {
 		state = KEY_NOMEM;
 	}

@@ -62,11 +62,15 @@ enum http_key_state {
 	KEY_KNOWN, /* *outcome is what that came to; its report is the caller's to free */
 	KEY_NOMEM,
 };
+struct http_key_claim {
+	struct http_text key;
+	uint64_t digest;            /* of the request */
+	int64_t now_us, expires_us; /* until when it is remembered */
+};
 /* http_keys_claim asks for a key on behalf of a request.
- *   expires_us  until when it is remembered
- *   dropped     set to how many keys had to go */
-enum http_key_state http_keys_claim(struct http_keys *t, struct http_text key, uint64_t digest, int64_t now_us,
-                                    int64_t expires_us, struct http_outcome *outcome, size_t *dropped);
+ *   dropped  set to how many keys had to go */
+enum http_key_state http_keys_claim(struct http_keys *t, const struct http_key_claim *claim,
+                                    struct http_outcome *outcome, size_t *dropped);
 /* http_keys_finish: the request was taken, and is settled when position of in is. The report is copied. */
 void http_keys_finish(struct http_keys *t, struct http_text key, const struct http_outcome *outcome,
                       const struct intake *in, uint64_t position);

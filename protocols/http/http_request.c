@@ -65,8 +65,8 @@ static enum MHD_Result reply(struct http *h, struct http_conn *c)
 		r->problem = HTTP_LATE;
 	if (r->problem) {
 		count_problem(h, r->problem);
-		return http_answer_problem(&h->answers, c->mhd, r->problem, r->detail, r->offset, r->report,
-		                           intake_retry_after(h->in));
+		const struct http_problem_about about = {r->detail, r->offset, r->report, intake_retry_after(h->in)};
+		return http_answer_problem(&h->answers, c->mhd, r->problem, &about);
 	}
 	bool only_accepted = r->late || h->common->ack == ACK_ACCEPTED;
 	if (r->batch)

@@ -109,8 +109,8 @@ static bool key_claim(struct http *h, struct http_request *r, const char *body, 
 	size_t dropped = 0;
 	int64_t now_us = clock_wall_us();
 	r->digest = digest_of(r, body, len);
-	enum http_key_state state = http_keys_claim(h->keys, r->head.key, r->digest, now_us,
-	                                            now_us + (int64_t)h->idempotency_window, &o, &dropped);
+	const struct http_key_claim claim = {r->head.key, r->digest, now_us, now_us + (int64_t)h->idempotency_window};
+	enum http_key_state state = http_keys_claim(h->keys, &claim, &o, &dropped);
 	if (dropped > 0)
 		stat_add(&intake_stats(h->in)->forgotten, dropped);
 	switch (state) {
@@ -354,7 +354,8 @@ static enum http_problem unpack(struct http *h, struct http_request *r, const ch
 	uint64_t max = h->max_unpacked;
 	if (!http_take_is_batch(r) && h->common->max_payload < max)
 		max = h->common->max_payload;
-	switch (unpack_body(&h->unpack, r->head.packed == CODING_GZIP, r->body, r->body_len, (size_t)max, &out, len)) {
+	const struct unpack_input packed = {r->head.packed == CODING_GZIP, r->body, r->body_len};
+	switch (unpack_body(&h->unpack, &packed, (size_t)max, &out, len)) {
 	case GW_OK: break;
 	case GW_TOOBIG: return HTTP_UNPACKED_TOO_LARGE;
 	case GW_NOMEM: return HTTP_NO_MEMORY;

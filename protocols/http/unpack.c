@@ -34,16 +34,16 @@ static enum gw_err grow(struct unpack *u, size_t max)
 	return GW_OK;
 }
 
-enum gw_err unpack_body(struct unpack *u, bool gzip, const void *in, size_t len, size_t max, const uint8_t **out,
+enum gw_err unpack_body(struct unpack *u, const struct unpack_input *in, size_t max, const uint8_t **out,
                         size_t *out_len)
 {
-	assert(len < UINT_MAX && max < UINT_MAX);
-	enum gw_err err = prepare(u, gzip);
+	assert(in->len < UINT_MAX && max < UINT_MAX);
+	enum gw_err err = prepare(u, in->gzip);
 	if (err)
 		return err;
 	size_t used = 0;
-	u->z.next_in = (Bytef *)(uintptr_t)in;
-	u->z.avail_in = (uInt)len;
+	u->z.next_in = (Bytef *)(uintptr_t)in->bytes;
+	u->z.avail_in = (uInt)in->len;
 	for (;;) {
 		if (used > max)
 			return GW_TOOBIG;
@@ -59,7 +59,7 @@ enum gw_err unpack_body(struct unpack *u, bool gzip, const void *in, size_t len,
 				break;
 			if (used > max)
 				return GW_TOOBIG;
-			if (!gzip || inflateReset(&u->z) != Z_OK)
+			if (!in->gzip || inflateReset(&u->z) != Z_OK)
 				return GW_INVALID;
 		} else if (rc == Z_MEM_ERROR) {
 			return GW_NOMEM;

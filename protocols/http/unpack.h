@@ -18,11 +18,17 @@ struct unpack {
 	size_t room;
 };
 
+struct unpack_input {
+	bool gzip; /* else deflate */
+	const void *bytes;
+	size_t len;
+};
+
 /* unpack_body unpacks all of in.
  *   max  bytes that the output may have; memory grows with what really comes out, at most to max
  *   out  set on GW_OK; belongs to u and is valid until the next call or unpack_trim
  * GW_OK | GW_INVALID (not that format, cut, or bytes behind its end) | GW_TOOBIG (more than max) | GW_NOMEM. */
-enum gw_err unpack_body(struct unpack *u, bool gzip, const void *in, size_t len, size_t max, const uint8_t **out,
+enum gw_err unpack_body(struct unpack *u, const struct unpack_input *in, size_t max, const uint8_t **out,
                         size_t *out_len);
 /* unpack_trim gives memory of an unusually large body back. */
 void unpack_trim(struct unpack *u);

@@ -63,7 +63,7 @@ static void unpack_any(const uint8_t *data, size_t size)
 	const uint8_t *out;
 	size_t len;
 	for (int gzip = 0; gzip < 2; gzip++)
-		if (unpack_body(&u, gzip, data, size, UNPACKED_MAX, &out, &len) == GW_OK)
+		if (unpack_body(&u, &(struct unpack_input){gzip, data, size}, UNPACKED_MAX, &out, &len) == GW_OK)
 			MUST(len <= UNPACKED_MAX && (len == 0 || out));
 	MUST(u.room <= UNPACKED_MAX + 1);
 }

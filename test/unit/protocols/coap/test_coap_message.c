@@ -297,7 +297,7 @@ static void an_answer_without_options_is_header_and_token(void **unused)
 {
 	(void)unused;
 	uint8_t out[COAP_ANSWER_MAX];
-	size_t len = coap_answer_encode(out, COAP_ACK, 0x1234, (const uint8_t *)"abc", 3,
+	size_t len = coap_answer_encode(out, &(struct coap_layer){COAP_ACK, 0x1234, (const uint8_t *)"abc", 3},
 	                                &(struct coap_answer){.code = COAP_CHANGED}, 1000);
 	assert_int_equal(len, 7);
 	assert_memory_equal(out,
@@ -322,7 +322,8 @@ static void options_of_answers_are_read_by_libcoap(void **unused)
 	                        .block1 = {.number = 70000, .more = true, .exponent = 6},
 	                        .size1 = 1 << 20,
 	                        .text = "text"};
-	size_t len = coap_answer_encode(out, COAP_NON, 7, (const uint8_t *)"12345678", 8, &a, 1000);
+	size_t len =
+	    coap_answer_encode(out, &(struct coap_layer){COAP_NON, 7, (const uint8_t *)"12345678", 8}, &a, 1000);
 	coap_pdu_t *pdu = coap_pdu_init(COAP_MESSAGE_CON, COAP_REQUEST_CODE_POST, 0, len);
 	assert_true(coap_pdu_parse(COAP_PROTO_UDP, out, len, pdu));
 	static const struct {
@@ -349,9 +350,11 @@ static void a_diagnostic_payload_is_left_out_when_it_makes_the_answer_too_long(v
 	uint8_t out[COAP_ANSWER_MAX];
 	struct coap_answer a = {.code = COAP_BAD_REQUEST, .text = "why", .has_offset = true, .offset = 17};
 	size_t whole = 4 + 1 + strlen("why at byte 17");
-	assert_int_equal(coap_answer_encode(out, COAP_ACK, 1, (const uint8_t *)"", 0, &a, whole), whole);
+	assert_int_equal(coap_answer_encode(out, &(struct coap_layer){COAP_ACK, 1, (const uint8_t *)"", 0}, &a, whole),
+	                 whole);
 	assert_memory_equal(out + 4, "\xffwhy at byte 17", whole - 4);
-	assert_int_equal(coap_answer_encode(out, COAP_ACK, 1, (const uint8_t *)"", 0, &a, whole - 1), 4);
+	assert_int_equal(
+	    coap_answer_encode(out, &(struct coap_layer){COAP_ACK, 1, (const uint8_t *)"", 0}, &a, whole - 1), 4);
 }
 
 static void a_long_reason_is_cut(void **unused)
@@ -362,11 +365,13 @@ static void a_long_reason_is_cut(void **unused)
 	memset(text, 'x', sizeof(text));
 	text[sizeof(text) - 1] = 0;
 	struct coap_answer a = {.code = COAP_BAD_REQUEST, .text = text, .has_offset = true, .offset = UINT32_MAX};
-	assert_in_range(coap_answer_encode(out, COAP_ACK, 1, (const uint8_t *)"12345678", 8, &a, 10000), 100,
-	                COAP_ANSWER_MAX);
+	assert_in_range(
+	    coap_answer_encode(out, &(struct coap_layer){COAP_ACK, 1, (const uint8_t *)"12345678", 8}, &a, 10000), 100,
+	    COAP_ANSWER_MAX);
 	a.has_offset = false;
-	assert_in_range(coap_answer_encode(out, COAP_ACK, 1, (const uint8_t *)"12345678", 8, &a, 10000), 100,
-	                COAP_ANSWER_MAX);
+	assert_in_range(
+	    coap_answer_encode(out, &(struct coap_layer){COAP_ACK, 1, (const uint8_t *)"12345678", 8}, &a, 10000), 100,
+	    COAP_ANSWER_MAX);
 }
 
 int main(void)

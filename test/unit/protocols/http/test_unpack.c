@@ -32,7 +32,7 @@ static size_t pack(int window, const void *bytes, size_t len)
 
 static enum gw_err body(bool gzip, size_t len, size_t max)
 {
-	return unpack_body(&u, gzip, guard_copy(packed, len), len, max, &out, &out_len);
+	return unpack_body(&u, &(struct unpack_input){gzip, guard_copy(packed, len), len}, max, &out, &out_len);
 }
 
 static void gzip_and_deflate_come_out_whole(void **state)
