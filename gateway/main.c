@@ -327,13 +327,13 @@ static int drain(const char *path, char *data)
 /* Commands with options of their own, for which the configuration says where sinks and data are. */
 struct own_command {
 	const char *name;
-	int (*options)(void *o, int count, char **words, const char **config, char **data);
+	int (*options)(void *o, struct command_line *l);
 	int (*run)(const struct gateway_plan *plan, void *o);
 };
 
-static int read_replay(void *o, int count, char **words, const char **config, char **data)
+static int read_replay(void *o, struct command_line *l)
 {
-	return cmd_replay_options(o, count, words, config, data, stdout, stderr);
+	return cmd_replay_options(o, l);
 }
 
 static int run_replay(const struct gateway_plan *plan, void *o)
@@ -341,9 +341,9 @@ static int run_replay(const struct gateway_plan *plan, void *o)
 	return cmd_replay(plan, o, stdout, stderr);
 }
 
-static int read_deadletters(void *o, int count, char **words, const char **config, char **data)
+static int read_deadletters(void *o, struct command_line *l)
 {
-	return cmd_deadletters_options(o, count, words, config, data, stdout, stderr);
+	return cmd_deadletters_options(o, l);
 }
 
 static int run_deadletters(const struct gateway_plan *plan, void *o)
@@ -360,16 +360,16 @@ static int run_own(const struct own_command *c, const char *config, int count, c
 		struct cmd_replay_options replay;
 		struct cmd_deadletters_options deadletters;
 	} options = {0};
+	struct command_line line = {.count = count, .words = words, .config = config, .out = stdout, .errors = stderr};
 	struct loaded l;
 	sigset_t set;
-	char *data = NULL;
-	int code = c->options(&options, count, words, &config, &data);
+	int code = c->options(&options, &line);
 	if (code)
 		return code < 0 ? 0 : code;
-	if ((code = load(&l, config)) == 0) {
+	if ((code = load(&l, line.config)) == 0) {
 		struct gateway_settings settings = *l.plan.settings;
-		if (data)
-			settings.data = data;
+		if (line.data)
+			settings.data = line.data;
 		l.plan.settings = &settings;
 		block_signals(&set);
 		log_init((enum log_level)settings.log.level, (enum log_format)settings.log.format);

@@ -98,40 +98,39 @@ static bool count_of(const char *option, uint64_t *out, FILE *errors)
 	return false;
 }
 
-int cmd_deadletters_options(struct cmd_deadletters_options *o, int count, char **words, const char **config,
-                            char **data, FILE *out, FILE *errors)
+int cmd_deadletters_options(struct cmd_deadletters_options *o, struct command_line *l)
 {
 	static const char *const names[] = {"list", "show", "replay", "purge"};
 	optind = 0;
-	for (int c; (c = getopt_long(count, words, "c:h", long_options, NULL)) != -1;)
+	for (int c; (c = getopt_long(l->count, l->words, "c:h", long_options, NULL)) != -1;)
 		switch (c) {
 		case 's': o->sink = optarg; break;
 		case 'r': o->reason = optarg; break;
 		case 'j': o->json = true; break;
 		case 'y': o->yes = true; break;
-		case 'c': *config = optarg; break;
-		case 'd': *data = optarg; break;
-		case 'h': return fputs(help, out), -1;
+		case 'c': l->config = optarg; break;
+		case 'd': l->data = optarg; break;
+		case 'h': return fputs(help, l->out), -1;
 		case 'l':
-			if (!count_of("limit", &o->limit, errors))
+			if (!count_of("limit", &o->limit, l->errors))
 				return 2;
 			break;
 		case 'a':
-			if (!count_of("rate", &o->rate, errors))
+			if (!count_of("rate", &o->rate, l->errors))
 				return 2;
 			break;
 		case 'o':
 			if (age(optarg, &o->older_us))
 				break;
-			return fprintf(errors, "deadletters: --older-than %s: a time such as 90s, 15m, 12h, 7d\n",
+			return fprintf(l->errors, "deadletters: --older-than %s: a time such as 90s, 15m, 12h, 7d\n",
 			               optarg),
 			       2;
-		default: return fputs("deadletters: `sluice deadletters --help` tells more\n", errors), 2;
+		default: return fputs("deadletters: `sluice deadletters --help` tells more\n", l->errors), 2;
 		}
-	for (size_t i = 0; count - optind == 1 && i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(words[optind], names[i]) == 0) {
+	for (size_t i = 0; l->count - optind == 1 && i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(l->words[optind], names[i]) == 0) {
 			o->command = (enum deadletters_command)i;
 			return 0;
 		}
-	return fputs("deadletters: say `list`, `show`, `replay` or `purge`\n", errors), 2;
+	return fputs("deadletters: say `list`, `show`, `replay` or `purge`\n", l->errors), 2;
 }

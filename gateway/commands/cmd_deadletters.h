@@ -3,6 +3,7 @@
 #ifndef SLUICE_GATEWAY_COMMANDS_CMD_DEADLETTERS_H
 #define SLUICE_GATEWAY_COMMANDS_CMD_DEADLETTERS_H
 
+#include "gateway/commands/command_line.h"
 #include "gateway/gateway.h"
 
 enum deadletters_command { DEADLETTERS_LIST, DEADLETTERS_SHOW, DEADLETTERS_REPLAY, DEADLETTERS_PURGE };
@@ -17,9 +18,8 @@ struct cmd_deadletters_options {
 	bool json, yes;     /* list; purge */
 };
 
-/* cmd_deadletters_options reads the command line; words[0] is "deadletters". As cmd_replay_options. */
-int cmd_deadletters_options(struct cmd_deadletters_options *o, int count, char **words, const char **config,
-                            char **data, FILE *out, FILE *errors);
+/* cmd_deadletters_options reads the command line; the first word is "deadletters". As cmd_replay_options. */
+int cmd_deadletters_options(struct cmd_deadletters_options *o, struct command_line *l);
 /* cmd_deadletters does it. Letters are read from the files that the plan's sinks have, and from whatever else is in
  * DATA/dead. replay and purge take the lock of the data directory. A file is replaced only when all is done: a crash in
  * between leaves it as it was.

@@ -266,39 +266,38 @@ static bool is_time(const char *text)
 	return true;
 }
 
-int cmd_replay_options(struct cmd_replay_options *o, int count, char **words, const char **config, char **data,
-                       FILE *out, FILE *errors)
+int cmd_replay_options(struct cmd_replay_options *o, struct command_line *l)
 {
 	char *end;
 	optind = 0;
-	for (int c; (c = getopt_long(count, words, "c:h", long_options, NULL)) != -1;)
+	for (int c; (c = getopt_long(l->count, l->words, "c:h", long_options, NULL)) != -1;)
 		switch (c) {
 		case 't': o->sink = optarg; break;
 		case 's': o->since = optarg; break;
 		case 'u': o->until = optarg; break;
 		case 'n': o->dry_run = true; break;
-		case 'c': *config = optarg; break;
-		case 'd': *data = optarg; break;
-		case 'h': return fputs(help, out), -1;
+		case 'c': l->config = optarg; break;
+		case 'd': l->data = optarg; break;
+		case 'h': return fputs(help, l->out), -1;
 		case 'r':
 			errno = 0;
 			o->rate = strtoull(optarg, &end, 10);
 			if (errno || *end || *optarg < '0' || *optarg > '9' || o->rate == 0)
-				return fprintf(errors, "replay: --rate %s: records a second, from 1\n", optarg), 2;
+				return fprintf(l->errors, "replay: --rate %s: records a second, from 1\n", optarg), 2;
 			break;
-		default: return fputs("replay: `sluice replay --help` tells more\n", errors), 2;
+		default: return fputs("replay: `sluice replay --help` tells more\n", l->errors), 2;
 		}
 	const char *odd = o->since && !is_time(o->since) ? o->since : o->until && !is_time(o->until) ? o->until : NULL;
 	if (odd)
-		return fprintf(errors, "replay: %s is no time; say it in UTC: 2026-11-26 or 2026-11-26T10:30:00\n",
+		return fprintf(l->errors, "replay: %s is no time; say it in UTC: 2026-11-26 or 2026-11-26T10:30:00\n",
 		               odd),
 		       2;
-	o->count = (size_t)(count - optind);
-	o->paths = words + optind;
+	o->count = (size_t)(l->count - optind);
+	o->paths = l->words + optind;
 	if (o->count == 0)
-		return fputs("replay: say which files, or which data directory\n", errors), 2;
+		return fputs("replay: say which files, or which data directory\n", l->errors), 2;
 	if (!o->sink && !o->dry_run)
-		return fputs("replay: say to which sink, with --to\n", errors), 2;
+		return fputs("replay: say to which sink, with --to\n", l->errors), 2;
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef SLUICE_GATEWAY_COMMANDS_CMD_REPLAY_H
 #define SLUICE_GATEWAY_COMMANDS_CMD_REPLAY_H
 
+#include "gateway/commands/command_line.h"
 #include "gateway/gateway.h"
 
 struct cmd_replay_options {
@@ -15,10 +16,9 @@ struct cmd_replay_options {
 	char *const *paths;
 };
 
-/* cmd_replay_options reads the command line; words[0] is "replay". config and data are changed when it says so.
- * 0 | 2 (wrong, told on errors) | -1 (help was asked for, and told on out) */
-int cmd_replay_options(struct cmd_replay_options *o, int count, char **words, const char **config, char **data,
-                       FILE *out, FILE *errors);
+/* cmd_replay_options reads the command line; the first word is "replay". l->config and l->data are changed when it says so.
+ * 0 | 2 (wrong, told on l->errors) | -1 (help was asked for, and told on l->out) */
+int cmd_replay_options(struct cmd_replay_options *o, struct command_line *l);
 /* cmd_replay sends them. Signals as in resend_run. Lines and places that are no records are told on errors, the first
  * hundred of them; counts go to out.
  * Returns the exit code: 0 all is there; 1 the sink refused some, something was no record or damaged, or it was ended
