@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs unit test programs, at most as many at once as there are processors, and prints what failed, why, and one closing
-# line. The whole output of each program is kept as LOGS/LABEL-NAME.log.
+# line. The whole output of each program is kept as LOGS/LABEL-NAME.log; NAME is its path below test/unit, with _ for each
+# slash, since two folders may have a test of the same name.
 #
 #   [LOGS=DIR] test/run-units.sh LABEL PROGRAM...      LOGS: build/log
 set -u
@@ -11,9 +12,18 @@ mkdir -p "$logs"
 rm -f "$logs/$label"-*.log
 codes=$(mktemp -d)
 trap 'rm -rf "$codes"' EXIT
-printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c 'n=$(basename "{}")
-	timeout 600 "{}" >"$0-$n.log" 2>&1
-	echo $? >"$1/$n"' "$logs/$label" "$codes"
+
+# name_of PROGRAM: what its log is called by
+name_of() {
+	case $1 in
+	*test/unit/*) echo "${1##*test/unit/}" | tr / _ ;;
+	*) basename "$1" ;;
+	esac
+}
+
+for program in "$@"; do printf '%s %s\n' "$program" "$(name_of "$program")"; done |
+	xargs -P "$(nproc)" -L 1 sh -c 'timeout 600 "$2" >"$0-$3.log" 2>&1
+	echo $? >"$1/$3"' "$logs/$label" "$codes"
 
 # A log may hold any bytes: without -a, grep says "binary file matches" instead of the reason.
 # failed_tests LOG: the names of the tests that failed. The last one that ran, if the program ended in the middle of it.
@@ -28,7 +38,7 @@ failed_tests() {
 
 passed=0 failed=0
 for program in "$@"; do
-	n=$(basename "$program")
+	n=$(name_of "$program")
 	log=$logs/$label-$n.log
 	p=$(grep -ac '^\[ *OK *\] ' "$log")
 	code=$(cat "$codes/$n" 2>/dev/null || echo 127)

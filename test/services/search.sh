@@ -3,7 +3,7 @@
 #
 #   search.sh install DIR       fetch the jars into the cache, prepare DIR
 #   search.sh start DIR PORT    start one node: HTTP on PORT, node-to-node transport on PORT + 1
-#   search.sh wait DIR          until the node answers and is healthy
+#   search.sh wait DIR          until the node answers and is healthy; WAIT_SECONDS (300) at most
 #   search.sh stop DIR          stop it (SEARCH_SIGNAL=KILL: crash it); its data stay in DIR/data
 #   search.sh restart DIR       start it again as it was, on the old data
 #   search.sh tool DIR PATH ARGS...   ask it with curl, e.g. search.sh tool DIR /_cat/indices -s
@@ -151,7 +151,10 @@ start)
 		launch "$dir"
 	fi
 	;;
-wait) await "$engine" "$dir/pid" "$dir/log" healthy "$dir" ;;
+wait) # a node needs 20 s, and on a busy machine minutes; one that ended is told of at once
+	WAIT_SECONDS=${WAIT_SECONDS:-300}
+	await "$engine" "$dir/pid" "$dir/log" healthy "$dir"
+	;;
 stop) halt "$engine" "$dir/pid" "${SEARCH_SIGNAL:-TERM}" ;;
 restart) launch "$dir" ;;
 tool)

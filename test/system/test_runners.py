@@ -59,6 +59,15 @@ def test_a_program_that_fails_without_a_failed_test_counts_as_one(tmp_path):
     assert done.stdout.endswith("\n2 passed, 2 failed\n")
 
 
+def test_tests_of_the_same_name_in_two_folders_have_a_log_each(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / "test" / "unit" / folder).mkdir(parents=True)
+    done = units(tmp_path, **{"test/unit/a/test_x": PASSES, "test/unit/b/test_x": FAILS})
+    assert f"---- unit: b_test_x: failed: two_is_not; exit code 1, log in {tmp_path}/log/unit-b_test_x.log\n" in done.stdout
+    assert sorted(log.name for log in (tmp_path / "log").iterdir()) == ["unit-a_test_x.log", "unit-b_test_x.log"]
+    assert done.stdout.endswith("\n3 passed, 1 failed\n")
+
+
 def test_what_passes_is_counted(tmp_path):
     done = units(tmp_path, test_a=PASSES, test_b=PASSES)
     assert done.returncode == 0 and done.stdout.endswith("\n4 passed, 0 failed\n") and "----" not in done.stdout
