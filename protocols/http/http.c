@@ -386,6 +386,10 @@ static void turn(struct http *h)
 	continue_held(h, h->draining);
 	sweep(h, now_ms);
 	MHD_run(h->daemon);
+	if (h->again) {
+		h->again = false;
+		MHD_run(h->daemon);
+	}
 	intake_flush(h->in);
 }
 

@@ -36,6 +36,7 @@ struct http_request {
 	struct http_head head;     /* its texts belong to the library, until the request is completed */
 	struct http_target target; /* likewise */
 	bool begun;                /* the head was seen */
+	bool whole;                /* the body was read to its end: http_request.c, "half-closed clients" */
 	bool decided;              /* the outcome below is final: answer with it */
 	uint8_t *body;             /* owned; http_conns_grow */
 	size_t body_len, body_room;

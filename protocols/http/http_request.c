@@ -7,7 +7,15 @@
  *	body complete      finish: http_take.c puts it into the lane; then it is suspended until that is safe ...
  *	resumed            reply
  *
- * http_request_settled resumes in the listener's own thread, between two runs of the library. */
+ * http_request_settled resumes in the listener's own thread, between two runs of the library.
+ *
+ * Half-closed clients. A client may shut down its sending side right after its request and still wants the answer
+ * (RFC 9112 section 9.6). The library remembers what a connection waited for before it was suspended, and does that
+ * first when it is resumed: if it waited for bytes, it reads, meets the end, and closes without a word (0.9.75 and
+ * 1.0.1 alike). So a whole request is not suspended in the call that says it is whole, but in the next one: by then
+ * the library knows that the connection waits for us, and after that reads nothing until the answer has left. The next
+ * call comes with the next run of the library in the same turn (http.c). It costs a pass over the library's list of
+ * ready connections, and saves the read at every resumption. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +264,7 @@ static enum MHD_Result finish(struct http *h, struct http_conn *c)
 static void resume(struct http *h, struct http_conn *c)
 {
 	http_conn_phase(&h->conns, c, PHASE_REPLY, intake_now_ms(h->in));
+	h->again = true; /* the first run queues the answer, the second writes it */
 	MHD_resume_connection(c->mhd);
 }
 
@@ -297,7 +306,14 @@ enum MHD_Result http_request_handle(void *cls, struct MHD_Connection *mhd, const
 		*upload_len = 0;
 		return gather(h, c, upload, len);
 	}
-	return c->request.decided ? reply(h, c) : finish(h, c);
+	if (c->request.decided)
+		return reply(h, c);
+	if (!c->request.whole) {
+		c->request.whole = true;
+		h->again = true;
+		return MHD_YES;
+	}
+	return finish(h, c);
 }
 
 void http_request_completed(void *cls, struct MHD_Connection *mhd, void **state, enum MHD_RequestTerminationCode how)

@@ -30,6 +30,7 @@ struct http {
 	struct MHD_Daemon *daemon;
 	int listen_fd; /* ours until the daemon has it, and again when it was quiesced; -1: not ours */
 	bool opened, draining;
+	bool again;   /* the library is to run twice in this turn: a request goes on in the second run */
 	int fd_limit; /* a connection with such a descriptor or a higher one is refused */
 	bool seams;   /* the library is an old one: http_seams.h */
 	const struct listener_settings *common;

@@ -483,6 +483,42 @@ static void client_that_left_is_forgotten_when_its_answer_is_due(void **state)
 	rig_free(r);
 }
 
+/* RFC 9112 section 9.6: who shuts down its sending side has said all it wants to say, and still reads. */
+static void half_closed_clients_get_their_answers(void **state)
+{
+	(void)state;
+	struct rig *r = rig_new();
+	r->in->manual = true;
+	rig_open(r);
+	int fds[6];
+	for (size_t i = 0; i < 6; i++) {
+		fds[i] = rig_connect(r);
+		bool in_parts = i % 2;
+		char *request = post("/v1/telemetry/d", JSON_TYPE, "{\"n\":1}");
+		size_t rest = in_parts ? 3 : 0;
+		assert_int_equal(send(fds[i], request, strlen(request) - rest, MSG_NOSIGNAL), strlen(request) - rest);
+		if (in_parts) {
+			fake_turns(r->in, 3);
+			http_protocol.run(r->http);
+			say(fds[i], request + strlen(request) - rest);
+		}
+		shutdown(fds[i], SHUT_WR);
+		UNTIL(r, r->in->answer_count == i + 1);
+	}
+	fake_turns(r->in, 3);
+	http_protocol.run(r->http);
+	fake_settle_all(r->in);
+	for (size_t i = 0; i < 6; i++) {
+		r->got_len = 0;
+		r->got[0] = 0;
+		r->closed = false;
+		UNTIL(r, answered(r, fds[i]) || r->closed);
+		assert_memory_equal(r->got, "HTTP/1.1 204 ", 13);
+		close(fds[i]);
+	}
+	finish(r);
+}
+
 static void stop_with_suspended_requests_answers_them(void **state)
 {
 	(void)state;
@@ -764,6 +800,7 @@ int main(void)
 	    cmocka_unit_test(accepted_answers_202_with_the_id),
 	    cmocka_unit_test(late_answer_tells_whether_the_message_is_durable),
 	    cmocka_unit_test(client_that_left_is_forgotten_when_its_answer_is_due),
+	    cmocka_unit_test(half_closed_clients_get_their_answers),
 	    cmocka_unit_test(stop_with_suspended_requests_answers_them),
 	    cmocka_unit_test(drain_answers_what_is_safe_and_takes_nothing_new),
 	    cmocka_unit_test(body_over_the_limit_is_refused_before_it_is_read),
