@@ -1,19 +1,18 @@
 /* The admin server, on libmicrohttpd's own polling thread; see admin.h. */
 #include "gateway/admin.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "gateway/base/socket.h"
 
 #define CONNECTIONS 64u
 #define PER_ADDRESS 16u /* of them: a probe from elsewhere still finds room when somebody holds connections open */
 #define IDLE_SECONDS 10u
+#define BACKLOG 128
 
 const struct setting admin_settings[] = {
     SETTING(struct admin_settings, listen, SETTING_ADDRESS, "127.0.0.1:9480", 0, 0,
@@ -121,44 +120,6 @@ static enum MHD_Result handle(void *self, struct MHD_Connection *c, const char *
 	return plain(c, 404, "here are /metrics, /livez and /readyz\n");
 }
 
-/* -- the socket -- */
-
-static int bind_socket(const struct address *address, struct why *why)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list = NULL;
-	int failed = getaddrinfo(address->host, address->port, &hints, &list);
-	if (failed) {
-		why_set(why, GW_CONFIG, "admin.listen: %s cannot be resolved: %s", address->host, gai_strerror(failed));
-		return -1;
-	}
-	int on = 1, off = 0, fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (fd >= 0 && list->ai_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (fd < 0 || bind(fd, list->ai_addr, list->ai_addrlen) < 0 || listen(fd, 128) < 0) {
-		why_set(why, GW_IO, "admin.listen: %s port %s: %s%s", address->host, address->port, strerror(errno),
-		        errno == EADDRINUSE ? "; another program has it: choose another port, or stop that program"
-		                            : "");
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	freeaddrinfo(list);
-	return fd;
-}
-
-static void bound_address(int fd, char *out)
-{
-	struct sockaddr_storage a = {0};
-	socklen_t len = sizeof(a);
-	char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "?";
-	if (getsockname(fd, (struct sockaddr *)&a, &len) == 0)
-		getnameinfo((struct sockaddr *)&a, len, host, sizeof(host), port, sizeof(port),
-		            NI_NUMERICHOST | NI_NUMERICSERV);
-	snprintf(out, 300, a.ss_family == AF_INET6 ? "[%.200s]:%.20s" : "%.200s:%.20s", host, port);
-}
-
 enum gw_err admin_open(struct admin **out, const struct admin_settings *settings, const struct admin_source *source,
                        char *address, struct why *why)
 {
@@ -166,12 +127,12 @@ enum gw_err admin_open(struct admin **out, const struct admin_settings *settings
 	if (!a)
 		return why_set(why, GW_NOMEM, "admin: out of memory");
 	a->source = *source;
-	int fd = bind_socket(&settings->listen, why);
-	if (fd < 0) {
+	int fd;
+	enum gw_err err = socket_listen(&settings->listen, BACKLOG, NULL, &fd, address, why);
+	if (err) {
 		free(a);
-		return GW_IO;
+		return why_add(why, err, "admin.listen");
 	}
-	bound_address(fd, address);
 	a->daemon =
 	    MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, handle, a, MHD_OPTION_LISTEN_SOCKET, fd,
 	                     MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS,

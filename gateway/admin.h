@@ -32,7 +32,7 @@ struct admin_source {
 struct admin;
 /* admin_open binds and serves on a thread of its own. GW_OK | GW_IO (why names address and setting) | GW_CONFIG |
  * GW_NOMEM. Main thread.
- *   address  at least 300 bytes, set to what was bound */
+ *   address  SOCKET_TEXT bytes, set to what was bound */
 enum gw_err admin_open(struct admin **out, const struct admin_settings *settings, const struct admin_source *source,
                        char *address, struct why *why);
 void admin_close(struct admin *a); /* a may be NULL */

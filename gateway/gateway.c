@@ -17,6 +17,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/record_id.h"
+#include "gateway/base/socket.h"
 #include "gateway/base/stats.h"
 #include "gateway/listener.h"
 #include "gateway/protocol.h"
@@ -64,7 +65,7 @@ struct gateway {
 	size_t pump_count;
 	struct sink_settings dead_common;
 	struct admin *admin;
-	char admin_address[300];
+	char admin_address[SOCKET_TEXT];
 	uint64_t start_us;
 	_Atomic bool ready, draining;
 };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "gateway/base/log.h"
+#include "gateway/base/socket.h"
 #include "gateway/pump/dead_letter_file.h"
 
 static const struct sink_plan *find_sink(const struct gateway_plan *plan, const char *name)
@@ -29,8 +30,7 @@ static const struct address *listen_address(const struct listener_plan *l)
 static bool beyond_this_machine(const struct listener_plan *l)
 {
 	const struct address *a = listen_address(l);
-	return a && strncmp(a->host, "127.", 4) != 0 && strcmp(a->host, "::1") != 0 &&
-	       strcmp(a->host, "localhost") != 0;
+	return a && !socket_is_loopback(a);
 }
 
 bool gateway_waits_for(const struct listener_settings *c, const char *sink)
@@ -136,6 +136,30 @@ static enum gw_err check_segment(const struct gateway_plan *plan, struct why *wh
 	return GW_OK;
 }
 
+/* UDP and TCP may have the same port; of one kind the second would fail at start. */
+static enum gw_err check_addresses(const struct gateway_plan *plan, struct why *why)
+{
+	static const char hint[] = "both cannot listen there: give one of them another port";
+	const struct admin_settings *admin = &plan->settings->admin;
+	for (size_t i = 0; i < plan->listener_count; i++) {
+		const struct listener_plan *l = &plan->listeners[i], *other = plan->listeners;
+		const struct address *a = listen_address(l);
+		for (; a && other < l; other++) {
+			const struct address *b = listen_address(other);
+			if (b && l->protocol->datagrams == other->protocol->datagrams && socket_clash(a, b))
+				return why_set(
+				    why, GW_CONFIG,
+				    "listeners.%s: listen: %s port %s, and listeners.%s: listen: %s port %s: %s",
+				    l->name, a->host, a->port, other->name, b->host, b->port, hint);
+		}
+		if (a && admin->enabled && !l->protocol->datagrams && socket_clash(a, &admin->listen))
+			return why_set(why, GW_CONFIG,
+			               "listeners.%s: listen: %s port %s, and admin.listen: %s port %s: %s", l->name,
+			               a->host, a->port, admin->listen.host, admin->listen.port, hint);
+	}
+	return GW_OK;
+}
+
 enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why)
 {
 	if (plan->listener_count == 0)
@@ -150,7 +174,8 @@ enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why
 	if (j->low_water > j->high_water)
 		return why_set(why, GW_CONFIG, "journal.low_water: %g%%; at most journal.high_water, which is %g%%",
 		               j->low_water, j->high_water);
-	return check_segment(plan, why);
+	enum gw_err err = check_addresses(plan, why);
+	return err ? err : check_segment(plan, why);
 }
 
 void gateway_warn(const struct gateway_plan *plan)

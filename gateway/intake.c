@@ -88,6 +88,11 @@ void *intake_shared(struct intake *in, size_t size)
 	return l->shared;
 }
 
+uint16_t *intake_port(struct intake *in)
+{
+	return &in->listener->port;
+}
+
 void intake_listening(struct intake *in, const char *address)
 {
 	struct listener *l = in->listener;

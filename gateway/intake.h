@@ -42,6 +42,8 @@ void *intake_shared(struct intake *in, size_t size);
 /* intake_listening reports the address a socket was really bound to ("127.0.0.1:1883", "[::]:5683"): logged, printed,
  * shown by /readyz. */
 void intake_listening(struct intake *in, const char *address);
+/* intake_port is the port that the listener's threads share (socket_share.port). Main thread. */
+uint16_t *intake_port(struct intake *in);
 
 /* -- the loop -- */
 enum intake_phase {

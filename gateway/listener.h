@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "gateway/base/heartbeat.h"
+#include "gateway/base/socket.h"
 #include "gateway/intake.h"
 #include "gateway/journal/journal.h"
 #include "gateway/journal/lane.h"
@@ -19,10 +20,11 @@ struct listener {
 	const char *name; /* borrowed from the configuration */
 	const struct protocol *protocol;
 	const struct listener_settings *settings;
-	const char *data;     /* borrowed: the data directory */
-	pthread_mutex_t lock; /* guards shared */
-	void *shared;         /* owned; intake_shared */
-	char address[300];    /* as bound; written by main */
+	const char *data;          /* borrowed: the data directory */
+	pthread_mutex_t lock;      /* guards shared */
+	void *shared;              /* owned; intake_shared */
+	char address[SOCKET_TEXT]; /* as bound; written by main */
+	uint16_t port;             /* main thread only; intake_port */
 	bool yields; /* what it brings is promised to nobody, what others bring is: it is full before they are */
 };
 

@@ -19,6 +19,7 @@ struct protocol {
 	size_t size;      /* bytes of state */
 	const struct setting *settings;
 	unsigned max_threads; /* 1: only one thread may listen */
+	bool datagrams;       /* `listen` is a UDP address, not a TCP one */
 	/* check looks at settings that a table cannot judge (templates, pointers, sizes against each other). May be
 	 * NULL. Main thread; must not keep anything: open does its own parsing. GW_OK | GW_CONFIG with why ("device:
 	 * /a/ is not ..."). */

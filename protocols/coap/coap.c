@@ -102,7 +102,7 @@ static enum gw_err coap_open(void *self, struct intake *in, struct why *why)
 {
 	struct coap *c = self;
 	c->in = in;
-	char bound[80];
+	char bound[SOCKET_TEXT];
 	enum gw_err err = udp_open(&c->udp, &c->listen, c->max_datagram, c->receive_buffer, bound, why);
 	if (err != GW_OK)
 		return err;
@@ -229,6 +229,7 @@ const struct protocol coap_protocol = {
     .size = sizeof(struct coap),
     .settings = coap_settings,
     .max_threads = 1,
+    .datagrams = true,
     .check = coap_check,
     .open = coap_open,
     .run = coap_run,

@@ -17,18 +17,15 @@
  *	http_take.c       from the body to messages; http_batch.c: splitting; unpack.c: gzip
  *	http_conn.c       connections, time, body memory
  *	http_answer.c     what is answered; http_problem.c: what can be wrong */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <limits.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/socket.h"
 #include "gateway/protocol.h"
 #include "protocols/http/http_seams.h"
 #include "protocols/http/http_server.h"
@@ -36,7 +33,6 @@
 #define SWEEP_MS 500          /* how often connections are looked at for their time-outs */
 #define HOLD_MS 2             /* between two tries to find room for a batch, if nothing wakes us before */
 #define DRAIN_MS 1000         /* an orderly stop waits no longer for peers that do not read their answers */
-#define FD_RESERVE 64         /* descriptors that connections leave to others */
 #define SPARE_CONNECTIONS 64u /* beyond max_connections: they hear 503 rather than nothing */
 
 static const struct setting settings[] = {
@@ -81,86 +77,24 @@ static const struct setting settings[] = {
 /* -- the socket: ours, so that threads can share the port, [::] takes IPv4 too, and an error says which setting it
  * comes from -- */
 
-struct http_shared {
-	struct http_keys keys;
-	in_port_t port; /* network order; with port 0: the one that the first thread got */
-};
-
-static in_port_t *port_of(struct sockaddr_storage *a)
+static enum gw_err socket_open(struct http *h, struct why *why)
 {
-	return a->ss_family == AF_INET6 ? &((struct sockaddr_in6 *)(void *)a)->sin6_port
-	                                : &((struct sockaddr_in *)(void *)a)->sin_port;
-}
-
-static void address_text(const struct sockaddr_storage *a, socklen_t len, char out[80])
-{
-	char host[INET6_ADDRSTRLEN] = "?", port[8] = "?";
-	getnameinfo((const struct sockaddr *)(const void *)a, len, host, sizeof(host), port, sizeof(port),
-	            NI_NUMERICHOST | NI_NUMERICSERV);
-	snprintf(out, 80, a->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-}
-
-static enum gw_err bind_error(const struct http *h, int error, struct why *why)
-{
-	bool v6 = strchr(h->listen.host, ':') != NULL;
-	return why_set(why, GW_IO, "listen: %s%s%s:%s: %s%s", v6 ? "[" : "", h->listen.host, v6 ? "]" : "",
-	               h->listen.port, strerror(error),
-	               error == EADDRINUSE ? "; another program or listener has it: stop that, or choose another port"
-	                                   : "");
-}
-
-static enum gw_err listen_on(struct http *h, const struct addrinfo *ai, struct why *why)
-{
-	struct http_shared *shared = intake_shared(h->in, sizeof(*shared));
-	if (!shared)
-		return why_set(why, GW_NOMEM, "listen: out of memory");
-	struct sockaddr_storage a = {0};
-	socklen_t len = ai->ai_addrlen;
-	int on = 1, off = 0;
-	memcpy(&a, ai->ai_addr, len);
-	if (*port_of(&a) == 0)
-		*port_of(&a) = shared->port;
-	h->listen_fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (h->listen_fd < 0)
-		return bind_error(h, errno, why);
-	setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	setsockopt(h->listen_fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	if ((ai->ai_family == AF_INET6 &&
-	     setsockopt(h->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) != 0) ||
-	    (h->common->threads > 1 && setsockopt(h->listen_fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) ||
-	    bind(h->listen_fd, (struct sockaddr *)(void *)&a, len) != 0 || listen(h->listen_fd, (int)h->backlog) != 0 ||
-	    getsockname(h->listen_fd, (struct sockaddr *)(void *)&a, &len) != 0)
-		return bind_error(h, errno, why);
-	char text[80];
-	shared->port = *port_of(&a);
-	address_text(&a, len, text);
+	char text[SOCKET_TEXT];
+	struct socket_share share = {
+	    .thread = intake_thread(h->in), .threads = (unsigned)h->common->threads, .port = intake_port(h->in)};
+	enum gw_err err = socket_listen(&h->listen, (int)h->backlog, &share, &h->listen_fd, text, why);
+	if (err)
+		return why_add(why, err, "listen");
 	intake_listening(h->in, text);
 	return GW_OK;
 }
 
-static enum gw_err socket_open(struct http *h, struct why *why)
-{
-	struct addrinfo wanted = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE},
-	                *found = NULL;
-	int failed = getaddrinfo(h->listen.host, h->listen.port, &wanted, &found);
-	if (failed)
-		return why_set(why, GW_CONFIG, "listen: %s: %s", h->listen.host, gai_strerror(failed));
-	enum gw_err err = listen_on(h, found, why);
-	freeaddrinfo(found);
-	return err;
-}
-
 /* -- the library -- */
-
-static bool is_loopback(const char *host)
-{
-	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
-}
 
 /* Before 1.0 the library reads some ambiguous requests its own way without a trace for us: docs/http.md lists them. */
 static void warn_of_version(const struct http *h)
 {
-	if (intake_thread(h->in) > 0 || is_loopback(h->listen.host) || strncmp(MHD_get_version(), "0.", 2) != 0)
+	if (intake_thread(h->in) > 0 || socket_is_loopback(&h->listen) || strncmp(MHD_get_version(), "0.", 2) != 0)
 		return;
 	log_event(LOG_WARN, "listener",
 	          "this version of libmicrohttpd hides ambiguously framed requests: do not put the listener behind a "
@@ -273,17 +207,6 @@ static enum gw_err http_check(const void *self, const struct listener_settings *
 	return GW_OK;
 }
 
-/* Descriptors are given out lowest first, so a high one tells that few are left: those are for the journal and the
- * sinks, without which no connection would be of use. */
-static int find_fd_limit(void)
-{
-	struct rlimit most;
-	if (getrlimit(RLIMIT_NOFILE, &most) != 0 || most.rlim_cur > INT_MAX)
-		return INT_MAX;
-	int limit = (int)most.rlim_cur;
-	return limit - (limit / 4 < FD_RESERVE ? limit / 4 : FD_RESERVE);
-}
-
 static void restore_key(void *keys, const struct state_change *c)
 {
 	http_keys_restore(keys, c, clock_wall_us());
@@ -291,12 +214,10 @@ static void restore_key(void *keys, const struct state_change *c)
 
 static enum gw_err keys_open(struct http *h, struct why *why)
 {
-	struct http_shared *shared = intake_shared(h->in, sizeof(*shared));
 	if (h->idempotency_keys == 0)
 		return GW_OK;
-	if (shared)
-		h->keys = &shared->keys;
-	if (!shared || http_keys_open(&shared->keys, (size_t)h->idempotency_keys))
+	h->keys = intake_shared(h->in, sizeof(*h->keys));
+	if (!h->keys || http_keys_open(h->keys, (size_t)h->idempotency_keys))
 		return why_set(why, GW_NOMEM, "out of memory");
 	if (intake_thread(h->in) == 0)
 		intake_recall(h->in, restore_key, h->keys);
@@ -310,7 +231,7 @@ static enum gw_err http_open(void *self, struct intake *in, struct why *why)
 	h->common = intake_settings(in);
 	h->listen_fd = -1;
 	h->opened = true;
-	h->fd_limit = find_fd_limit();
+	h->fd_limit = socket_limit();
 	h->seams = http_seams_apply(MHD_get_version());
 	intake_late(in, true);
 	enum gw_err err =

@@ -9,21 +9,17 @@
  * sleep_ms. */
 #include "protocols/net/stream_conn.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
+
+#include "gateway/base/socket.h"
 
 #define ACCEPT_TURN 64           /* connections accepted per turn */
 #define ACCEPT_PAUSE_MS 1000     /* when descriptors or memory have run out */
-#define FD_RESERVE 64            /* descriptors that connections leave to others */
 #define FLUSH_BYTES (512u << 10) /* read in one turn before the lane is published early */
 #define HOLD_MS_MAX 32           /* pause between two tries to find room */
 #define HELD_TURN (1u << 20)     /* bytes of the lane that held connections fill in one turn */
@@ -33,121 +29,18 @@
 
 /* -- opening -- */
 
-static void address_text(const struct sockaddr *a, char *out, size_t size)
+static enum gw_err listen_on(struct stream *s, struct why *why)
 {
-	char host[INET6_ADDRSTRLEN] = "?";
-	if (a->sa_family == AF_INET6) {
-		struct sockaddr_in6 v6;
-		memcpy(&v6, a, sizeof(v6));
-		inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof(host));
-		snprintf(out, size, "[%s]:%u", host, ntohs(v6.sin6_port));
-	} else {
-		struct sockaddr_in v4;
-		memcpy(&v4, a, sizeof(v4));
-		inet_ntop(AF_INET, &v4.sin_addr, host, sizeof(host));
-		snprintf(out, size, "%s:%u", host, ntohs(v4.sin_port));
-	}
-}
-
-static void setting_text(const struct address *a, char *out, size_t size)
-{
-	snprintf(out, size, strchr(a->host, ':') ? "[%s]:%s" : "%s:%s", a->host, a->port);
-}
-
-/* With port 0 the kernel chooses one for the first thread of a listener, and the others have to take the same. Threads
- * are opened one after the other. Main thread only. */
-static struct {
-	char name[64];
-	in_port_t port; /* network order */
-} chosen;
-
-static in_port_t chosen_port(const struct intake *in)
-{
-	bool same = intake_thread(in) > 0 && strncmp(chosen.name, intake_name(in), sizeof(chosen.name) - 1) == 0;
-	return same ? chosen.port : 0;
-}
-
-static void port_set(struct sockaddr *a, in_port_t port)
-{
-	if (a->sa_family == AF_INET6)
-		((struct sockaddr_in6 *)(void *)a)->sin6_port = port;
-	else
-		((struct sockaddr_in *)(void *)a)->sin_port = port;
-}
-
-/* Options that accepted sockets inherit are set here, once: no small answer waits for another (TCP_NODELAY), and a
- * vanished peer is found. */
-static enum gw_err set_options(int fd, int family, bool shared)
-{
-	int on = 1, off = 0;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) != 0)
-		return GW_IO;
-	if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0)
-		return GW_IO;
-	return GW_OK;
-}
-
-/* With SO_REUSEPORT another program of this user, or another listener, may have the port already, and the kernel would
- * deal half of the devices to it without a word. So the first thread tries without. Sets errno. */
-static bool is_free(const struct addrinfo *ai)
-{
-	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	bool bound = set_options(fd, ai->ai_family, false) == GW_OK && bind(fd, ai->ai_addr, ai->ai_addrlen) == 0;
-	int error = errno;
-	close(fd);
-	errno = error;
-	return bound;
-}
-
-static enum gw_err listen_on(struct stream *s, const struct addrinfo *ai, struct why *why)
-{
-	char text[300];
-	setting_text(&s->settings->listen, text, sizeof(text));
-	bool shared = intake_settings(s->in)->threads > 1;
-	s->listen_fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s->listen_fd < 0 || set_options(s->listen_fd, ai->ai_family, shared) != GW_OK)
-		return why_set(why, GW_IO, "listen: %s: %s", text, strerror(errno));
-	struct sockaddr_storage a = {0};
-	memcpy(&a, ai->ai_addr, ai->ai_addrlen);
-	if (strcmp(s->settings->listen.port, "0") == 0)
-		port_set((struct sockaddr *)&a, chosen_port(s->in));
-	if ((shared && intake_thread(s->in) == 0 && !is_free(ai)) ||
-	    bind(s->listen_fd, (struct sockaddr *)&a, ai->ai_addrlen) != 0 ||
-	    listen(s->listen_fd, (int)s->settings->backlog) != 0) {
-		const char *hint = errno == EADDRINUSE
-		                       ? "; another program or listener has it: stop that or choose another port"
-		                   : errno == EACCES        ? "; ports below 1024 need the right CAP_NET_BIND_SERVICE"
-		                   : errno == EADDRNOTAVAIL ? "; this machine does not have that address"
-		                                            : "";
-		return why_set(why, GW_IO, "listen: %s: %s%s", text, strerror(errno), hint);
-	}
-	socklen_t len = sizeof(a);
-	if (getsockname(s->listen_fd, (struct sockaddr *)&a, &len) != 0)
-		return why_set(why, GW_IO, "listen: %s: %s", text, strerror(errno));
-	snprintf(chosen.name, sizeof(chosen.name), "%s", intake_name(s->in));
-	chosen.port = a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port
-	                                      : ((struct sockaddr_in *)(void *)&a)->sin_port;
-	address_text((struct sockaddr *)&a, text, sizeof(text));
+	char text[SOCKET_TEXT];
+	struct socket_share share = {.thread = intake_thread(s->in),
+	                             .threads = (unsigned)intake_settings(s->in)->threads,
+	                             .port = intake_port(s->in)};
+	enum gw_err err =
+	    socket_listen(&s->settings->listen, (int)s->settings->backlog, &share, &s->listen_fd, text, why);
+	if (err)
+		return why_add(why, err, "listen");
 	intake_listening(s->in, text);
 	return GW_OK;
-}
-
-static enum gw_err resolve_and_listen(struct stream *s, struct why *why)
-{
-	const struct address *at = &s->settings->listen;
-	struct addrinfo want = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE},
-	                *found = NULL;
-	int failed = getaddrinfo(at->host, at->port, &want, &found);
-	if (failed != 0)
-		return why_set(why, GW_CONFIG, "listen: %s: %s", at->host, gai_strerror(failed));
-	enum gw_err err = listen_on(s, found, why);
-	freeaddrinfo(found);
-	return err;
 }
 
 static void on_listener(evutil_socket_t fd, short what, void *arg)
@@ -196,17 +89,6 @@ static enum gw_err make_base(struct stream *s, struct why *why)
 	return GW_OK;
 }
 
-/* Descriptors are given out lowest first, so a high one tells that few are left: those are for the journal and the
- * sinks, without which no connection would be of use. */
-static int find_fd_limit(void)
-{
-	struct rlimit most;
-	if (getrlimit(RLIMIT_NOFILE, &most) != 0 || most.rlim_cur > INT_MAX)
-		return INT_MAX;
-	int limit = (int)most.rlim_cur;
-	return limit - (limit / 4 < FD_RESERVE ? limit / 4 : FD_RESERVE);
-}
-
 enum gw_err stream_open(struct stream **out, const struct stream_settings *settings,
                         const struct stream_protocol *protocol, void *self, struct intake *in, struct why *why)
 {
@@ -219,7 +101,7 @@ enum gw_err stream_open(struct stream **out, const struct stream_settings *setti
 	s->in = in;
 	s->stats = intake_stats(in);
 	s->listen_fd = -1;
-	s->fd_limit = find_fd_limit();
+	s->fd_limit = socket_limit();
 	s->now_ms = intake_now_ms(in);
 	wheel_init(&s->wheel, s->now_ms);
 	TAILQ_INIT(&s->open);
@@ -236,7 +118,7 @@ enum gw_err stream_open(struct stream **out, const struct stream_settings *setti
 		err = why_set(why, GW_IO, "eventfd: %s", strerror(errno));
 	else if (!s->buffer)
 		err = why_set(why, GW_NOMEM, "out of memory");
-	if (err || (err = resolve_and_listen(s, why)) || (err = make_base(s, why))) {
+	if (err || (err = listen_on(s, why)) || (err = make_base(s, why))) {
 		stream_free(s);
 		return err;
 	}

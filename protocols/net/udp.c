@@ -1,10 +1,8 @@
 #include "protocols/net/udp.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <linux/sock_diag.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,27 +31,6 @@ struct udp {
 
 /* -- opening -- */
 
-static void address_text(const struct sockaddr *sa, char out[80])
-{
-	char host[INET6_ADDRSTRLEN] = "?";
-	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
-		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(out, 80, "%s:%u", host, ntohs(in->sin_port));
-	} else {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
-		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-		snprintf(out, 80, "[%s]:%u", host, ntohs(in6->sin6_port));
-	}
-}
-
-static bool is_wildcard(const struct sockaddr *sa)
-{
-	if (sa->sa_family == AF_INET)
-		return ((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr == htonl(INADDR_ANY);
-	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr);
-}
-
 static int set(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value));
@@ -79,31 +56,25 @@ static enum gw_err set_options(struct udp *u, uint64_t receive_buffer, struct wh
 	    set(u->fd, IPPROTO_IP, IP_PKTINFO, 1); /* beside the other for IPv4 on a dual-stack socket: local_read */
 	if (u->family == AF_INET6)
 		failed = set(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
-	return failed ? why_set(why, GW_IO, "listen: cannot learn local addresses: %s", strerror(errno)) : GW_OK;
+	return failed ? why_set(why, GW_IO, "cannot learn local addresses: %s", strerror(errno)) : GW_OK;
 }
 
-static enum gw_err bind_to(struct udp *u, const struct addrinfo *at, const struct address *listen,
-                           uint64_t receive_buffer, char bound[80], struct why *why)
+static enum gw_err open_socket(struct udp *u, const struct address *listen, uint64_t receive_buffer,
+                               char bound[SOCKET_TEXT], struct why *why)
 {
-	u->family = at->ai_family;
-	u->wildcard = is_wildcard(at->ai_addr);
-	/* Without SO_REUSEADDR: with it, a second process could take the port away from us. */
-	u->fd = socket(at->ai_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
-	if (u->fd < 0)
-		return why_set(why, GW_IO, "listen: %s port %s: socket: %s", listen->host, listen->port,
-		               strerror(errno));
-	enum gw_err err = set_options(u, receive_buffer, why);
-	if (err != GW_OK)
+	struct socket_name name = {.len = 0};
+	enum gw_err err = socket_resolve(listen, SOCK_DGRAM, &name, why);
+	if (err)
 		return err;
-	if (bind(u->fd, at->ai_addr, at->ai_addrlen) != 0)
-		return why_set(why, GW_IO, "listen: %s port %s/udp: %s%s", listen->host, listen->port, strerror(errno),
-		               errno == EADDRINUSE ? "; another program has it: stop that, or set another port" : "");
-	struct sockaddr_in6 name = {0};
-	socklen_t len = sizeof(name);
-	if (getsockname(u->fd, (struct sockaddr *)&name, &len) != 0)
-		return why_set(why, GW_IO, "listen: %s", strerror(errno));
-	address_text((struct sockaddr *)&name, bound);
-	return GW_OK;
+	u->family = name.address.ss_family;
+	u->wildcard = socket_is_wildcard((struct sockaddr *)&name.address);
+	/* Without SO_REUSEADDR: with it, a second process could take the port away from us. */
+	u->fd = socket(u->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+	if (u->fd < 0)
+		return why_set(why, GW_IO, "socket: %s", strerror(errno));
+	if ((err = set_options(u, receive_buffer, why)))
+		return err;
+	return socket_bind(u->fd, listen, &name, bound, why);
 }
 
 static void headers_init(struct udp *u)
@@ -118,7 +89,7 @@ static void headers_init(struct udp *u)
 }
 
 enum gw_err udp_open(struct udp **out, const struct address *listen, size_t max_datagram, uint64_t receive_buffer,
-                     char bound[80], struct why *why)
+                     char bound[SOCKET_TEXT], struct why *why)
 {
 	struct udp *u = calloc(1, sizeof(*u));
 	if (!u)
@@ -127,23 +98,15 @@ enum gw_err udp_open(struct udp **out, const struct address *listen, size_t max_
 	u->max_datagram = max_datagram;
 	u->buffers = malloc(UDP_BATCH * max_datagram);
 	enum gw_err err = GW_NOMEM;
-	struct addrinfo *found = NULL;
 	if (!u->buffers) {
 		why_set(why, err, "out of memory");
 		goto failed;
 	}
 	headers_init(u);
-	struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-	int failed = getaddrinfo(listen->host, listen->port, &hints, &found);
-	if (failed) {
-		err =
-		    why_set(why, GW_CONFIG, "listen: %s port %s: %s", listen->host, listen->port, gai_strerror(failed));
+	if ((err = open_socket(u, listen, receive_buffer, bound, why))) {
+		why_add(why, err, "listen");
 		goto failed;
 	}
-	err = bind_to(u, found, listen, receive_buffer, bound, why);
-	freeaddrinfo(found);
-	if (err != GW_OK)
-		goto failed;
 	*out = u;
 	return GW_OK;
 failed:

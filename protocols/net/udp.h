@@ -16,6 +16,7 @@
 
 #include "gateway/base/error.h"
 #include "gateway/base/settings.h"
+#include "gateway/base/socket.h"
 
 /* The two ends of a datagram's way. IPv4 addresses are mapped (::ffff:a.b.c.d). */
 struct udp_route {
@@ -68,7 +69,7 @@ struct udp;
  * CAP_NET_ADMIN bound           set to the address as text: "127.0.0.1:5683", "[::]:5683" GW_OK | GW_CONFIG (the name
  * cannot be resolved) | GW_IO (why names setting, address and cause) | GW_NOMEM. Main thread. */
 enum gw_err udp_open(struct udp **out, const struct address *listen, size_t max_datagram, uint64_t receive_buffer,
-                     char bound[80], struct why *why);
+                     char bound[SOCKET_TEXT], struct why *why);
 void udp_free(struct udp *u); /* u may be NULL */
 
 int udp_fd(const struct udp *u);

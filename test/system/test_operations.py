@@ -100,6 +100,10 @@ log:
     ("listeners: {tcp: {device: peer, when_full: drop}}\nsinks: {file: {}}\n", ["when_full", '"drop"', "refuse", "drop_oldest"]),
     ("journal: {low_water: 95%}\nlisteners: {tcp: {device: peer}}\nsinks: {file: {}}\n",
      ["journal.low_water", "95%", "high_water", "90%"]),
+    ("listeners: {mqtt: {listen: '127.0.0.1:1883'}, http: {listen: '127.0.0.1:1883'}}\nsinks: {file: {}}\n",
+     ["listeners.http", "listeners.mqtt", "127.0.0.1", "1883", "another port"]),
+    ("listeners: {tcp: {device: peer, listen: '[::]:9480', anonymous: true}}\nsinks: {file: {}}\n",
+     ["listeners.tcp", "admin.listen", "9480", "another port"]),
     ("listeners: {coap: {threads: 2}}\nsinks: {file: {}}\n", ["threads", "at most 1"]),
     ("listeners: {http: {listen: '0.0.0.0:8080'}}\nsinks: {file: {}}\n", ["anonymous: true"]),
     ("listeners: {tcp: {device: peer, time: {pointer: ts}}}\nsinks: {file: {}}\n", ["time.pointer", "/ts"]),
@@ -116,6 +120,18 @@ log:
 def test_check_refuses_what_cannot_work(idle, text, wanted):
     done = check(idle, text)
     assert done.returncode == 2 and all(word in done.stderr for word in wanted), done
+
+
+@pytest.mark.parametrize("text", [
+    "listeners: {coap: {listen: '127.0.0.1:5683'}, mqtt: {listen: '127.0.0.1:5683'}}\nsinks: {file: {}}\n",
+    "listeners: {coap: {listen: '127.0.0.1:9480'}}\nsinks: {file: {}}\n",
+    "listeners: {mqtt: {listen: '127.0.0.1:0'}, http: {listen: '127.0.0.1:0'}}\nsinks: {file: {}}\nadmin: {listen: '127.0.0.1:0'}\n",
+    "listeners: {mqtt: {listen: '127.0.0.1:9480'}}\nsinks: {file: {}}\nadmin: {enabled: false}\n",
+    "listeners: {mqtt: {listen: '127.0.0.1:1883'}, http: {listen: '[::1]:1883'}}\nsinks: {file: {}}\n",
+], ids=["udp-and-tcp", "udp-and-admin", "port-0", "admin-off", "other-address"])
+def test_check_takes_addresses_that_go_together(idle, text):
+    done = check(idle, text)
+    assert done.returncode == 0, done
 
 
 def test_environment_variables_act_where_the_file_names_them(sluice):
@@ -186,6 +202,15 @@ def test_an_address_in_use_is_told_with_listener_address_and_setting(sluice, lis
     told = [e["error.message"] for e in gw.log_events() if e.get("message") == "cannot start"]
     assert len(told) == 1 and f"{setting}: listen: " in told[0].replace("admin.listen", "admin: listen"), told
     assert host in told[0] and port in told[0] and "in use" in told[0], told
+
+
+@pytest.mark.parametrize("listener", ["mqtt", "tcp", "http"])
+def test_threads_do_not_share_a_port_with_another_gateway(sluice, listener):
+    gw = sluice({"listeners": {listener: {"threads": 2}}})
+    other = sluice({"listeners": {listener: {"threads": 2, "listen": gw.config["listeners"][listener]["listen"]}}}, start=False)
+    other.start(wait=None)
+    assert other.wait_exit() == 1
+    assert f"listeners.{listener}: listen: " in other.log() and "another program or listener has it" in other.log()
 
 
 def test_a_second_process_on_the_same_data_is_refused(sluice):

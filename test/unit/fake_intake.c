@@ -118,6 +118,11 @@ void *intake_shared(struct intake *in, size_t size)
 	return in->shared;
 }
 
+uint16_t *intake_port(struct intake *in)
+{
+	return &in->port;
+}
+
 void intake_listening(struct intake *in, const char *address)
 {
 	size_t len = strnlen(address, sizeof(in->address) - 1);

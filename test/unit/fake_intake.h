@@ -67,6 +67,7 @@ struct intake {
 	size_t flushes, puts, notes; /* notes: changes of state sent alone */
 	enum state_op last_note;
 	char address[128]; /* as given to intake_listening */
+	uint16_t port;     /* of thread 0; a test of several threads hands it on */
 
 	/* its own */
 	int64_t turn_limit, turn_count; /* turn_limit -1: no limit */

@@ -773,10 +773,24 @@ static void threads_share_one_port(void **state)
 	first->in->settings.threads = second->in->settings.threads = 2;
 	rig_open(first);
 	second->in->thread = 1;
-	second->in->shared = malloc(sizeof(struct http_shared)); /* both would have the core's */
-	memcpy(second->in->shared, first->in->shared, sizeof(struct http_shared));
+	second->in->port = first->in->port; /* the core's is the same for both */
 	rig_open(second);
 	assert_string_equal(first->in->address, second->in->address);
+	rig_free(second);
+	rig_free(first);
+}
+
+static void port_is_not_shared_with_another_listener(void **state)
+{
+	(void)state;
+	struct rig *first = rig_new(), *second = rig_new();
+	struct why why = {{0}};
+	first->in->settings.threads = second->in->settings.threads = 2;
+	rig_open(first);
+	snprintf(second->http->listen.port, sizeof(second->http->listen.port), "%s",
+	         strrchr(first->in->address, ':') + 1);
+	assert_int_equal(http_protocol.open(second->http, second->in, &why), GW_IO);
+	assert_non_null(strstr(why.text, "another program or listener has it"));
 	rig_free(second);
 	rig_free(first);
 }
@@ -813,6 +827,7 @@ int main(void)
 	    cmocka_unit_test(wrong_settings_are_told),
 	    cmocka_unit_test(address_in_use_names_address_and_setting),
 	    cmocka_unit_test(threads_share_one_port),
+	    cmocka_unit_test(port_is_not_shared_with_another_listener),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

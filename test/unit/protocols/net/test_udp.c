@@ -14,7 +14,7 @@
 #include "protocols/net/udp.h"
 
 static struct udp *u;
-static char bound[80];
+static char bound[SOCKET_TEXT];
 static struct why why;
 static uint64_t receive_buffer;
 
@@ -274,7 +274,7 @@ static void an_address_in_use_is_told_with_its_setting(void **unused)
 	struct address a = {.host = "127.0.0.1"};
 	strcpy(a.port, strrchr(bound, ':') + 1);
 	assert_int_equal(udp_open(&second, &a, 2048, 65536, bound, &why), GW_IO);
-	assert_non_null(strstr(why.text, "listen: 127.0.0.1 port "));
+	assert_non_null(strstr(why.text, "listen: 127.0.0.1:"));
 	assert_non_null(strstr(why.text, "in use"));
 	assert_null(second);
 	strcpy(a.host, "no such host");
