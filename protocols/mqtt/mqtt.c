@@ -40,8 +40,10 @@ static const struct setting mqtt_settings[] = {
             "the same."),
     SETTING(struct mqtt, idle_timeout, SETTING_DURATION, "1h", 1e6, 2.592e12,
             "A client without keep-alive (0) that is silent this long is disconnected."),
-    SETTING(struct mqtt, receive_maximum, SETTING_INT, "1024", 1, 65535,
-            "QoS 2 messages of one client between PUBLISH and PUBREL; one more ends the connection."),
+    SETTING(struct mqtt, receive_maximum, SETTING_INT, "65535", 1, 65535,
+            "QoS 2 messages of one client between PUBLISH and PUBREL; one more ends the connection. MQTT 3.1.1 cannot "
+            "tell a client of a limit, so by default there is none but the number of packet identifiers; they take at "
+            "most 8 KiB a client."),
     SETTING(
         struct mqtt, max_sessions, SETTING_INT, "10000", 16, 10000000,
         "Clients that are away whose open QoS 2 identifiers are remembered, over all threads; the oldest make room."),

@@ -1,5 +1,5 @@
 /* A set of packet identifiers (1..65535): the QoS 2 messages of one client between PUBLISH and PUBREL. It exists only
- * while there is one and grows with what is in it, so that a client that never uses QoS 2 costs a NULL pointer. Not
+ * while there is one and grows with what is in it, up to 8 KiB, so that a client that never uses QoS 2 costs a NULL pointer. Not
  * thread safe: one owner. */
 #ifndef SLUICE_PROTOCOLS_MQTT_MQTT_IDS_H
 #define SLUICE_PROTOCOLS_MQTT_MQTT_IDS_H

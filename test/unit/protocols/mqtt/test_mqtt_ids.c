@@ -18,6 +18,23 @@ static void empty_set_is_null_and_has_nothing(void **state)
 	mqtt_ids_free(NULL);
 }
 
+static void a_large_set_loses_nothing_as_it_becomes_a_bitmap(void **state)
+{
+	(void)state;
+	struct mqtt_ids *ids = NULL;
+	uint16_t id = 1;
+	for (size_t n = 1; n <= 3000; n++, id = (uint16_t)(id + 40009))
+		assert_int_equal(mqtt_ids_add(&ids, id), GW_OK);
+	id = 1;
+	for (size_t n = 1; n <= 3000; n++, id = (uint16_t)(id + 40009)) {
+		assert_true(mqtt_ids_has(ids, id));
+		assert_true(mqtt_ids_remove(ids, id));
+		assert_false(mqtt_ids_remove(ids, id));
+		assert_int_equal(mqtt_ids_count(ids), 3000 - n);
+	}
+	mqtt_ids_free(ids);
+}
+
 static void all_identifiers_fit(void **state)
 {
 	(void)state;
@@ -66,6 +83,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(empty_set_is_null_and_has_nothing),
+	    cmocka_unit_test(a_large_set_loses_nothing_as_it_becomes_a_bitmap),
 	    cmocka_unit_test(all_identifiers_fit),
 	    cmocka_unit_test(collisions_lose_and_invent_nothing),
 	};
