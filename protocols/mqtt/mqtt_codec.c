@@ -88,8 +88,7 @@ enum gw_err mqtt_frame_read(const uint8_t *bytes, size_t len, size_t max_packet,
 	if (type == 0 || type > MQTT_AUTH)
 		return malformed(fault, "packet type is reserved");
 	if (first &&
-	    bytes[0] !=
-	        MQTT_CONNECT << 4) /* [MQTT-3.1.0-1]; said at the first byte: a stranger is not worth a buffer */
+	    type != MQTT_CONNECT) /* [MQTT-3.1.0-1]; known at the first byte: a stranger is not worth a buffer */
 		return fault_set(fault, MQTT_PROTOCOL_ERROR, "first packet is not CONNECT");
 	size_t remaining = 0, at = 1;
 	for (unsigned shift = 0;; shift += 7) {
@@ -133,6 +132,10 @@ static bool name_is(const struct mqtt_string *s, const char *name)
 	return s->len == strlen(name) && memcmp(s->text, name, s->len) == 0;
 }
 
+/* Set in the level by the bridges of brokers (Mosquitto's try_private): it asks for what matters between brokers, such as not
+ * sending a client its own messages back. To a server that sends nothing it says nothing. */
+#define LEVEL_BRIDGE 0x80
+
 /* Section 3.1.2.1 and 3.1.2.2. A name that is not MQTT's at all is no MQTT client: closed without an answer. */
 static enum gw_err connect_version(struct mqtt_reader *in, struct mqtt_connect *c, struct mqtt_fault *fault)
 {
@@ -145,12 +148,13 @@ static enum gw_err connect_version(struct mqtt_reader *in, struct mqtt_connect *
 		return fault_set(fault, MQTT_UNSUPPORTED_VERSION, "protocol name is neither MQTT nor MQIsdp");
 	if (!reader_u8(in, &level))
 		return malformed(fault, "CONNECT ends before its protocol level");
-	if (is_isdp && level == MQTT_3_1)
+	uint8_t plain = level & (uint8_t)~LEVEL_BRIDGE;
+	if (is_isdp && plain == MQTT_3_1)
 		c->version = MQTT_3_1;
-	else if (is_mqtt && (level == MQTT_3_1_1 || level == MQTT_5))
-		c->version = (enum mqtt_version)level;
+	else if (is_mqtt && plain == MQTT_3_1_1)
+		c->version = MQTT_3_1_1;
 	else
-		c->version = MQTT_UNKNOWN;
+		c->version = is_mqtt && level == MQTT_5 ? MQTT_5 : MQTT_UNKNOWN;
 	return GW_OK;
 }
 
@@ -205,6 +209,9 @@ enum gw_err mqtt_connect_read(const struct mqtt_frame *f, struct mqtt_connect *c
 	enum gw_err err = connect_version(&in, c, fault);
 	if (err != GW_OK || c->version == MQTT_UNKNOWN || c->version == MQTT_5)
 		return err;
+	if (f->flags != 0 &&
+	    c->version != MQTT_3_1) /* [MQTT-2.2.2-2]; 3.1, section 3.1: they are not used in CONNECT */
+		return malformed(fault, "reserved flags of the fixed header are wrong");
 	uint8_t flags;
 	if (!reader_u8(&in, &flags) || !reader_u16(&in, &c->keep_alive))
 		return malformed(fault, "CONNECT ends before its keep-alive");

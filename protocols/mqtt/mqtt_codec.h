@@ -93,8 +93,9 @@ struct mqtt_connect {
 	size_t will_message_len, password_len;
 };
 
-/* mqtt_connect_read reads a CONNECT (section 3.1). A protocol level that is not known is no fault here: it must be
- * answered. GW_OK | GW_INVALID. */
+/* mqtt_connect_read reads a CONNECT (section 3.1), its flags in the fixed header included. A protocol level that is not
+ * known is no fault here: it must be answered. The levels of bridges, 0x84 and 0x83, are 3.1.1 and 3.1.
+ * GW_OK | GW_INVALID. */
 enum gw_err mqtt_connect_read(const struct mqtt_frame *f, struct mqtt_connect *c, struct mqtt_fault *fault);
 
 struct mqtt_publish {
@@ -109,7 +110,7 @@ struct mqtt_publish {
 /* mqtt_publish_read reads a PUBLISH (section 3.3). GW_OK | GW_INVALID. */
 enum gw_err mqtt_publish_read(const struct mqtt_frame *f, struct mqtt_publish *p, struct mqtt_fault *fault);
 
-/* mqtt_plain_check checks the flags of any packet but PUBLISH, and that PINGREQ and DISCONNECT have no body. 3.1 lets
+/* mqtt_plain_check checks the flags of any packet but CONNECT and PUBLISH, and that PINGREQ and DISCONNECT have no body. 3.1 lets
  * the DUP flag be set where it asks for QoS 1 and ignores the flags of the others. GW_OK | GW_INVALID. */
 enum gw_err mqtt_plain_check(const struct mqtt_frame *f, enum mqtt_version version, struct mqtt_fault *fault);
 

@@ -259,7 +259,8 @@ bool mqtt_packet_take(struct mqtt *self, struct mqtt_conn *own, const struct mqt
 	struct mqtt_fault fault;
 	if (!takers[f->type])
 		packet_fault(self, own, "packet that only a server sends, or of another version");
-	else if (f->type != MQTT_PUBLISH && mqtt_plain_check(f, (enum mqtt_version)own->version, &fault) != GW_OK)
+	else if (f->type != MQTT_PUBLISH && f->type != MQTT_CONNECT &&
+	         mqtt_plain_check(f, (enum mqtt_version)own->version, &fault) != GW_OK)
 		mqtt_conn_fault(self, own, &fault);
 	else
 		return takers[f->type](self, own, f);

@@ -116,7 +116,7 @@ static void stranger_is_refused_at_its_first_byte(void **state)
 	for (unsigned b = 0; b < 256; b++) {
 		uint8_t byte = (uint8_t)b;
 		enum gw_err err = mqtt_frame_read(&byte, 1, MAX_PACKET, true, &f, &fault);
-		assert_int_equal(err, b == 0x10 ? GW_AGAIN : GW_INVALID);
+		assert_int_equal(err, b >> 4 == MQTT_CONNECT ? GW_AGAIN : GW_INVALID);
 	}
 	assert_int_equal(mqtt_frame_read((const uint8_t *)"GET / HTTP/1.1", 14, MAX_PACKET, true, &f, &fault),
 	                 GW_INVALID);
@@ -194,13 +194,40 @@ static void unknown_protocol_level_is_told_not_judged(void **state)
 	struct mqtt_connect c;
 	assert_int_equal(connect_read(BYTES(0x10, 7, 0, 4, 'M', 'Q', 'T', 'T', 5), &c), GW_OK);
 	assert_int_equal(c.version, MQTT_5);
-	static const uint8_t levels[] = {0, 1, 2, 3, 6, 0x83, 0x84, 255};
+	static const uint8_t levels[] = {0, 1, 2, 3, 6, 0x83, 0x85, 255};
 	for (size_t i = 0; i < sizeof levels; i++) {
 		assert_int_equal(connect_read(BYTES(0x10, 7, 0, 4, 'M', 'Q', 'T', 'T', levels[i]), &c), GW_OK);
 		assert_int_equal(c.version, MQTT_UNKNOWN);
 	}
 	assert_int_equal(connect_read(BYTES(0x10, 9, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 4), &c), GW_OK);
 	assert_int_equal(c.version, MQTT_UNKNOWN);
+}
+
+static void level_of_a_bridge_is_the_version_without_the_bit(void **state)
+{
+	(void)state;
+	struct mqtt_connect c;
+	assert_int_equal(connect_read(BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 0x84, 2, 0, 10, 0, 1, 'a'), &c), GW_OK);
+	assert_int_equal(c.version, MQTT_3_1_1);
+	assert_int_equal(
+	    connect_read(BYTES(0x10, 15, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 0x83, 2, 0, 10, 0, 1, 'a'), &c), GW_OK);
+	assert_int_equal(c.version, MQTT_3_1);
+	assert_string(c.client_id, "a");
+}
+
+static void flags_of_connect_are_reserved_in_3_1_1_and_unused_in_3_1(void **state)
+{
+	(void)state;
+	struct mqtt_connect c;
+	for (unsigned flags = 0; flags < 16; flags++) {
+		uint8_t first = (uint8_t)(0x10 | flags);
+		assert_int_equal(
+		    connect_read(BYTES(first, 15, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 10, 0, 1, 'a'), &c),
+		    GW_OK);
+		assert_int_equal(c.version, MQTT_3_1);
+		assert_int_equal(connect_read(BYTES(first, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 10, 0, 1, 'a'), &c),
+		                 flags == 0 ? GW_OK : GW_INVALID);
+	}
 }
 
 static void other_protocol_names_are_refused(void **state)
@@ -531,6 +558,8 @@ int main(void)
 	    cmocka_unit_test(mqisdp_of_version_3_1_is_read),
 	    cmocka_unit_test(version_3_1_may_leave_out_announced_credentials),
 	    cmocka_unit_test(unknown_protocol_level_is_told_not_judged),
+	    cmocka_unit_test(level_of_a_bridge_is_the_version_without_the_bit),
+	    cmocka_unit_test(flags_of_connect_are_reserved_in_3_1_1_and_unused_in_3_1),
 	    cmocka_unit_test(other_protocol_names_are_refused),
 	    cmocka_unit_test(connect_flags_follow_the_table_for_every_value),
 	    cmocka_unit_test(bytes_behind_connect_are_malformed),
