@@ -54,7 +54,7 @@ void mqtt_conn_fault(struct mqtt *self, struct mqtt_conn *own, const struct mqtt
 	}
 	intake_refuse(self->in, counted);
 	mqtt_conn_log(self, &self->fault_log, own, "connection closed", fault->text);
-	stream_close(own->c, false);
+	stream_close(own->c, true); /* what is stored is acknowledged, or the client would send it again */
 }
 
 /* Answers CONNECT with the reason and closes. */
@@ -79,7 +79,7 @@ void mqtt_conn_late(struct mqtt *self, struct mqtt_conn *own)
 		stream_write(own->c, out, mqtt_connack_write(out, own->version, false, MQTT_SERVER_UNAVAILABLE));
 	intake_refuse(self->in, REFUSED_TIMEOUT);
 	mqtt_conn_log(self, &self->fault_log, own, "connection closed", silent[own->state]);
-	stream_close(own->c, false);
+	stream_close(own->c, true);
 }
 
 void mqtt_conn_forgotten(struct mqtt *self, size_t count)
@@ -183,9 +183,12 @@ static void conn_claim(struct mqtt *self, struct mqtt_conn *own, struct mqtt_str
 static struct mqtt_fault connect_judge(const struct mqtt *self, const struct mqtt_connect *connect)
 {
 	struct mqtt_string id = connect->client_id;
-	if (connect->version != MQTT_3_1 && connect->version != MQTT_3_1_1) /* [MQTT-3.1.2-2] */
+	if (connect->version == MQTT_5)
 		return (struct mqtt_fault){MQTT_UNSUPPORTED_VERSION,
-		                           "protocol level is not supported; set the client to MQTT 3.1.1"};
+		                           "MQTT 5 is not supported; set the client to MQTT 3.1.1"};
+	if (connect->version == MQTT_UNKNOWN) /* [MQTT-3.1.2-2] */
+		return (struct mqtt_fault){MQTT_UNSUPPORTED_VERSION,
+		                           "protocol level is neither 4 of MQTT (3.1.1) nor 3 of MQIsdp (3.1)"};
 	if (intake_phase(self->in) != INTAKE_RUN || intake_full(self->in))
 		return (struct mqtt_fault){MQTT_SERVER_UNAVAILABLE,
 		                           "no messages are taken now: stopping, or the journal is full"};

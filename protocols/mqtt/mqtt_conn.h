@@ -64,7 +64,8 @@ void mqtt_conn_open(struct mqtt *self, struct mqtt_conn *own);
 /* mqtt_conn_leave gives the client identifier back and leaves behind what the next connection of that name needs.
  * Harmless when repeated. */
 void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own);
-/* mqtt_conn_fault counts and logs what was wrong and closes: the specification asks for no more [MQTT-4.8.0-1]. */
+/* mqtt_conn_fault counts and logs what was wrong, takes nothing more and closes [MQTT-4.8.0-1] as soon as the messages before
+ * it are acknowledged. */
 void mqtt_conn_fault(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_fault *fault);
 /* mqtt_conn_late ends a connection whose deadline has passed. */
 void mqtt_conn_late(struct mqtt *self, struct mqtt_conn *own);

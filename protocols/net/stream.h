@@ -28,7 +28,7 @@ struct stream_settings {
 	uint64_t max_output;     /* bytes of answers that wait for a peer that does not read, before it is not read */
 	uint64_t max_buffered;   /* bytes of incomplete messages kept over all connections of a thread; 0: no limit */
 	uint64_t stall_timeout;  /* us: a connection held back longer than this for want of room is closed, so that the
-	                            device tries elsewhere */
+	                            device tries elsewhere; what becomes safe within the same time is still answered */
 	int64_t backlog;
 };
 #define STREAM_SETTINGS(st, port)                                                                                      \
@@ -107,7 +107,7 @@ void stream_write(struct stream_conn *c, const void *bytes, size_t len);
  * one replaces. */
 bool stream_unwrite(struct stream_conn *c, size_t len);
 /* stream_await: as intake_await, with the connection kept alive until the answer came back. Returns false when memory
- * is out: the connection is closed. */
+ * is out: the connection is closed, after the answers that it waits for already. */
 bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kind, uint64_t what);
 size_t stream_waiting(const struct stream_conn *c); /* answers this connection waits for */
 /* stream_hold: there is no room for its next message (GW_FULL); it is not read, and data is called again when there is.

@@ -114,7 +114,7 @@ void stream_deadline(struct stream_conn *c, uint32_t ms)
 bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kind, uint64_t what)
 {
 	if (intake_await(c->stream->in, position, kind, c, what) != GW_OK) {
-		stream_close(c, false);
+		stream_close(c, true);
 		return false;
 	}
 	c->waiting++;
@@ -252,7 +252,8 @@ static void stalled(struct stream_conn *c)
 	struct stream *s = c->stream;
 	if (c->is_held) {
 		intake_refuse(s->in, REFUSED_FULL);
-		stream_close(c, false);
+		stream_close(c, true);
+		c->back_since = s->now_ms; /* but the device is not to wait for long: it tries elsewhere */
 	} else if (stream_conn_output(c) > s->settings->max_output) {
 		intake_refuse(s->in, REFUSED_TIMEOUT);
 		stream_conn_destroy(c);
@@ -276,7 +277,7 @@ void stream_conn_timer(struct stream_conn *c)
 	} else if (c->state == CONN_OPEN) {
 		c->deadline_ms = 0;
 		s->protocol->deadline(s->self, c);
-	} else if (c->state == CONN_SETTLING && !peer_gone(c)) {
+	} else if (c->state == CONN_SETTLING && c->back_since == 0 && !peer_gone(c)) {
 		wheel_set(&s->wheel, &c->timer, after(s, s->settings->stall_timeout));
 	} else {
 		stream_conn_destroy(c);

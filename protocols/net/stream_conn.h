@@ -47,7 +47,7 @@ struct stream_conn {
 	uint32_t rest_len, rest_cap, out_at, out_len, out_cap;
 	uint32_t waiting;     /* answers awaited */
 	uint32_t deadline_ms; /* as set by the protocol */
-	int64_t back_since;   /* held back since then; 0: not */
+	int64_t back_since;   /* held back since then; 0: not. CONN_SETTLING: not 0: it settles for one stall_timeout */
 	union {
 		struct sockaddr any;
 		struct sockaddr_in v4;

@@ -234,7 +234,7 @@ static void take_first_line(struct tcp *t, struct stream_conn *c, struct tcp_con
 	if (!is_name(text, len))
 		refuse_connection(t, c, REFUSED_DEVICE);
 	else if (!set_device(own, text, len))
-		stream_close(c, false);
+		stream_close(c, true);
 }
 
 /* False: there is no room for it now, it has to be offered again. */
@@ -249,7 +249,7 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 		return true;
 	}
 	if (!own->device && t->peer && !set_peer(own, c)) {
-		stream_close(c, false);
+		stream_close(c, true);
 		return true;
 	}
 	if (stream_crowded(c))

@@ -267,7 +267,12 @@ def test_paho_devices_return_after_a_restart(sluice):
     (connect("x" * 129), b"\x20\x02\x00\x02"),
     (connect("a\x07b"), b"\x20\x02\x00\x02"),
     (connect(level=3), b"\x20\x02\x00\x01"),
-    (connect(level=0x84), b"\x20\x02\x00\x01"),
+    (connect(level=0x84), CONNACK),                                # a bridge of Mosquitto
+    (connect(level=0x83, name="MQIsdp"), CONNACK),
+    (b"\x12" + connect(level=3, name="MQIsdp")[1:], CONNACK),      # 3.1: unused header bits
+    (b"\x18" + connect(level=3, name="MQIsdp")[1:], CONNACK),
+    (connect(level=0x83), b"\x20\x02\x00\x01"),
+    (connect(level=0x85), b"\x20\x02\x00\x01"),
     (connect(level=5, rest=b""), b"\x20\x03\x00\x84\x00"),
 ])
 def test_connect_gets_its_return_code(one, sent, answer):
@@ -280,7 +285,7 @@ def test_connect_gets_its_return_code(one, sent, answer):
 
 
 @pytest.mark.parametrize("sent", [
-    b"\x20", b"\x30", b"\xc0\x00", b"\x11", b"\x00", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00",
+    b"\x20", b"\x30", b"\xc0\x00", b"\x12" + connect()[1:], b"\x00", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00",
     b"\x10\xff\xff\xff\x7f",
     b"\x10\xff\xff\xff\xff",
     b"\x10\x00",
@@ -462,6 +467,24 @@ def test_clean_session_forgets_qos_2(one):
     Raw(one, "dev", clean=True).send(publish("t", "1", qos=2, mid=5, dup=True)).expect(pubrec(5)).close()
     assert len(one.wait_records(2)) == 2
     Raw(one, "dev", clean=False).close()
+
+
+def test_a_client_may_have_thousands_of_identifiers_open(sluice):
+    gw = sluice()
+    raw, count = Raw(gw, clean=False), 20000
+    reader = threading.Thread(target=lambda: raw.expect(*[pubrec(mid) for mid in range(1, count + 1)]))
+    reader.start()
+    raw.send(*[publish("t", "1", qos=2, mid=mid) for mid in range(1, count + 1)])
+    reader.join(30)
+    raw.send(pubrel(1025)).expect(pubcomp(1025))
+    assert len(gw.wait_records(count)) == count
+
+
+def test_what_came_before_a_fault_is_acknowledged(sluice):
+    gw = sluice()
+    good = [publish("devices/d/t", f'{{"n":{mid}}}', qos=1, mid=mid) for mid in range(1, 20)]
+    Raw(gw).send(*good, publish("a/#", "1", qos=1, mid=99)).expect_closed(b"".join(puback(mid) for mid in range(1, 20)))
+    assert len(gw.wait_records(19)) == 19
 
 
 def test_open_qos_2_identifiers_are_bounded(sluice):

@@ -473,6 +473,24 @@ static void malformed_packets_close(void **state)
 	rig_free(&r);
 }
 
+static void messages_before_a_fault_are_acknowledged_first(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	r.in->manual = true;
+	int fd = client(&r, "dev", true);
+	send_publish(fd, QOS1, "t", 1, "x");
+	send_publish(fd, QOS2, "t", 2, "x");
+	send_publish(fd, QOS1, "t/#", 3, "x");
+	send_publish(fd, QOS1, "t", 4, "x");
+	RIG_UNTIL(&r, refused(&r, REFUSED_PROTOCOL) == 1);
+	expect_nothing(&r, fd);
+	fake_settle_all(r.in);
+	EXPECT_END(&r, fd, 0x40, 2, 0, 1, 0x50, 2, 0, 2);
+	assert_int_equal(r.in->message_count, 2);
+	rig_free(&r);
+}
+
 static void subscribe_is_refused_or_granted(void **state)
 {
 	(void)state;
@@ -1096,6 +1114,7 @@ int main(void)
 	    cmocka_unit_test(acknowledgements_wait_until_safe_and_keep_their_order),
 	    cmocka_unit_test(many_acknowledgements_leave_in_one_write),
 	    cmocka_unit_test(malformed_packets_close),
+	    cmocka_unit_test(messages_before_a_fault_are_acknowledged_first),
 	    cmocka_unit_test(subscribe_is_refused_or_granted),
 	    cmocka_unit_test(suback_of_many_filters_is_complete),
 	    cmocka_unit_test(stray_acknowledgements_are_borne),

@@ -583,6 +583,50 @@ static void held_connections_take_turns(void **state)
 	toy_free(t);
 }
 
+/* A connection with one message stored and one held, after stall_timeout. */
+static int stall_behind_one_message(struct toy *t)
+{
+	t->in->manual = true;
+	t->in->lane_room = 1;
+	toy_open(t);
+	int fd = toy_connect(t);
+	send_text(fd, "p1\np2\n");
+	TOY_UNTIL(t, t->in->message_count == 1 && t->in->stats.backpressured == 1);
+	for (int i = 0; i < 31; i++) {
+		t->in->skew_ms += 1000;
+		toy_turns(t, 1);
+	}
+	assert_int_equal(stat_get(&t->in->stats.refused[REFUSED_FULL]), 1);
+	assert_int_equal(t->ended, 0);
+	return fd;
+}
+
+static void stalled_connection_hears_of_what_was_stored(void **state)
+{
+	(void)state;
+	struct toy *t = toy_new();
+	int fd = stall_behind_one_message(t);
+	fake_settle_all(t->in);
+	expect_end(t, fd, "+");
+	assert_int_equal(t->in->message_count, 1);
+	close(fd);
+	toy_free(t);
+}
+
+static void stalled_connection_does_not_wait_for_ever(void **state)
+{
+	(void)state;
+	struct toy *t = toy_new();
+	int fd = stall_behind_one_message(t);
+	for (int i = 0; i < 31; i++) {
+		t->in->skew_ms += 1000;
+		toy_turns(t, 1);
+	}
+	expect_end(t, fd, "");
+	close(fd);
+	toy_free(t);
+}
+
 static void stopped_process_does_not_close_who_is_held(void **state)
 {
 	(void)state;
@@ -894,6 +938,8 @@ int main(void)
 	    cmocka_unit_test(deadline_does_not_run_while_held_and_starts_anew_afterwards),
 	    cmocka_unit_test(held_connection_is_not_overtaken),
 	    cmocka_unit_test(held_connections_take_turns),
+	    cmocka_unit_test(stalled_connection_hears_of_what_was_stored),
+	    cmocka_unit_test(stalled_connection_does_not_wait_for_ever),
 	    cmocka_unit_test(stopped_process_does_not_close_who_is_held),
 	    cmocka_unit_test(stopped_process_does_not_take_it_out_on_its_devices),
 	    cmocka_unit_test(long_message_may_come_in_small_pieces),
