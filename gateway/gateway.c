@@ -266,17 +266,19 @@ static bool show_live(void *context, FILE *out)
 static bool show_ready(void *context, FILE *out)
 {
 	struct gateway *g = context;
-	char text[600];
+	char text[800];
 	bool ready = atomic_load(&g->ready), draining = atomic_load(&g->draining);
 	bool full = journal_full(g->journal), faulty = journal_faulty(g->journal);
 	fprintf(out, "[%s] started\n[%s] not draining\n", ready ? "+" : "-", draining ? "-" : "+");
 	bool nearly = !full && journal_nearly_full(g->journal);
-	fprintf(out, "[%s] journal has room%s%s\n",
+	journal_growth_trouble(g->journal, text, sizeof(text));
+	fprintf(out, "[%s] journal has room%s%s%s%s\n",
 	        full     ? "-"
 	        : nearly ? "!"
 	                 : "+",
 	        nearly ? ", but is nearly full" : "",
-	        (full || nearly) && journal_lacks_disk(g->journal) ? ": its file system has none for more" : "");
+	        (full || nearly) && journal_lacks_disk(g->journal) ? ": its file system has none for more" : "",
+	        *text ? ": no further segment can be made: " : "", text);
 	journal_trouble(g->journal, text, sizeof(text));
 	fprintf(out, faulty ? "[-] disk works: %s\n" : "[+] disk works\n", text);
 	for (size_t i = 0; i < g->plan->listener_count; i++)

@@ -14,7 +14,7 @@
 #include "gateway/base/utf8.h"
 
 #define LINE 16384
-#define VALUE_MAX 256
+#define VALUE_MAX 768
 
 static enum log_level lowest = LOG_INFO;
 static enum log_format shape = LOG_AUTO;

@@ -18,7 +18,7 @@ void log_unblock(void);
 uint64_t log_lost(void);
 bool log_enabled(enum log_level level);
 
-/* A field of a log line: an ECS key ("sink.name") and a value. Values from outside are escaped and cut at 256 bytes. */
+/* A field of a log line: an ECS key ("sink.name") and a value. Values from outside are escaped and cut at 768 bytes. */
 struct log_field {
 	const char *key;
 	enum { LOG_STRING, LOG_NUMBER } type;

@@ -335,10 +335,12 @@ static bool find_damage(struct repair *r)
 		return fail(r, EBUSY);
 	}
 	if (is_unread(r)) {
-		fputs("repair: the disk failed, so nothing was changed. If it stays so, move what cannot be read away "
-		      "and run "
-		      "this again; its records are lost then\n",
-		      r->errors);
+		fputs(
+		    "repair: something could not be read, so nothing was changed. Check owner and mode of the files, "
+		    "and the "
+		    "disk, and run this again. Only what cannot be read on a working disk (copy it with dd or ddrescue "
+		    "first) may be moved away; its records are lost then\n",
+		    r->errors);
 		return fail(r, EIO);
 	}
 	return !r->failed;

@@ -8,6 +8,7 @@
 
 #include "gateway/base/bytes.h"
 #include "gateway/base/crc32c.h"
+#include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
 
 #define SLOT 4096u
@@ -20,6 +21,7 @@ struct content {
 	uint64_t count, sequence;
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
 	size_t ahead_count;
+	int err; /* when it could not be read: a negative errno */
 };
 
 /* Stretches are taken whole or not at all: without them records come again, which is always allowed. */
@@ -63,8 +65,11 @@ static enum slots slots_read(const struct disk *d, int fd, struct content *out)
 {
 	uint8_t slots[2 * SLOT] = {0};
 	bool found = false;
-	if (d->read(d, fd, slots, sizeof(slots), 0) < 0)
+	int64_t n = d->read(d, fd, slots, sizeof(slots), 0);
+	if (n < 0) {
+		out->err = (int)n;
 		return SLOTS_UNREAD;
+	}
 	bool empty = slots[0] == 0 && memcmp(slots, slots + 1, sizeof(slots) - 1) == 0;
 	for (size_t i = 0; i < 2; i++) {
 		struct content c;
@@ -76,7 +81,8 @@ static enum slots slots_read(const struct disk *d, int fd, struct content *out)
 	return found ? SLOTS_GOOD : empty ? SLOTS_NEW : SLOTS_DAMAGED;
 }
 
-static enum gw_err slot_write(struct cursor *c, uint64_t sequence)
+/* 0 or a negative errno. */
+static int slot_write(struct cursor *c, uint64_t sequence)
 {
 	uint8_t slot[SLOT] = {0};
 	memcpy(slot, magic, sizeof(magic));
@@ -91,17 +97,20 @@ static enum gw_err slot_write(struct cursor *c, uint64_t sequence)
 		bytes_put(slot + AHEAD + 12 + i * 16, c->ahead[i].to, 8);
 	}
 	bytes_put(slot + 8, crc32c(0, slot + 12, SLOT - 12), 4);
-	if (c->disk->write(c->disk, c->fd, slot, SLOT, (c->count + 1) % 2 * SLOT) || c->disk->sync(c->disk, c->fd))
-		return GW_IO;
+	int err;
+	if ((err = c->disk->write(c->disk, c->fd, slot, SLOT, (c->count + 1) % 2 * SLOT)) ||
+	    (err = c->disk->sync(c->disk, c->fd)))
+		return err;
 	c->count++;
 	c->ahead_changed = false;
 	atomic_store_explicit(&c->saved, sequence, memory_order_seq_cst);
-	return GW_OK;
+	return 0;
 }
 
 enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t start, bool *existed, struct why *why)
 {
 	memset(c, 0, sizeof(*c));
+	char text[768];
 	c->fd = -1;
 	c->disk = f->disk;
 	pthread_mutex_init(&c->lock, NULL);
@@ -116,13 +125,14 @@ enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t 
 	}
 	c->fd = f->disk->open(f->disk, c->path, DISK_WRITE | DISK_CREATE);
 	if (c->fd < 0) {
-		why_set(why, GW_IO, "cursor %s: open %s: %s", f->name, c->path, strerror(-c->fd));
+		why_set(why, GW_IO, "cursor %s: %s", f->name, disk_explain(c->fd, c->path, text, sizeof(text)));
 		goto failed;
 	}
 	struct content saved = {0};
 	switch (slots_read(f->disk, c->fd, &saved)) {
 	case SLOTS_UNREAD:
-		why_set(why, GW_IO, "cursor %s: %s cannot be read: the disk failed", f->name, c->path);
+		why_set(why, GW_IO, "cursor %s cannot be read: %s", f->name,
+		        disk_explain(saved.err, c->path, text, sizeof(text)));
 		goto failed;
 	case SLOTS_GOOD:
 		*existed = true;
@@ -140,8 +150,10 @@ enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t 
 		break;
 	case SLOTS_NEW: break;
 	}
-	if (slot_write(c, start) || f->disk->sync_dir(f->disk, f->dir)) {
-		why_set(why, GW_IO, "cursor %s: cannot write %s", f->name, c->path);
+	int err = slot_write(c, start);
+	if (err || (err = f->disk->sync_dir(f->disk, f->dir))) {
+		why_set(why, GW_IO, "cursor %s cannot be written: %s", f->name,
+		        disk_explain(err, c->path, text, sizeof(text)));
 		goto failed;
 	}
 	return GW_OK;
@@ -165,15 +177,23 @@ void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size
 
 enum gw_err cursor_save(struct cursor *c)
 {
-	enum gw_err err = GW_OK;
 	if (!c->disk)
 		return GW_OK;
 	pthread_mutex_lock(&c->lock);
 	uint64_t sequence = cursor_get(c);
-	if (c->ahead_changed || sequence != atomic_load_explicit(&c->saved, memory_order_relaxed))
-		err = slot_write(c, sequence);
+	if (c->err || c->ahead_changed || sequence != atomic_load_explicit(&c->saved, memory_order_relaxed))
+		c->err = slot_write(c, sequence);
+	enum gw_err err = c->err ? GW_IO : GW_OK;
 	pthread_mutex_unlock(&c->lock);
 	return err;
+}
+
+const char *cursor_explain(struct cursor *c, char *out, size_t size)
+{
+	pthread_mutex_lock(&c->lock);
+	int err = c->err;
+	pthread_mutex_unlock(&c->lock);
+	return disk_explain(err, c->path ? c->path : c->name, out, size);
 }
 
 void cursor_close(struct cursor *c)

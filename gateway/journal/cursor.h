@@ -42,6 +42,7 @@ struct cursor {
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX]; /* also under lock, once threads run */
 	size_t ahead_count;
 	bool ahead_changed;        /* since the file was written */
+	int err;                   /* of the last save: 0 or a negative errno; also under lock */
 	_Atomic uint64_t sequence; /* the pump moves it, the journal reads it to settle `delivered` */
 	_Atomic uint64_t saved;    /* what the file says; the pump stores it, the journal reads it to free space */
 };
@@ -63,6 +64,8 @@ void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size
 /* cursor_save writes and syncs the sequence if it or what is ahead has changed since the last save. GW_OK | GW_IO (the old one stays
  * good). Any thread. */
 enum gw_err cursor_save(struct cursor *c);
+/* cursor_explain writes why the last cursor_save failed (disk_explain.h) into out, which is returned. Any thread. */
+const char *cursor_explain(struct cursor *c, char *out, size_t size);
 void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct */
 /* cursor_peek reads the sequence of the file at path without changing it. GW_OK | GW_AGAIN (it
  * was just made, nothing is in it) | GW_INVALID (neither slot is valid) | GW_IO. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 #include "gateway/journal/record.h"
@@ -194,22 +195,35 @@ static int write_block(struct journal *j, uint64_t first)
 	return 0;
 }
 
-void journal_note_trouble(struct journal *j, int err)
+void journal_note_cause(struct journal *j, const char *text)
 {
 	pthread_mutex_lock(&j->lock);
-	snprintf(j->trouble, sizeof(j->trouble), "%s", err ? strerror(-err) : "");
+	bool changed = strcmp(j->trouble, text) != 0;
+	snprintf(j->trouble, sizeof(j->trouble), "%s", text);
 	pthread_mutex_unlock(&j->lock);
-	bool faulty = err != 0;
-	if (atomic_exchange(&j->faulty, faulty) == faulty)
+	bool faulty = *text != '\0';
+	if (atomic_exchange(&j->faulty, faulty) == faulty && !(faulty && changed))
 		return;
 	stat_set(&j->stats->faulty, faulty);
 	if (faulty)
-		log_event(LOG_ERROR, "journal",
-		          "the disk failed: nothing is acknowledged until a fresh segment takes the block",
-		          LOG_S("error.message", strerror(-err)),
-		          LOG_N("sluice.journal.records", j->block ? j->block->count : 0));
+		log_event(
+		    LOG_ERROR, "journal", "cannot write: nothing is acknowledged until a fresh segment takes the block",
+		    LOG_S("error.message", text), LOG_N("sluice.journal.records", j->block ? j->block->count : 0));
 	else
 		log_say(LOG_INFO, "journal", "the disk works again");
+}
+
+void journal_note_trouble(struct journal *j, int err)
+{
+	char path[4096], text[sizeof(j->trouble)] = "";
+	if (err == 0 && !journal_faulty(j))
+		return;
+	snprintf(path, sizeof(path), "%s", j->dir ? j->dir : "");
+	if (j->current)
+		journal_segments_path(j, j->segments[j->segment_count - 1].number, path, sizeof(path));
+	if (err)
+		disk_explain(err, path, text, sizeof(text));
+	journal_note_cause(j, text);
 }
 
 void journal_note_memory(struct journal *j)

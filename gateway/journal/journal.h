@@ -112,8 +112,10 @@ uint64_t journal_first(const struct journal *j);
 /* journal_is_pinned_by: the journal is nearly full, and no other cursor is further behind. */
 bool journal_is_pinned_by(const struct journal *j, const struct cursor *c);
 bool journal_faulty(const struct journal *j);
-/* journal_trouble copies what is wrong with the disk ("write: No space left on device"), or "" . */
+/* journal_trouble copies why nothing can be written, or "". */
 void journal_trouble(struct journal *j, char *out, size_t size);
+/* journal_growth_trouble writes why no further segment can be made, or "", into out, which is returned. */
+const char *journal_growth_trouble(const struct journal *j, char *out, size_t size);
 uint64_t journal_last(const struct journal *j); /* sequence of the last durable record */
 struct heartbeat *journal_heartbeat(struct journal *j);
 bool journal_wants_delivered(const struct journal *j,

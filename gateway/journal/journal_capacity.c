@@ -69,15 +69,21 @@ static void set_nearly_full(struct journal *j, bool nearly, uint64_t percent)
 		wake_all(j);
 		return;
 	}
-	log_event(LOG_WARN, "journal",
-	          journal_lacks_disk(j) ? "is nearly full: its file system has no room for more"
-	                                : "is nearly full of records that a sink does not have",
-	          LOG_N("sluice.journal.fill_percent", percent), LOG_S("sink.name", name),
-	          LOG_N("sluice.sink.lag_records", behind));
+	char text[768];
+	if (*journal_growth_trouble(j, text, sizeof(text)))
+		log_event(LOG_WARN, "journal", "is nearly full: no further segment can be made",
+		          LOG_N("sluice.journal.fill_percent", percent), LOG_S("error.message", text));
+	else
+		log_event(LOG_WARN, "journal",
+		          journal_lacks_disk(j) ? "is nearly full: its file system has no room for more"
+		                                : "is nearly full of records that a sink does not have",
+		          LOG_N("sluice.journal.fill_percent", percent), LOG_S("sink.name", name),
+		          LOG_N("sluice.sink.lag_records", behind));
 }
 
 static void set_full(struct journal *j, bool full)
 {
+	char text[768];
 	uint64_t behind;
 	const char *name = holder(j, &behind);
 	stat_set(&j->stats->full, full);
@@ -85,6 +91,12 @@ static void set_full(struct journal *j, bool full)
 	stat_add(&j->stats->times_full, full);
 	/* pairs with the acquire in journal_full */
 	atomic_store_explicit(&j->full, full, memory_order_seq_cst);
+	if (full && *journal_growth_trouble(j, text, sizeof(text))) {
+		log_event(LOG_WARN, "journal", "is full: nothing more is taken in until a further segment can be made",
+		          LOG_N("sluice.journal.limit_bytes", j->limit),
+		          LOG_N("sluice.journal.segments", j->segment_count), LOG_S("error.message", text));
+		return;
+	}
 	if (full) {
 		log_event(
 		    LOG_WARN, "journal",

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 
@@ -69,11 +70,11 @@ const struct setting journal_settings[] = {
 
 enum gw_err journal_lock(const char *dir, int *fd, struct why *why)
 {
-	char path[4096];
+	char path[4096], text[768];
 	snprintf(path, sizeof(path), "%s/lock", dir);
 	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	if (*fd < 0)
-		return why_set(why, GW_IO, "journal: %s: %s", path, strerror(errno));
+		return why_set(why, GW_IO, "journal: %s", disk_explain(errno, path, text, sizeof(text)));
 	if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
 		return GW_OK;
 	return why_set(why, GW_IO,
@@ -87,7 +88,8 @@ static enum gw_err make_dirs(struct journal *j, struct why *why)
 	snprintf(up, sizeof(up), "%s/..", j->dir);
 	if (!err && !(err = j->disk->sync_dir(j->disk, j->dir)))
 		err = j->disk->sync_dir(j->disk, up);
-	return err ? why_set(why, GW_IO, "journal: %s: %s", j->dir, strerror(-err)) : GW_OK;
+	char text[768];
+	return err ? why_set(why, GW_IO, "journal: %s", disk_explain(err, j->dir, text, sizeof(text))) : GW_OK;
 }
 
 /* Whether this file system takes O_DIRECT. */

@@ -78,7 +78,7 @@ struct journal {
 	uint64_t tail_bytes;
 	uint64_t
 	    in_memory_from; /* spill: from this sequence on records are in the tail alone; UINT64_MAX: all are on disk */
-	char trouble[256];
+	char trouble[768];
 
 	/* the journal's thread only (main before and after) */
 	uint32_t *spares; /* owned; numbers of files that can be used */
@@ -102,6 +102,7 @@ struct journal {
 	uint64_t bytes_per_ms;  /* at which they come, a moving average */
 	size_t turn;            /* lane that is drained first */
 	int64_t retry_us;       /* after a failure: wait that long */
+	_Atomic int grow_err;   /* why no further segment could be made: a negative errno; 0: it could. Relaxed */
 	int64_t asked_space_us; /* when the file system was asked last how much is free, */
 	uint64_t disk_left;     /* and what it said, without keep_free */
 	_Atomic bool no_disk;   /* the file system has no room for a segment that the limit would allow */
@@ -133,6 +134,8 @@ static inline bool journal_in_memory(const struct journal *j)
 bool journal_write(struct journal *j, uint64_t first);
 /* journal_note_trouble shows that the disk fails with err, a negative errno, or (0) works again. */
 void journal_note_trouble(struct journal *j, int err);
+/* journal_note_cause shows that it fails for a reason that text tells. */
+void journal_note_cause(struct journal *j, const char *text);
 /* journal_note_memory tells that there is no memory for what has to be written: it waits, unacknowledged. */
 void journal_note_memory(struct journal *j);
 /* journal_room makes j->block an empty one with room for body bytes of entries; false: no memory. */

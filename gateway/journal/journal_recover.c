@@ -12,6 +12,7 @@
 #include <sys/random.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 
@@ -21,6 +22,7 @@ struct found {
 	struct journal *journal;
 	bool nomem, newer, unread;
 	uint32_t newer_version, unread_number;
+	int unread_err;
 };
 
 static void add_found(struct found *f, const struct segment *s)
@@ -49,10 +51,12 @@ static void look_at_file(struct found *f, uint32_t number)
 	enum segment_kind kind = SEGMENT_UNREAD;
 	if (journal_segments_open_reader(&scan, j, number, 0, DISK_READ) == GW_OK)
 		kind = segment_files_identify(&scan, &s, &h);
+	int err = scan.err;
 	segment_reader_close(&scan);
 	switch (kind) {
 	case SEGMENT_UNREAD:
 		f->unread = true;
+		f->unread_err = err;
 		f->unread_number = number;
 		break;
 	case SEGMENT_NEWER:
@@ -173,6 +177,14 @@ static bool recall_older(struct journal *j, bool *failed)
 	return from < newest;
 }
 
+static enum gw_err refuse_newest(const struct journal *j, uint32_t number, const char *what, int err, struct why *why)
+{
+	char path[4096], text[768];
+	journal_segments_path(j, number, path, sizeof(path));
+	return why_set(why, GW_IO, "journal: the newest segment %s: %s", what,
+	               disk_explain(err, path, text, sizeof(text)));
+}
+
 /* Takes the newest segment up again. What is read back now may never have been synced: it must be before anybody sees
  * it. */
 static enum gw_err take_up(struct journal *j, struct why *why)
@@ -180,7 +192,7 @@ static enum gw_err take_up(struct journal *j, struct why *why)
 	struct segment *newest = &j->segments[j->segment_count - 1];
 	struct segment_reader scan;
 	if (journal_segments_open_reader(&scan, j, newest->number, newest->size, DISK_WRITE))
-		return why_set(why, GW_IO, "journal: segment %08u cannot be opened for writing", newest->number);
+		return refuse_newest(j, newest->number, "cannot be opened for writing", scan.err, why);
 	bool failed = false, fresh = recall_older(j, &failed);
 	const uint8_t *bytes = segment_reader_bytes(&scan, 0, SEGMENT_HEADER);
 	struct segment_header header;
@@ -188,9 +200,10 @@ static enum gw_err take_up(struct journal *j, struct why *why)
 	walk_newest(j, &scan, newest);
 	if (fresh)
 		j->offset = newest->size;
-	if (failed || scan.failed || j->disk->sync(j->disk, scan.fd)) {
+	int err = scan.failed ? scan.err : failed ? -EIO : j->disk->sync(j->disk, scan.fd);
+	if (err) {
 		segment_reader_close(&scan);
-		return why_set(why, GW_IO, "journal: segment %08u: the disk failed while it was read", newest->number);
+		return refuse_newest(j, newest->number, "cannot be read", err, why);
 	}
 	j->fd = scan.fd;
 	scan.fd = -1;
@@ -231,28 +244,41 @@ static void free_again(struct journal *j)
 		journal_segments_recycle(j, p.least);
 }
 
+/* Not the same as damage: it may be whole, and its numbers must not be given out again. Only where reading failed on a
+ * disk that answers is moving it away the last resort. */
+static enum gw_err refuse_unread(const struct journal *j, const struct found *f, struct why *why)
+{
+	char path[4096], text[768];
+	journal_segments_path(j, f->unread_number, path, sizeof(path));
+	disk_explain(f->unread_err, path, text, sizeof(text));
+	if (f->unread_err != -EIO)
+		return why_set(why, GW_IO, "journal: a segment cannot be read: %s", text);
+	return why_set(
+	    why, GW_IO,
+	    "journal: a segment cannot be read: %s. Only if it still cannot be read on a working disk (try to copy "
+	    "it with dd or ddrescue first): move it away, and its records are lost",
+	    text);
+}
+
 enum gw_err journal_recover(struct journal *j, struct why *why)
 {
 	struct segment_files_numbers numbers;
 	struct found found = {.journal = j};
 	enum gw_err err = GW_OK;
+	char text[768];
 	int failed = segment_files_list(j->disk, j->dir, &numbers);
 	for (size_t i = 0; i < numbers.count; i++)
 		look_at_file(&found, numbers.items[i]);
 	if (failed)
-		err = why_set(why, failed == -ENOMEM ? GW_NOMEM : GW_IO, "journal: %s: %s", j->dir, strerror(-failed));
+		err = why_set(why, failed == -ENOMEM ? GW_NOMEM : GW_IO, "journal: %s",
+		              disk_explain(failed, j->dir, text, sizeof(text)));
 	else if (found.newer)
 		err = why_set(why, GW_CONFIG,
 		              "journal: %s was written by a newer Sluice (format version %u, this one knows %u): use "
 		              "that version",
 		              j->dir, found.newer_version, SEGMENT_VERSION);
-	else if (found
-	             .unread) /* not the same as damage: it may be whole, and its numbers must not be given out again */
-		err = why_set(why, GW_IO,
-		              "journal: %s/%08u.segment cannot be read: the disk failed. If it stays so, move that "
-		              "file away; its records "
-		              "are lost then",
-		              j->dir, found.unread_number);
+	else if (found.unread)
+		err = refuse_unread(j, &found, why);
 	else if (!keep_counting(j, &found))
 		err = why_set(why, GW_NOMEM, "journal: out of memory");
 	else if (j->segment_count > 0 && !(err = take_up(j, why)))

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
 
@@ -94,13 +95,14 @@ static uint64_t segment_worth(const struct journal *j)
 enum gw_err journal_segments_prepare(struct journal *j, struct why *why)
 {
 	const struct journal_settings *s = j->settings;
+	char text[768];
 	j->limit = s->max_bytes;
 	if (journal_has_disk(j)) {
 		uint64_t free_bytes, total;
 		int err = j->disk->space(j->disk, j->dir, &free_bytes, &total);
 		if (err)
-			return why_set(why, GW_IO, "journal: %s: cannot ask for free space: %s", j->dir,
-			               strerror(-err));
+			return why_set(why, GW_IO, "journal: cannot ask for free space: %s",
+			               disk_explain(err, j->dir, text, sizeof(text)));
 		double share = (double)total * s->max_share / 100;
 		if (share < (double)j->limit)
 			j->limit = (uint64_t)share;
@@ -121,12 +123,40 @@ enum gw_err journal_segments_prepare(struct journal *j, struct why *why)
 	               (unsigned long long)(least >> 20) + 1);
 }
 
+static int grow_err(const struct journal *j)
+{
+	return atomic_load_explicit((_Atomic int *)&j->grow_err, memory_order_relaxed);
+}
+
+/* Logged when it begins and when the reason changes: before the journal is full, if possible. */
+static void note_growth(struct journal *j, int err)
+{
+	char text[768];
+	bool changed = err != grow_err(j);
+	atomic_store_explicit(&j->grow_err, err, memory_order_relaxed);
+	if (err && changed)
+		log_event(LOG_ERROR, "journal", "no further segment can be made",
+		          LOG_S("error.message", journal_growth_trouble(j, text, sizeof(text))));
+}
+
+const char *journal_growth_trouble(const struct journal *j, char *out, size_t size)
+{
+	int err = grow_err(j);
+	if (err)
+		return disk_explain(err, j->dir, out, size);
+	*out = '\0';
+	return out;
+}
+
 /* Asks the file system how many bytes it has beyond keep_free; it has none if it does not tell. */
 static void ask_space(struct journal *j)
 {
 	uint64_t free_bytes, total;
 	double left = 0;
-	if (j->disk->space(j->disk, j->dir, &free_bytes, &total) == 0)
+	int err = j->disk->space(j->disk, j->dir, &free_bytes, &total);
+	if (err)
+		note_growth(j, err);
+	else
 		left = (double)free_bytes - (double)total * j->settings->keep_free / 100;
 	j->asked_space_us = clock_mono_us();
 	j->disk_left = left > 0 ? (uint64_t)left : 0;
@@ -174,23 +204,32 @@ static uint32_t free_number(const struct journal *j)
 	return number;
 }
 
+/* 0 or a negative errno. */
+static int make_file(struct journal *j, uint32_t number, const char *path)
+{
+	int fd = j->disk->open(j->disk, path, DISK_WRITE | DISK_CREATE), err;
+	if (fd < 0)
+		return fd;
+	if (!(err = j->disk->allocate(j->disk, fd, j->settings->segment)) && !(err = j->disk->sync(j->disk, fd)))
+		err = j->disk->sync_dir(j->disk, j->dir);
+	j->disk->close(j->disk, fd);
+	if (!err && !journal_segments_add_spare(j, number))
+		err = -ENOMEM;
+	if (err)
+		journal_segments_remove(j, number);
+	return err;
+}
+
 static bool make_spare(struct journal *j)
 {
 	char path[4096];
 	uint32_t number = free_number(j);
 	journal_segments_path(j, number, path, sizeof(path));
-	int fd = j->disk->open(j->disk, path, DISK_WRITE | DISK_CREATE);
-	if (fd < 0)
-		return false;
-	bool made = j->disk->allocate(j->disk, fd, j->settings->segment) == 0 && j->disk->sync(j->disk, fd) == 0 &&
-	            j->disk->sync_dir(j->disk, j->dir) == 0;
-	j->disk->close(j->disk, fd);
-	if (!made || !journal_segments_add_spare(j, number)) {
-		journal_segments_remove(j, number);
-		return false;
-	}
-	j->next_number = number + 1;
-	return true;
+	int err = make_file(j, number, path);
+	note_growth(j, err);
+	if (!err)
+		j->next_number = number + 1;
+	return !err;
 }
 
 /* -- keeping room -- */
@@ -310,7 +349,7 @@ int journal_segments_roll(struct journal *j, uint64_t first)
 		j->disk->close(j->disk, j->fd);
 	j->current = false;
 	if (j->spare_count == 0 && !(may_grow(j) && make_spare(j)))
-		return -ENOSPC;
+		return grow_err(j) ? grow_err(j) : -ENOSPC;
 	uint32_t number = j->spares[--j->spare_count];
 	j->generation +=
 	    j->generation_step; /* also when it fails: a header that was written and not removed must not equal

@@ -1,6 +1,7 @@
 /* Reading a segment's file; see segment_reader.h. */
 #include "gateway/journal/segment_reader.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 
 void segment_reader_init(struct segment_reader *s, const struct disk *disk, int fd, uint64_t size)
 {
-	*s = (struct segment_reader){.disk = disk, .fd = fd, .size = size};
+	*s = (struct segment_reader){.disk = disk, .fd = fd, .size = size, .err = fd < 0 ? fd : 0};
 }
 
 void segment_reader_close(struct segment_reader *s)
@@ -44,6 +45,7 @@ const uint8_t *segment_reader_bytes(struct segment_reader *s, uint64_t offset, s
 	size_t want = ((len > most ? len : most) + DISK_ALIGN - 1) & ~(size_t)(DISK_ALIGN - 1);
 	if (!room_for(s, want)) {
 		s->failed = true;
+		s->err = -ENOMEM;
 		return NULL;
 	}
 	/* Whole pages, also at the end of a file that was cut: direct I/O takes nothing else. The read is short there.
@@ -51,6 +53,8 @@ const uint8_t *segment_reader_bytes(struct segment_reader *s, uint64_t offset, s
 	int64_t n = s->disk->read(s->disk, s->fd, s->buffer, want, offset);
 	s->at = offset;
 	s->len = n < 0 ? 0 : (size_t)n;
+	if (n < 0 && !s->failed)
+		s->err = (int)n;
 	s->failed |= n < 0; /* stays: what could not be read must not pass for the end */
 	return s->len >= len ? s->buffer : NULL;
 }

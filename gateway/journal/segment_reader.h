@@ -16,7 +16,8 @@ struct segment_reader {
 	size_t room;
 	uint64_t at; /* what the window holds */
 	size_t len;
-	bool failed; /* the disk failed: not the same as an invalid block */
+	bool failed; /* the disk failed: not the same as an invalid block; */
+	int err;     /* with this negative errno, of the first call that did, or of opening the file */
 };
 /* segment_reader_init takes over fd, which may be a negative errno. */
 void segment_reader_init(struct segment_reader *s, const struct disk *disk, int fd, uint64_t size);

@@ -52,6 +52,7 @@ void pump_recycle_batch(struct pump *p, struct batch *b)
 void pump_store_cursor(struct pump *p, int64_t now_us)
 {
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
+	char text[768];
 	uint64_t left_out;
 	p->saved_us = now_us;
 	/* Sequences that were never on disk may be given out again after a crash: of those nothing may be remembered. */
@@ -60,7 +61,8 @@ void pump_store_cursor(struct pump *p, int64_t now_us)
 	heartbeat_outside(&p->heartbeat, true);
 	if (cursor_save(p->cursor) && log_allow(&p->save_log, now_us / 1000, &left_out))
 		log_event(LOG_WARN, "sink", "its cursor cannot be stored; a restart would send records twice",
-		          LOG_S("sink.name", p->plan.name));
+		          LOG_S("sink.name", p->plan.name),
+		          LOG_S("error.message", cursor_explain(p->cursor, text, sizeof(text))));
 	heartbeat_outside(&p->heartbeat, false);
 }
 

@@ -19,7 +19,8 @@ struct mqtt_ids {
 
 static struct mqtt_ids *ids_new(uint32_t slots)
 {
-	struct mqtt_ids *ids = calloc(1, sizeof(*ids) + (slots < IDS_ALL ? slots : slots / BITS) * sizeof(ids->slots[0]));
+	struct mqtt_ids *ids =
+	    calloc(1, sizeof(*ids) + (slots < IDS_ALL ? slots : slots / BITS) * sizeof(ids->slots[0]));
 	if (ids)
 		ids->mask = slots - 1;
 	return ids;
