@@ -393,13 +393,24 @@ enum gw_err gateway_stop(struct gateway *g)
 	for (size_t i = 0; i < g->pump_count; i++)
 		if (!pump_join(g->pumps[i])) {
 			late++;
-			log_event(LOG_WARN, "sink", "has not got everything; the rest stays in the journal",
+			log_event(LOG_WARN, "sink",
+			          pump_is_blocked(g->pumps[i])
+			              ? "its target does not answer; what it has not got stays in the journal"
+			              : "has not got everything; the rest stays in the journal",
 			          LOG_S("sink.name", pump_name(g->pumps[i])),
 			          LOG_N("sluice.sink.lag_records", behind(g, g->pumps[i])));
 		}
 	log_event(LOG_INFO, "gateway", "stopped", LOG_N("sluice.stop_ms", (clock_mono_us() - begin) / 1000),
 	          LOG_N("sluice.sinks_behind", late));
 	return err;
+}
+
+bool gateway_is_blocked(const struct gateway *g)
+{
+	for (size_t i = 0; i < g->pump_count; i++)
+		if (pump_is_blocked(g->pumps[i]))
+			return true;
+	return false;
 }
 
 uint64_t gateway_behind(const struct gateway *g, char *out, size_t size)
@@ -444,6 +455,8 @@ void gateway_close(struct gateway *g)
 	if (!g)
 		return;
 	admin_close(g->admin);
+	if (gateway_is_blocked(g)) /* its thread still has all of it; the process ends */
+		return;
 	for (size_t i = 0; i < g->intake_count; i++) {
 		struct intake *in = g->intakes[i];
 		assert(in); /* counted only when it is there */

@@ -75,6 +75,9 @@ enum gw_err gateway_start(struct gateway *g, struct why *why);
  */
 enum gw_err gateway_stop(struct gateway *g);
 void gateway_close(struct gateway *g); /* g may be NULL */
+/* gateway_is_blocked: after gateway_stop, a sink's thread is in a call that does not return. Nothing is freed then: end the
+ * process with _exit. */
+bool gateway_is_blocked(const struct gateway *g);
 /* gateway_behind tells how many records of the journal the slowest sink has not got yet, and its name (out may be NULL).
  * Any thread. */
 uint64_t gateway_behind(const struct gateway *g, char *out, size_t size);

@@ -238,6 +238,8 @@ static int run(const char *path, bool hints)
 		gateway_hints(g, stdout);
 	wait_for_stop(&set);
 	code = gateway_stop(g) ? EXIT_UNSAFE : 0;
+	if (gateway_is_blocked(g))
+		_exit(code);
 	gateway_close(g);
 	unload(&l);
 	return code;

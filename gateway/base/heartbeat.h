@@ -22,6 +22,13 @@ static inline void heartbeat_outside(struct heartbeat *p, bool on)
 {
 	atomic_store_explicit(&p->outside, on, memory_order_relaxed);
 }
+/* heartbeat_outside_ms: how long it has been in such a call, about; 0: it is in none. Any thread. */
+static inline int64_t heartbeat_outside_ms(const struct heartbeat *p, int64_t now_ms)
+{
+	int64_t beat = atomic_load_explicit((_Atomic int64_t *)&p->beat_ms, memory_order_relaxed);
+	bool outside = atomic_load_explicit((_Atomic bool *)&p->outside, memory_order_relaxed);
+	return outside && beat ? now_ms - beat : 0;
+}
 static inline void heartbeat_end(struct heartbeat *p)
 {
 	atomic_store_explicit(&p->beat_ms, 0, memory_order_relaxed);

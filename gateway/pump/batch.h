@@ -51,6 +51,7 @@ struct batch {
 	struct batch *next;
 	struct batch_blocks *blocks; /* owned */
 	size_t entry_bytes;          /* of the items' entries */
+	size_t taken, taken_bytes;   /* of its records, what the sink has and is not counted yet */
 	int64_t submitted_us;
 	uint64_t last_sequence;
 	bool waiting, finished; /* for another try; settled wholly */

@@ -1,9 +1,11 @@
 /* The pump as main makes and ends it, and what others may ask of it. What it promises is told in pump.h, what it asks of
  * a sink in gateway/pump/sink.h, how it works in pump_parts.h. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
@@ -43,6 +45,9 @@ const struct setting sink_settings[] = {
             "holds up what is behind it, until there is room or the sink takes it. 0: no limit but the disk's."),
     SETTINGS_END,
 };
+
+#define BLOCKED_US 300000 /* a pump that has not ended so long after its deadline waits for its target */
+#define SILENT_MS 3000    /* a call to a sink's target that takes so long is reported */
 
 /* -- made and ended by main -- */
 
@@ -113,10 +118,25 @@ void pump_stop(struct pump *p, int64_t deadline_us)
 
 bool pump_join(struct pump *p)
 {
-	if (p->running)
+	int64_t by = atomic_load(&p->stop_by_us), rest = by ? by - clock_mono_us() + BLOCKED_US : INT64_MAX;
+	struct timespec until;
+	if (p->running && by != INT64_MAX && by != 0) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		rest = (rest < 0 ? 0 : rest) + until.tv_nsec / 1000;
+		until.tv_sec += rest / 1000000;
+		until.tv_nsec = rest % 1000000 * 1000;
+		if (pthread_timedjoin_np(p->thread, NULL, &until) == ETIMEDOUT)
+			return false;
+	} else if (p->running) {
 		pthread_join(p->thread, NULL);
+	}
 	p->running = false;
 	return p->has_all;
+}
+
+bool pump_is_blocked(const struct pump *p)
+{
+	return p->running;
 }
 
 static void track_close(struct track *t)
@@ -212,6 +232,10 @@ void pump_state(struct pump *p, char *out, size_t size)
 	pthread_mutex_lock(&p->lock);
 	snprintf(out, size, "%s", p->state_text);
 	pthread_mutex_unlock(&p->lock);
+	int64_t silent = heartbeat_outside_ms(&p->heartbeat, clock_mono_us() / 1000);
+	if (!*out && silent >= SILENT_MS)
+		snprintf(out, size, "a call to its target or the disk has not returned for %lld s",
+		         (long long)silent / 1000);
 }
 
 void pump_describe(const struct pump *p, char *out, size_t size)

@@ -28,11 +28,13 @@ struct pump_plan {
 enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct journal *j, const struct disk *disk,
                       struct why *why);
 enum gw_err pump_start(struct pump *p, struct why *why);
-/* pump_stop lets the pump go on until it has everything the journal has (or, with settle_only, only what is in flight),
- * at most until deadline_us (monotonic), and then ends its thread. It returns at once; pump_join waits. True from
+/* pump_stop lets the pump go on until it has everything the journal has, at most until deadline_us (monotonic), and then
+ * ends its thread. It returns at once; pump_join waits, and not longer when the sink is in a call to its target that
+ * does not return (a file system that hangs): pump_is_blocked then, and the pump must not be closed. True from
  * pump_join: it has everything. Main thread. */
 void pump_stop(struct pump *p, int64_t deadline_us);
 bool pump_join(struct pump *p);
+bool pump_is_blocked(const struct pump *p);
 void pump_close(struct pump *p);
 
 /* Any thread. */
@@ -41,7 +43,8 @@ const struct sink *pump_sink(const struct pump *p);
 const struct sink_stats *pump_stats(const struct pump *p);
 struct heartbeat *pump_heartbeat(struct pump *p);
 struct cursor *pump_cursor(struct pump *p);
-/* pump_state copies what sink_report_health said last; "" when all is well. */
+/* pump_state copies what sink_report_health said last, or that a call to its target does not return; "" when nothing is
+ * wrong. */
 void pump_state(struct pump *p, char *out, size_t size);
 void pump_describe(const struct pump *p, char *out, size_t size);
 

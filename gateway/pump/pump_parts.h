@@ -32,7 +32,9 @@ struct track {
 	uint64_t finished;    /* last sequence of the finished prefix, while there are batches */
 	uint64_t safe; /* up to here the sink has all that is this track's: the finished prefix, but for what a deferred
 	                      sink has not synced */
-	bool stuck;    /* what should be there could not be read: not asked for again at once */
+	uint64_t unsafe_records, unsafe_bytes; /* finished by a deferred sink, and not safe yet */
+	uint64_t unsafe_since_us, unsafe_from; /* commit of the oldest of them, 0: none, and its sequence */
+	bool stuck;                            /* what should be there could not be read: not asked for again at once */
 };
 
 struct gap {
@@ -109,6 +111,10 @@ void pump_advance_cursor(struct pump *p);
 void pump_back_off(struct pump *p, uint64_t least_ms);
 /* pump_store_cursor stores the cursor. */
 void pump_store_cursor(struct pump *p, int64_t now_us);
+/* pump_oldest_us: when the oldest record of the track that the sink does not have for good was committed; 0: unknown.
+ * pump_note_unsafe keeps that while its batch is no longer there. */
+uint64_t pump_oldest_us(const struct track *t);
+void pump_note_unsafe(struct track *t);
 /* pump_has_unsafe: the sink has finished something that is not safe yet. */
 bool pump_has_unsafe(const struct pump *p);
 

@@ -22,6 +22,7 @@ struct batch *pump_take_batch(struct pump *p, struct track *t)
 	b->next = NULL;
 	b->count = b->bytes = b->entry_bytes = 0;
 	b->attempt = 0;
+	b->taken = b->taken_bytes = 0;
 	b->retry_after_ms = 0;
 	b->own = NULL;
 	b->submitted_us = 0;
@@ -88,12 +89,43 @@ void pump_advance_cursor(struct pump *p)
 		journal_wake(p->journal);
 }
 
+/* What is safe now is delivered; before that a rewind would have made it come, and count, again. */
+static void settle_track(struct pump *p, struct track *t)
+{
+	t->safe = finished(t);
+	if (t->safe >= t->unsafe_from)
+		t->unsafe_since_us = 0;
+	stat_add(&p->stats.delivered, t->unsafe_records);
+	stat_add(&p->stats.delivered_bytes, t->unsafe_bytes);
+	if (t == &p->backlog)
+		stat_add(&p->stats.replayed, t->unsafe_records);
+	t->unsafe_records = t->unsafe_bytes = 0;
+}
+
 void pump_settle_safe(struct pump *p)
 {
-	p->live.safe = finished(&p->live);
+	settle_track(p, &p->live);
 	if (p->gap_count > 0)
-		p->backlog.safe = finished(&p->backlog);
+		settle_track(p, &p->backlog);
 	pump_advance_cursor(p);
+}
+
+void pump_note_unsafe(struct track *t)
+{
+	uint64_t since = pump_oldest_us(t);
+	if (t->unsafe_since_us || !since)
+		return;
+	t->unsafe_since_us = since;
+	t->unsafe_from = t->safe + 1;
+}
+
+uint64_t pump_oldest_us(const struct track *t)
+{
+	const struct batch_blocks *blocks = t->first ? t->first->blocks : NULL;
+	return t->unsafe_since_us                                ? t->unsafe_since_us
+	       : blocks && blocks->count > 0                     ? blocks->items[0]->time_us
+	       : t->block && t->sequence <= block_last(t->block) ? t->block->time_us
+	                                                         : 0;
 }
 
 bool pump_has_unsafe(const struct pump *p)
@@ -135,6 +167,16 @@ void sink_synced(struct sink_host *host)
 void sink_rewind(struct sink_host *host)
 {
 	host->pump->rewind = true;
+}
+
+bool sink_is_rewinding(const struct sink_host *host)
+{
+	return host->pump->rewind;
+}
+
+void sink_outside(struct sink_host *host, bool outside)
+{
+	heartbeat_outside(&host->pump->heartbeat, outside);
 }
 
 /* -- what became of a batch -- */
@@ -238,6 +280,26 @@ static bool is_done(const struct batch *b)
 	return other == 0;
 }
 
+/* Records that the sink has. A deferred sink has them for good only after its sync: they are counted when the batch is
+ * finished and safe, so that a rewind counts none of them twice. */
+static void count_delivered(struct pump *p, struct batch *b, size_t records, uint64_t bytes)
+{
+	b->taken += records;
+	b->taken_bytes += bytes;
+	if (p->plan.sink->deferred && b->count > 0)
+		return;
+	if (p->plan.sink->deferred) {
+		b->track->unsafe_records += b->taken;
+		b->track->unsafe_bytes += b->taken_bytes;
+	} else {
+		stat_add(&p->stats.delivered, b->taken);
+		stat_add(&p->stats.delivered_bytes, b->taken_bytes);
+		if (b->track == &p->backlog)
+			stat_add(&p->stats.replayed, b->taken);
+	}
+	b->taken = b->taken_bytes = 0;
+}
+
 /* Settles what is done or dead; what is to be tried again moves together and stays in the batch. */
 static void sift(struct pump *p, struct batch *b)
 {
@@ -277,28 +339,26 @@ static void sift(struct pump *p, struct batch *b)
 		b->bytes += r.json_len;
 		b->entry_bytes += r.size;
 	}
-	stat_add(&p->stats.delivered, delivered);
-	stat_add(&p->stats.delivered_bytes, bytes);
+	count_delivered(p, b, delivered, bytes);
 }
 
 void batch_finish(struct batch *b)
 {
 	struct pump *p = b->pump;
 	struct track *t = b->track;
-	uint64_t delivered = stat_get(&p->stats.delivered);
 	assert(p->with_sink > 0 && t->with_sink > 0);
 	p->with_sink--;
 	t->with_sink--;
 	stat_sub(&p->stats.in_flight, b->count);
 	if (is_done(b)) {
-		stat_add(&p->stats.delivered, b->count);
-		stat_add(&p->stats.delivered_bytes, b->entry_bytes);
+		size_t count = b->count;
+		pump_note_unsafe(t);
 		b->count = 0;
+		count_delivered(p, b, count, b->entry_bytes);
 	} else {
+		pump_note_unsafe(t);
 		sift(p, b);
 	}
-	if (t == &p->backlog)
-		stat_add(&p->stats.replayed, stat_get(&p->stats.delivered) - delivered);
 	if (b->count > 0) {
 		stat_add(&p->stats.errors, 1);
 		stat_add(&p->stats.retried, b->count);

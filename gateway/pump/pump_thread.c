@@ -116,6 +116,8 @@ static void rewind_to_safe(struct pump *p)
 	assert(p->with_sink == 0);
 	for (int i = 0; i < 2; i++) {
 		struct track *t = i == 0 ? &p->live : &p->backlog;
+		pump_note_unsafe(t);
+		t->unsafe_records = t->unsafe_bytes = 0;
 		while (t->first) {
 			struct batch *b = t->first;
 			t->first = b->next;
@@ -158,8 +160,10 @@ static bool push(struct pump *p, bool stopping)
 static int wait_ms(struct pump *p)
 {
 	int64_t wait = 1000000, now = clock_mono_us();
-	if (now < p->quiet_until_us)
-		return (int)((p->quiet_until_us - now + 999) / 1000);
+	if (now < p->quiet_until_us && p->quiet_until_us - now < wait)
+		wait = p->quiet_until_us - now;
+	if (now < p->quiet_until_us) /* at most a second, for the heartbeat */
+		return (int)((wait + 999) / 1000);
 	if (pump_backlog_is_due(p) || pump_backlog_gap_is_filled(p))
 		return 0;
 	if (p->waiting > 0 || p->rewind)
@@ -199,15 +203,6 @@ static void wait_for_work(struct pump *p, int timeout_ms)
 	(void)got;
 }
 
-/* When the oldest record of the track that the sink does not have was committed; 0: unknown. */
-static uint64_t oldest_us(const struct track *t)
-{
-	const struct batch_blocks *blocks = t->first ? t->first->blocks : NULL;
-	return blocks && blocks->count > 0                       ? blocks->items[0]->time_us
-	       : t->block && t->sequence <= block_last(t->block) ? t->block->time_us
-	                                                         : 0;
-}
-
 static void set_gauges(struct pump *p)
 {
 	uint64_t last = journal_last(p->journal), cursor = cursor_get(p->cursor);
@@ -216,8 +211,8 @@ static void set_gauges(struct pump *p)
 	stat_set(&p->stats.lag_records,
 	         cursor_lacking(gone > cursor ? gone : cursor, last, ahead, pump_backlog_ahead(p, ahead)));
 	stat_set(&p->stats.pins_journal, journal_is_pinned_by(p->journal, p->cursor));
-	uint64_t since = p->gap_count > 0 ? oldest_us(&p->backlog) : 0;
-	stat_set(&p->stats.lag_since_us, last <= cursor ? 0 : since ? since : oldest_us(&p->live));
+	uint64_t since = p->gap_count > 0 ? pump_oldest_us(&p->backlog) : 0;
+	stat_set(&p->stats.lag_since_us, last <= cursor ? 0 : since ? since : pump_oldest_us(&p->live));
 	stat_set(&p->stats.replay_left, pump_backlog_left(p));
 }
 

@@ -55,6 +55,12 @@ void sink_report_health(struct sink_host *host, const char *text);
  * will be submitted again, after a back-off. Pump thread; both may be called inside submit, poll and flush. */
 void sink_synced(struct sink_host *host);
 void sink_rewind(struct sink_host *host);
+/* sink_is_rewinding: sink_rewind was called, and what is submitted until then will come again. */
+bool sink_is_rewinding(const struct sink_host *host);
+
+/* sink_outside says that a call follows that may take as long as a file system or another program likes, and that it has
+ * returned. /livez does not take it for a thread that has stopped; /readyz says so when it takes long. Pump thread. */
+void sink_outside(struct sink_host *host, bool outside);
 
 struct sink {
 	const char *name; /* "kafka" */

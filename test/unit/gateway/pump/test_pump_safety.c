@@ -204,6 +204,7 @@ static void after_a_rewind_everything_since_the_sync_comes_again(void **unused)
 	pthread_mutex_unlock(&control.lock);
 	WAIT(cursor_now(&f) == 200);
 	assert_true(fixture_stop(&f, DEADLINE_US));
+	assert_int_equal(stat_get(&pump_stats(f.pump)->delivered), 200); /* each once */
 	fixture_fini(&f);
 }
 
@@ -434,6 +435,48 @@ static void a_sink_that_does_not_open_is_told_by_its_name(void **unused)
 	fixture_fini(&f);
 }
 
+/* -- sinks whose target hangs -- */
+
+static int hang[2]; /* a pipe: its target answers when there is something in it */
+
+static enum gw_err submit_into_what_hangs(void *self, struct batch *b)
+{
+	char byte;
+	(void)self;
+	sink_outside(control.host, true);
+	ssize_t n = read(hang[0], &byte, 1);
+	sink_outside(control.host, false);
+	if (n == 1)
+		batch_done_all(b);
+	batch_finish(b);
+	return GW_OK;
+}
+
+static void a_target_that_hangs_holds_up_no_stop_and_is_reported(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	char text[600];
+	struct sink sink = plain_sink;
+	sink.submit = submit_into_what_hangs;
+	assert_int_equal(pipe(hang), 0);
+	fixture_init(&f);
+	fixture_open(&f, &sink, false);
+	put(&f, 10);
+	WAIT((pump_state(f.pump, text, sizeof(text)), strstr(text, "has not returned for")));
+	int64_t before = clock_mono_us();
+	assert_false(fixture_stop(&f, 100000));
+	assert_true(pump_is_blocked(f.pump));
+	assert_true(clock_mono_us() - before < DEADLINE_US / 2);
+	assert_int_equal(cursor_now(&f), 0);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(write(hang[1], "x", 1), 1);
+	WAIT((pump_join(f.pump), !pump_is_blocked(f.pump))); /* for the sake of the test alone */
+	close(hang[0]);
+	close(hang[1]);
+	fixture_fini(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,6 +486,7 @@ int main(int argc, char **argv)
 	    TEST(what_fails_for_too_long_is_given_up),
 	    TEST(the_cursor_of_a_deferred_sink_waits_for_its_sync),
 	    TEST(after_a_rewind_everything_since_the_sync_comes_again),
+	    TEST(a_target_that_hangs_holds_up_no_stop_and_is_reported),
 	    TEST(a_sync_that_comes_before_the_rewind_is_done_does_not_count),
 	    TEST(a_stop_drains_and_tells_whether_it_could),
 	    TEST(what_was_not_settled_comes_again_after_a_start),
