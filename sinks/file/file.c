@@ -1,33 +1,33 @@
 /* The file sink writes records to a file, one JSON object a line (NDJSON), and rotates it by size and time.
  *
- * It stands behind the journal, so it need not sync every batch: it syncs when sync_bytes were written or sync_interval
- * has passed, and only then the cursor moves (`deferred` in gateway/pump/sink.h), so it never passes what could still be lost.
- * After a crash the records since the last sync are written again, so a line may be there twice, with the same
- * event.id; an unfinished last line is cut off before anything is appended. At each sync it also looks whether the file is still
- * where it was.
+ * The journal is before it, so it need not sync every batch: it syncs when sync_bytes were written or sync_interval
+ * has passed, and only then the cursor moves (`deferred` in gateway/pump/sink.h), so it never passes what could still
+ * be lost. After a crash the records since the last sync are written again, so a line may be there twice, with the same
+ * event.id. After a failed sync the file is cut back to the last one, and after a failed write to the last whole line,
+ * so that nothing gathers there twice.
  *
- * Rotation renames FILE to FILE.YYYYMMDDTHHMMSS (UTC, with -N when taken) and starts a new one; `keep` limits how many
- * are kept. */
-#include <dirent.h>
+ * Before each batch and after each sync it looks whether the file is still where and as long as it was: what somebody
+ * deleted or truncated before it was synced is written again; a file that was moved is left, and a new one begins.
+ *
+ * A stream (file_target.h) has no sync: a record is settled when write() took all of its line.
+ *
+ * The target is opened on the pump's thread, again and again while that fails, so neither an unusable directory nor a
+ * file system that hangs keeps the gateway from starting. docs/file.md is for operators. */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "gateway/base/clock.h"
-#include "gateway/base/disk.h"
 #include "gateway/base/log.h"
 #include "gateway/pump/sink.h"
+#include "sinks/file/file_rotation.h"
+#include "sinks/file/file_target.h"
 
-#define VECTORS 512
-#define STAMP_SUFFIX 16u /* bytes of ".YYYYMMDDTHHMMSS" */
+#define OPEN_AGAIN_US 1000000 /* how often a target that cannot be opened is tried while no record waits for it */
+#define FULL_US 1000000       /* a stream that takes nothing for so long is in trouble */
 
 struct file_sink {
 	/* settings */
@@ -36,19 +36,22 @@ struct file_sink {
 	int64_t keep;
 	/* the rest is the pump thread's */
 	struct sink_host *host;
-	char *full_path; /* owned: path, under the data directory when it is relative */
-	int fd;
-	uint64_t size, unsynced;
-	int64_t opened_us, first_unsynced_us;
+	struct file_target target;
+	struct file_rotation rotation;
+	uint64_t unsynced;
+	int64_t first_unsynced_us, opened_try_us;
 	bool urgent;
-	char stamp[32];   /* of the last rotation, and */
-	unsigned stamped; /* how many before it had the same */
-	bool spoilt;      /* a sync failed: what stands at the end of the file is not known */
+	bool is_refusing;   /* the last write failed: a sync of what fitted does not make it work */
+	struct batch *held; /* being written to a stream that is full; NULL: none */
+	struct file_position at;
+	int64_t held_us; /* since when it takes nothing */
+	struct log_limit rotation_log;
 };
 
 static const struct setting file_settings[] = {
     SETTING(struct file_sink, path, SETTING_STRING, "telemetry.ndjson", 0, 0,
-            "The file; a relative path is taken from the data directory."),
+            "The file; a relative path is taken from the data directory. Or a stream: /dev/stdout, a FIFO (docs/file.md "
+            "says what is delivered then)."),
     SETTING(struct file_sink, sync_bytes, SETTING_BYTES, "64MiB", 1, 1e12, "Sync after that many bytes,"),
     SETTING(struct file_sink, sync_interval, SETTING_DURATION, "1s", 0, 6e7,
             "or after that time, whichever comes first; only then the cursor moves."),
@@ -61,296 +64,186 @@ static const struct setting file_settings[] = {
     SETTINGS_END,
 };
 
-/* -- the file -- */
+/* -- what went wrong -- */
 
-static void dir_of(const char *path, char *out, size_t size)
+static void report(struct file_sink *f, const char *what, int err)
 {
-	snprintf(out, size, "%s", path);
-	char *slash = strrchr(out, '/');
-	if (!slash)
-		snprintf(out, size, ".");
-	else if (slash != out)
-		*slash = '\0';
+	char text[PATH_MAX + 200];
+	snprintf(text, sizeof(text), "%s %s: %s", what, f->target.path, file_target_reason(err));
+	sink_report_health(f->host, text);
 }
 
-/* Where the last whole line of a file of `size` bytes ends; 0: there is none. Negative errno. */
-static int64_t last_line_end(int fd, int64_t size)
+static void tell(struct file_sink *f, enum log_level level, const char *what)
 {
-	char part[65536];
-	while (size > 0) {
-		int64_t len = size < (int64_t)sizeof(part) ? size : (int64_t)sizeof(part);
-		if (pread(fd, part, (size_t)len, size - len) != len)
-			return -EIO;
-		const char *newline = memrchr(part, '\n', (size_t)len);
-		if (newline)
-			return size - len + (newline - part) + 1;
-		size -= len;
-	}
-	return 0;
+	log_event(level, "sink", what, LOG_S("sink.name", f->host->name), LOG_S("file.path", f->target.path));
 }
 
-/* An earlier crash may have left half a line. It was never synced, so the cursor is before it and the whole record
- * comes again: it is cut off. What does not look like the beginning of a record is not ours to cut: it is ended with a
- * newline. */
-static int end_last_line(int fd, uint64_t *size)
+/* Nothing written since the last sync is believed: all of it comes again. */
+static void write_again(struct file_sink *f)
 {
-	static const char head[] = "{\"@timestamp\":";
-	struct stat st;
-	char begin[sizeof(head) - 1] = {0};
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	int64_t end = last_line_end(fd, st.st_size);
-	if (end < 0)
-		return (int)end;
-	*size = (uint64_t)st.st_size;
-	size_t torn = (size_t)(st.st_size - end) < sizeof(begin) ? (size_t)(st.st_size - end) : sizeof(begin);
-	if (torn == 0)
-		return 0;
-	if (pread(fd, begin, torn, end) != (ssize_t)torn)
-		return -EIO;
-	if (memcmp(begin, head, torn) == 0) {
-		*size = (uint64_t)end;
-		return ftruncate(fd, end) < 0 ? -errno : 0;
-	}
-	(*size)++;
-	return write(fd, "\n", 1) == 1 ? 0 : -EIO;
-}
-
-static int start_file(struct file_sink *f)
-{
-	char dir[PATH_MAX];
-	dir_of(f->full_path, dir, sizeof(dir));
-	int err = disk_make_path(&disk_real, dir);
-	if (err)
-		return err;
-	int fd = open(f->full_path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-	if (fd < 0)
-		return -errno;
-	if (!(err = end_last_line(fd, &f->size)) && f->spoilt && f->size > 0) {
-		/* What can be read may not be what is on the disk: the next line is told apart in any case. */
-		f->size++;
-		err = write(fd, "\n", 1) == 1 ? 0 : -EIO;
-	}
-	if (!err)
-		err = disk_real.sync_dir(&disk_real, dir);
-	if (err) {
-		close(fd);
-		return err;
-	}
-	f->fd = fd;
-	f->spoilt = false;
+	file_target_give_up(&f->target);
 	f->unsynced = 0;
-	f->opened_us = clock_mono_us();
-	return 0;
+	sink_rewind(f->host);
 }
 
-/* By age: the time, then the number, which may grow beyond its six digits. */
-static int by_name(const void *a, const void *b)
+static void give_up(struct file_sink *f, const char *what, int err)
 {
-	const char *x = *(char *const *)a, *y = *(char *const *)b;
-	int order = strncmp(strrchr(x, '.'), strrchr(y, '.'), STAMP_SUFFIX);
-	if (order == 0)
-		order = (strlen(x) > strlen(y)) - (strlen(x) < strlen(y));
-	return order != 0 ? order : strcmp(x, y);
+	report(f, what, err);
+	write_again(f);
 }
 
-/* ".YYYYMMDDTHHMMSS", perhaps with "-NNNNNN" or more digits: ours. Whatever else begins with the file's name is left
- * alone. */
-static bool is_rotated(const char *suffix)
+static int open_target(struct file_sink *f)
 {
-	static const char shape[] = ".00000000T000000-000000";
-	size_t len = strlen(suffix), most = sizeof(shape) - 1 + 4;
-	if (len != STAMP_SUFFIX && (len < sizeof(shape) - 1 || len > most))
+	f->opened_try_us = clock_mono_us();
+	sink_outside(f->host, true);
+	int err = file_target_open(&f->target);
+	sink_outside(f->host, false);
+	if (err)
+		report(f, "open", err);
+	return err;
+}
+
+/* -- where the file is -- */
+
+/* What somebody deleted or truncated is written again, as far as no sync covered it; what was moved away is whole, and is
+ * left when it is synced. False: it is not for this batch. */
+static bool check_place(struct file_sink *f, int look)
+{
+	if (look < 0) {
+		give_up(f, "look for", look);
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		char wanted = i < sizeof(shape) - 1 ? shape[i] : '0';
-		if (wanted == '0' ? suffix[i] < '0' || suffix[i] > '9' : suffix[i] != wanted)
-			return false;
 	}
-	return true;
+	if (look == FILE_HERE || (look == FILE_MOVED && f->unsynced > 0))
+		return true;
+	const char *what = look == FILE_MOVED  ? "its file was moved: it begins a new one"
+	                   : look == FILE_GONE ? "its file was deleted: it begins a new one"
+	                                       : "its file was truncated";
+	bool lacks = f->unsynced > 0;
+	tell(f, look == FILE_MOVED ? LOG_INFO : LOG_WARN,
+	     !lacks              ? what
+	     : look == FILE_GONE ? "its file was deleted: what was written since the last sync is written again"
+	                         : "its file was truncated: what was written since the last sync is written again");
+	if (lacks)
+		write_again(f);
+	else if (look != FILE_TRUNCATED)
+		file_target_close(&f->target);
+	return !lacks;
 }
 
-/* Names of the rotated files, the oldest first; owned by the caller. Their number. */
-static size_t rotated_names(const struct file_sink *f, char ***out)
-{
-	char dir[PATH_MAX];
-	char **names = NULL;
-	size_t count = 0;
-	dir_of(f->full_path, dir, sizeof(dir));
-	const char *base = strrchr(f->full_path, '/') ? strrchr(f->full_path, '/') + 1 : f->full_path;
-	DIR *d = opendir(dir);
-	for (struct dirent *e; d && (e = readdir(d));) {
-		if (strncmp(e->d_name, base, strlen(base)) != 0 || !is_rotated(e->d_name + strlen(base)))
-			continue;
-		char **more = realloc(names, (count + 1) * sizeof(*names));
-		if (!more)
-			break;
-		names = more;
-		if ((names[count] = strdup(e->d_name)))
-			count++;
-	}
-	if (d)
-		closedir(d);
-	if (count > 0)
-		qsort(names, count, sizeof(*names), by_name);
-	*out = names;
-	return count;
-}
+/* -- settling -- */
 
-static void remove_old(struct file_sink *f)
+static bool due_for_rotation(const struct file_sink *f)
 {
-	char dir[PATH_MAX], path[PATH_MAX * 2];
-	char **names;
-	size_t count = rotated_names(f, &names);
-	dir_of(f->full_path, dir, sizeof(dir));
-	for (size_t i = 0; i < count; i++) {
-		if (i + (size_t)f->keep < count) {
-			snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-			unlink(path);
-		}
-		free(names[i]);
-	}
-	free(names);
-}
-
-/* Where an earlier process stopped. */
-static void find_stamp(struct file_sink *f)
-{
-	char **names;
-	size_t count = rotated_names(f, &names);
-	if (count > 0) {
-		const char *stamp = strrchr(names[count - 1], '.') + 1;
-		snprintf(f->stamp, sizeof(f->stamp), "%.15s", stamp);
-		f->stamped = stamp[15] == '-' ? (unsigned)strtoul(stamp + 16, NULL, 10) : 0;
-	}
-	for (size_t i = 0; i < count; i++)
-		free(names[i]);
-	free(names);
+	const struct file_target *t = &f->target;
+	return t->fd >= 0 && !t->is_stream && t->size > 0 && t->real &&
+	       ((f->rotate_bytes && t->size >= f->rotate_bytes) ||
+	        (f->rotate_interval && clock_mono_us() - t->opened_us >= (int64_t)f->rotate_interval));
 }
 
 /* Only after a sync: everything in the old file is settled. */
 static void rotate(struct file_sink *f)
 {
-	char stamp[sizeof(f->stamp)] = "", to[PATH_MAX];
-	time_t now = time(NULL);
-	struct tm tm;
-	gmtime_r(&now, &tm);
-	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", &tm);
-	/* Names must sort by age, or `keep` would remove the wrong ones: within a second, and while a clock that was put
-	 * back has not come to where it was, they are counted on. */
-	if (!*f->stamp)
-		find_stamp(f);
-	if (strcmp(stamp, f->stamp) > 0) {
-		memcpy(f->stamp, stamp, sizeof(stamp));
-		f->stamped = 0;
-		snprintf(to, sizeof(to), "%s.%s", f->full_path, f->stamp);
-	} else {
-		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, f->stamp, ++f->stamped);
-	}
-	while (access(to, F_OK) == 0)
-		snprintf(to, sizeof(to), "%s.%s-%06u", f->full_path, f->stamp, ++f->stamped);
-	close(f->fd);
-	f->fd = -1;
-	if (rename(f->full_path, to) < 0)
+	uint64_t left_out;
+	file_target_close(&f->target);
+	int err = file_rotation_rotate(&f->rotation, f->target.real, f->keep);
+	if (err && log_allow(&f->rotation_log, clock_mono_us() / 1000, &left_out))
 		log_event(LOG_ERROR, "sink", "cannot rotate its file", LOG_S("sink.name", f->host->name),
-		          LOG_S("file.path", to), LOG_S("error.message", strerror(errno)));
-	if (f->keep > 0)
-		remove_old(f);
+		          LOG_S("file.path", f->target.real), LOG_S("error.message", strerror(-err)));
 }
 
-static bool due_for_rotation(const struct file_sink *f)
+static void settle(struct file_sink *f)
 {
-	return f->fd >= 0 && f->size > 0 &&
-	       ((f->rotate_bytes && f->size >= f->rotate_bytes) ||
-	        (f->rotate_interval && clock_mono_us() - f->opened_us >= (int64_t)f->rotate_interval));
-}
-
-/* -- settling -- */
-
-/* Nothing written since the last good sync is believed: all of it comes again, into a file opened anew. */
-static void give_up(struct file_sink *f, const char *what, int err)
-{
-	char text[PATH_MAX + 200];
-	snprintf(text, sizeof(text), "%s %s: %s", what, f->full_path, strerror(-err));
-	sink_report_health(f->host, text);
-	if (f->fd >= 0)
-		close(f->fd);
-	f->fd = -1;
-	f->unsynced = 0;
-	sink_rewind(f->host);
+	if (!f->is_refusing)
+		sink_report_health(f->host, NULL);
+	sink_synced(f->host);
 }
 
 static void sync_file(struct file_sink *f)
 {
-	int place = DISK_HERE;
-	int err = f->unsynced > 0 ? disk_real.sync(&disk_real, f->fd) : 0;
 	f->urgent = false;
+	if (f->unsynced == 0)
+		return;
+	sink_outside(f->host, true);
+	int err = file_target_sync(&f->target);
+	int look = err ? 0 : file_target_look(&f->target);
+	sink_outside(f->host, false);
 	if (err) {
-		f->spoilt = true;
 		give_up(f, "sync", err);
 		return;
 	}
-	/* Somebody may have deleted the file under us, and then what was written since the last sync is nowhere. Or moved it away, as
-	 * logrotate does: what was written is there. */
-	if (f->unsynced > 0)
-		place = disk_real.place(&disk_real, f->fd, f->full_path);
-	if (place < 0 || place == DISK_GONE) {
-		give_up(f, "look for", place < 0 ? place : -ENOENT);
+	if (!check_place(f, look))
+		return;
+	f->unsynced = 0;
+	settle(f);
+	if (look == FILE_MOVED)
+		check_place(f, look);
+	else if (due_for_rotation(f))
+		rotate(f);
+}
+
+/* -- writing -- */
+
+/* A file that takes no more keeps the whole lines that it took; the rest of the batch comes again. */
+static void finish_regular(struct file_sink *f, struct batch *b, uint64_t before, int err)
+{
+	f->unsynced += f->target.size - before;
+	if (err && f->at.offset > 0) {
+		uint64_t whole = f->target.size - f->at.offset;
+		int failed = file_target_cut(&f->target, whole);
+		if (failed) { /* the line's end cannot be told: nothing since the last sync is believed */
+			batch_retry_all(b, "%s", file_target_reason(err));
+			give_up(f, "write", err);
+			return;
+		}
+		f->unsynced -= f->at.offset;
+	}
+	for (size_t i = 0; i < f->at.item; i++)
+		batch_done(b, i);
+	batch_retry_all(b, "%s", file_target_reason(err));
+	f->is_refusing = err != 0;
+	if (err)
+		report(f, "write", err);
+}
+
+static void write_regular(struct file_sink *f, struct batch *b)
+{
+	uint64_t before = f->target.size;
+	if (f->unsynced == 0)
+		f->first_unsynced_us = clock_mono_us();
+	f->at = (struct file_position){0};
+	sink_outside(f->host, true);
+	int err = file_target_write(&f->target, b, &f->at);
+	sink_outside(f->host, false);
+	finish_regular(f, b, before, err);
+	batch_finish(b);
+	if (f->unsynced >= f->sync_bytes)
+		sync_file(f);
+}
+
+/* What a stream took is delivered; the line that it took in part comes again whole, to another reader. */
+static void write_stream(struct file_sink *f)
+{
+	struct batch *b = f->held;
+	struct file_position before = f->at;
+	int err = file_target_write(&f->target, b, &f->at);
+	if (f->at.item != before.item || f->at.offset != before.offset)
+		f->held_us = clock_mono_us();
+	if (err == -EAGAIN) {
+		if (clock_mono_us() - f->held_us >= FULL_US)
+			report(f, "write", err);
 		return;
 	}
-	f->unsynced = 0;
-	sink_report_health(f->host, NULL);
-	sink_synced(f->host);
-	if (place == DISK_MOVED) {
-		close(f->fd);
-		f->fd = -1;
-		log_event(LOG_INFO, "sink", "its file was moved: it begins a new one",
-		          LOG_S("sink.name", f->host->name), LOG_S("file.path", f->full_path));
-	} else if (due_for_rotation(f)) {
-		rotate(f);
+	f->held = NULL;
+	for (size_t i = 0; i < f->at.item; i++)
+		batch_done(b, i);
+	f->is_refusing = err != 0;
+	if (err) {
+		batch_retry_all(b, "%s", file_target_reason(err));
+		report(f, "write", err);
+		file_target_close(&f->target);
 	}
-}
-
-static int write_all(int fd, struct iovec *v, int count)
-{
-	while (count > 0) {
-		ssize_t n = writev(fd, v, count);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		while (count > 0 && (size_t)n >= v->iov_len) {
-			n -= (ssize_t)v->iov_len;
-			v++;
-			count--;
-		}
-		if (count > 0) {
-			v->iov_base = (char *)v->iov_base + n;
-			v->iov_len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
-static int write_batch(struct file_sink *f, const struct batch *b)
-{
-	static const char newline[1] = "\n";
-	struct iovec v[VECTORS];
-	int used = 0, err = 0;
-	for (size_t i = 0; i < b->count && !err; i++) {
-		struct record r;
-		record_read(&r, b->items[i].entry);
-		v[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)record_json(b->items[i].entry),
-		                           .iov_len = r.json_len};
-		v[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)newline, .iov_len = 1};
-		f->unsynced += r.json_len + 1;
-		f->size += r.json_len + 1;
-		if (used == VECTORS || i + 1 == b->count) {
-			err = write_all(f->fd, v, used);
-			used = 0;
-		}
-	}
-	return err;
+	batch_finish(b);
+	settle(f);
 }
 
 /* -- the sink -- */
@@ -358,55 +251,95 @@ static int write_batch(struct file_sink *f, const struct batch *b)
 static enum gw_err file_open(void *self, struct sink_host *host, struct why *why)
 {
 	struct file_sink *f = self;
-	f->fd = -1;
 	f->host = host;
-	bool relative = f->path[0] != '/';
-	if (asprintf(&f->full_path, "%s%s%s", relative ? host->data : "", relative ? "/" : "", f->path) < 0) {
-		f->full_path = NULL;
+	if (file_target_init(&f->target, host->data, f->path))
 		return why_set(why, GW_NOMEM, "out of memory");
+	return GW_OK;
+}
+
+/* Makes the target fit for a batch. False: not now, and the batch is finished. */
+static bool get_ready(struct file_sink *f, struct batch *b)
+{
+	if (f->target.fd >= 0) {
+		sink_outside(f->host, true);
+		int look = file_target_look(&f->target);
+		sink_outside(f->host, false);
+		if (look == FILE_MOVED && f->unsynced > 0)
+			sync_file(f);
+		else
+			check_place(f, look);
 	}
-	int err = start_file(f);
-	return err ? why_set(why, GW_IO, "path: cannot write %s: %s", f->full_path, strerror(-err)) : GW_OK;
+	/* What was given up is asked for first: this batch is behind it. */
+	bool ready = !sink_is_rewinding(f->host) && (f->target.fd >= 0 || open_target(f) == 0);
+	if (ready)
+		return true;
+	batch_retry_all(b, "%s is not usable", f->target.path);
+	batch_finish(b);
+	return false;
 }
 
 static enum gw_err file_submit(void *self, struct batch *b)
 {
 	struct file_sink *f = self;
-	int err = f->fd < 0 ? start_file(f) : 0;
-	if (f->unsynced == 0)
-		f->first_unsynced_us = clock_mono_us();
-	if (!err)
-		err = write_batch(f, b);
-	if (err) {
-		batch_retry_all(b, "%s", strerror(-err));
-		give_up(f, "write", err);
-	} else {
-		batch_done_all(b);
+	if (f->held)
+		return GW_AGAIN;
+	if (!get_ready(f, b))
+		return GW_OK;
+	if (!f->target.is_stream) {
+		write_regular(f, b);
+		return GW_OK;
 	}
-	batch_finish(b);
-	if (f->unsynced >= f->sync_bytes)
-		sync_file(f);
+	f->held = b;
+	f->held_us = clock_mono_us();
+	f->at = (struct file_position){0};
+	write_stream(f);
 	return GW_OK;
+}
+
+static int at_most(int timeout_ms, int64_t rest_us)
+{
+	int64_t rest_ms = rest_us <= 0 ? 0 : (rest_us + 999) / 1000;
+	return rest_ms < timeout_ms ? (int)rest_ms : timeout_ms;
+}
+
+/* No record waits for it: what was passed over without being written is safe, and the operator hears of trouble before one
+ * comes. */
+static int poll_idle(struct file_sink *f, int timeout_ms)
+{
+	sink_synced(f->host);
+	if (f->target.fd >= 0) {
+		if (due_for_rotation(f))
+			rotate(f);
+		return timeout_ms;
+	}
+	int64_t rest = f->opened_try_us + OPEN_AGAIN_US - clock_mono_us();
+	if (f->opened_try_us && rest > 0)
+		return at_most(timeout_ms, rest);
+	if (open_target(f) == 0 && !f->is_refusing)
+		sink_report_health(f->host, NULL);
+	return at_most(timeout_ms, OPEN_AGAIN_US);
 }
 
 static void file_poll(void *self, int timeout_ms)
 {
 	struct file_sink *f = self;
-	if (f->unsynced > 0) {
+	struct pollfd p[2] = {{.fd = f->host->wake_fd, .events = POLLIN}, {.fd = -1, .events = POLLOUT}};
+	if (f->held) {
+		p[1].fd = f->target.fd;
+		timeout_ms = at_most(timeout_ms, FULL_US);
+	} else if (f->unsynced > 0) {
 		int64_t rest = f->first_unsynced_us + (int64_t)f->sync_interval - clock_mono_us();
 		if (rest <= 0 || f->urgent) {
 			sync_file(f);
-			timeout_ms = 0;
-		} else if ((rest + 999) / 1000 < timeout_ms) {
-			timeout_ms = (int)((rest + 999) / 1000);
+			rest = 0;
 		}
+		timeout_ms = at_most(timeout_ms, rest);
 	} else {
-		sink_synced(f->host); /* what was passed over without being written, too */
-		if (due_for_rotation(f))
-			rotate(f);
+		timeout_ms = poll_idle(f, timeout_ms);
 	}
-	struct pollfd p = {.fd = f->host->wake_fd, .events = POLLIN};
-	poll(&p, 1, timeout_ms);
+	poll(p, 2, timeout_ms);
+	if (f->held)
+		write_stream(f);
 }
 
 static void file_flush(void *self)
@@ -420,15 +353,13 @@ static void file_flush(void *self)
 static void file_close(void *self)
 {
 	struct file_sink *f = self;
-	if (f->host && f->fd >= 0)
-		close(f->fd);
-	free(f->full_path);
-	f->full_path = NULL;
+	if (f->host)
+		file_target_fini(&f->target);
 }
 
 static void file_describe(const void *self, char *out, size_t size)
 {
-	snprintf(out, size, "%s", ((const struct file_sink *)self)->full_path);
+	snprintf(out, size, "%s", ((const struct file_sink *)self)->target.path);
 }
 
 const struct sink file_sink = {

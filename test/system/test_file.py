@@ -1,0 +1,87 @@
+"""The file sink of the real program: streams, files that somebody moves or truncates, targets that cannot be used."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from harness import merge, send_lines, tcp_config, wait_until
+
+
+def numbers(path):
+    """How often each number is in the lines of a file."""
+    seen = {}
+    for line in path.read_bytes().splitlines():
+        n = json.loads(line)["payload"]["n"]
+        seen[n] = seen.get(n, 0) + 1
+    return seen
+
+
+def records(first, count):
+    return [{"device": "d", "n": n} for n in range(first, first + count)]
+
+
+def sink(gw, name="file"):
+    return gw.admin_get("/readyz?verbose")[1].split(f"sink {name}", 1)[1].splitlines()[0]
+
+
+@pytest.fixture
+def fifo(sluice, tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    config = tcp_config({"file": {"type": "file", "path": str(path), "sync_interval": "50ms"}})
+    return path, sluice(merge(config, {"stop": {"drain": "2s"}}), defaults=False)
+
+
+def test_a_fifo_gets_each_record_once(fifo, tmp_path):
+    path, gw = fifo
+    send_lines(gw, records(0, 50))
+    wait_until(lambda: "nobody reads" in sink(gw), what="the missing reader is reported")
+    got = []
+    reader = threading.Thread(target=lambda: got.append(open(path, "rb").read()))
+    reader.start()
+    gw.wait_metric("sluice_sink_records_total", 50, sink="file")
+    send_lines(gw, records(50, 1000))
+    gw.wait_metric("sluice_sink_records_total", 1050, sink="file")
+    assert sink(gw) == "" and gw.metrics().sum("sluice_sink_records_total", sink="file") == 1050
+    gw.stop()
+    reader.join(timeout=20)
+    (tmp_path / "got").write_bytes(got[0])
+    assert numbers(tmp_path / "got") == {n: 1 for n in range(1050)}
+
+
+def test_a_full_fifo_whose_reader_does_not_read_holds_up_no_stop(fifo):
+    path, gw = fifo
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    send_lines(gw, records(0, 2000))
+    wait_until(lambda: "does not read" in sink(gw), what="the reader that does not read is reported")
+    begin = time.monotonic()
+    gw.signal(signal.SIGTERM)
+    assert gw.wait_exit() == 0
+    assert time.monotonic() - begin < 8
+    os.close(fd)
+
+
+def test_a_file_that_is_truncated_before_its_sync_gets_its_records_again(sluice):
+    gw = sluice(tcp_config({"file": {"type": "file", "sync_interval": "2s"}}), defaults=False)
+    send_lines(gw, records(0, 100))
+    wait_until(lambda: gw.file.stat().st_size > 0, what="they are written")
+    os.truncate(gw.file, 0)
+    send_lines(gw, records(100, 5))
+    gw.wait_metric("sluice_sink_records_total", 105, sink="file")
+    assert set(numbers(gw.file)) == set(range(105))
+    assert gw.log().count("its file was truncated") == 1
+
+
+def test_a_sink_that_cannot_be_used_at_the_start_holds_up_neither_intake_nor_other_sinks(sluice):
+    gw = sluice(tcp_config({"bad": {"type": "file", "path": "/proc/x/t.ndjson"},
+                            "good": {"type": "file", "path": "good.ndjson", "sync_interval": "50ms"}}), defaults=False)
+    wait_until(lambda: "/proc/x" in sink(gw, "bad"), what="it is reported before a record comes")
+    send_lines(gw, records(0, 5))
+    gw.wait_metric("sluice_sink_records_total", 5, sink="good")
+    assert gw.metrics().sum("sluice_sink_up", sink="bad") == 0
+    assert gw.metrics().sum("sluice_sink_lag_records", sink="bad") == 5
+    assert numbers(gw.data / "good.ndjson") == {n: 1 for n in range(5)}
