@@ -55,6 +55,7 @@ struct batch {
 	int64_t submitted_us;
 	uint64_t last_sequence;
 	bool waiting, finished; /* for another try; settled wholly */
+	bool unburied;          /* some of it is refused for good, and the dead-letter file does not take it */
 };
 
 /* Said per item by the sink; any order; the last word counts. reason is a printf text, cut at 1 KiB. */

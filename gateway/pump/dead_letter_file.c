@@ -19,6 +19,8 @@ enum gw_err dead_letter_file_init(struct dead_letter_file *d, const struct disk 
 	d->sink = sink;
 	d->fd = -1;
 	d->spoilt = d->full = false;
+	d->error = 0;
+	d->failed = "";
 	d->max_bytes = max_bytes;
 	d->path = strdup(path);
 	return d->path ? GW_OK : GW_NOMEM;
@@ -84,6 +86,14 @@ static void close_spoilt(struct dead_letter_file *d)
 	d->spoilt = true;
 }
 
+/* result: a negative errno */
+static enum gw_err io_error(struct dead_letter_file *d, int result, const char *what)
+{
+	d->error = -result;
+	d->failed = what;
+	return GW_IO;
+}
+
 enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, const char *reason,
                                  const uint8_t *entry)
 {
@@ -94,8 +104,9 @@ enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, 
 		d->fd = -1;
 	}
 	d->full = false;
-	if (d->fd < 0 && open_file(d))
-		return GW_IO;
+	int err = d->fd < 0 ? open_file(d) : 0;
+	if (err)
+		return io_error(d, err, "opened");
 	record_read(&r, entry);
 	size_t reason_len = utf8_check(reason, strlen(reason));
 	char *line = malloc(512 + strlen(d->sink) + 6 * reason_len + r.json_len);
@@ -111,7 +122,7 @@ enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, 
 	len += r.json_len;
 	memcpy(line + len, "}\n", 2);
 	d->full = d->max_bytes > 0 && d->size + len + 2 > d->max_bytes;
-	int err = d->full ? 0 : d->disk->write(d->disk, d->fd, line, len + 2, 0);
+	err = d->full ? 0 : d->disk->write(d->disk, d->fd, line, len + 2, 0);
 	free(line);
 	if (d->full)
 		return GW_FULL;
@@ -119,15 +130,16 @@ enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, 
 	if (!err)
 		return GW_OK;
 	close_spoilt(d); /* part of the line may be there: opened anew, it is ended first */
-	return GW_IO;
+	return io_error(d, err, "written");
 }
 
 enum gw_err dead_letter_file_sync(struct dead_letter_file *d)
 {
 	/* Somebody may have deleted the file under us, or moved it away: then what was written is where nobody looks. */
-	if (d->fd < 0 || (d->disk->sync(d->disk, d->fd) == 0 && d->disk->place(d->disk, d->fd, d->path) == DISK_HERE))
+	int err = d->fd < 0 ? 0 : d->disk->sync(d->disk, d->fd);
+	if (!err && (d->fd < 0 || d->disk->place(d->disk, d->fd, d->path) == DISK_HERE))
 		return GW_OK;
 	/* What was written may be gone without a word: it is written again, through a new descriptor. */
 	close_spoilt(d);
-	return GW_IO;
+	return io_error(d, err ? err : -ENOENT, "synced");
 }

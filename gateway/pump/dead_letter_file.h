@@ -22,6 +22,8 @@ struct dead_letter_file {
 	int fd;                   /* -1: not open yet; it is made with the first dead letter */
 	bool full;                /* looked at anew with the next letter: somebody may have made room */
 	bool spoilt;              /* a write or sync failed: what stands at the end is not known */
+	int error;                /* errno of the last GW_IO */
+	const char *failed;       /* what could not be done then: "opened", "written", "synced"; a constant */
 };
 
 /* max_bytes: so large may the file get; 0: as large as the disk allows. */

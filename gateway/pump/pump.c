@@ -183,23 +183,34 @@ static void note_outage(struct pump *p, bool trouble)
 		p->down_us = trouble ? now : 0;
 }
 
-void sink_report_health(struct sink_host *host, const char *text)
+/* kept: one of the two texts of the pump */
+static void report(struct pump *p, char kept[512], const char *text)
 {
-	struct pump *p = host->pump;
 	pthread_mutex_lock(&p->lock);
-	bool changed = strcmp(p->state_text, text ? text : "") != 0;
-	snprintf(p->state_text, sizeof(p->state_text), "%s", text ? text : "");
+	bool changed = strcmp(kept, text ? text : "") != 0;
+	snprintf(kept, 512, "%s", text ? text : "");
+	bool trouble = p->state_text[0] || p->own_text[0];
 	if (changed)
-		note_outage(p, text != NULL);
+		note_outage(p, trouble);
 	pthread_mutex_unlock(&p->lock);
 	if (!changed)
 		return;
-	stat_set(&p->stats.up, text == NULL);
+	stat_set(&p->stats.up, !trouble);
 	if (text)
 		log_event(LOG_WARN, "sink", "is in trouble; records wait in the journal",
 		          LOG_S("sink.name", p->plan.name), LOG_S("error.message", text));
-	else
+	else if (!trouble)
 		log_event(LOG_INFO, "sink", "works again", LOG_S("sink.name", p->plan.name));
+}
+
+void sink_report_health(struct sink_host *host, const char *text)
+{
+	report(host->pump, host->pump->state_text, text);
+}
+
+void pump_report_own(struct pump *p, const char *text)
+{
+	report(p, p->own_text, text);
 }
 
 const char *pump_name(const struct pump *p)
@@ -230,7 +241,7 @@ struct cursor *pump_cursor(struct pump *p)
 void pump_state(struct pump *p, char *out, size_t size)
 {
 	pthread_mutex_lock(&p->lock);
-	snprintf(out, size, "%s", p->state_text);
+	snprintf(out, size, "%s", p->own_text[0] ? p->own_text : p->state_text);
 	pthread_mutex_unlock(&p->lock);
 	int64_t silent = heartbeat_outside_ms(&p->heartbeat, clock_mono_us() / 1000);
 	if (!*out && silent >= SILENT_MS)

@@ -1,6 +1,6 @@
 /* The inside of the pump, shared by its files alone: pump.c (made and ended, and what others ask), pump_thread.c (the
  * loop: handing over, retries, waiting), pump_read.c (from the journal into batches), pump_settle.c (what became of a
- * batch: dead letters, back-off, the cursor) and pump_backlog.c (what gathered during an outage).
+ * batch: back-off, the cursor), pump_bury.c (dead letters) and pump_backlog.c (what gathered during an outage).
  *
  * A pump reads the journal at one place, its live track. While it replays it reads at a second one: the replay track
  * goes through the gaps, ranges that the live track has left out; each sequence belongs to one of the two.
@@ -58,9 +58,10 @@ struct pump {
 	_Atomic bool sleeping;      /* journal.h */
 	_Atomic int64_t stop_by_us; /* 0: runs; main writes */
 	_Atomic bool back;          /* relaxed: an outage has ended: look at the backlog; sink_report_health sets it */
-	pthread_mutex_t lock;       /* guards state_text and down_us */
-	char state_text[512];
-	int64_t down_us; /* since when the sink is in trouble; 0: it is not */
+	pthread_mutex_t lock;       /* guards the texts and down_us */
+	char state_text[512];       /* what the sink reports */
+	char own_text[512];         /* what the pump itself reports; shown first */
+	int64_t down_us;            /* since when the sink is in trouble; 0: it is not */
 	struct sink_stats stats;
 
 	/* this thread's own */
@@ -75,7 +76,8 @@ struct pump {
 	int64_t quiet_until_us; /* the sink is not asked before that */
 	int64_t saved_us, filling_since_us;
 	unsigned random;
-	struct log_limit retry_log, save_log, read_log, dead_log;
+	struct log_limit retry_log, save_log, read_log, dead_log, full_log;
+	size_t unburied; /* batches that wait for the dead-letter file */
 	bool has_all;
 
 	/* the same, for replaying */
@@ -90,6 +92,10 @@ struct pump {
 
 /* pump_thread.c: the thread; arg is the pump */
 void *pump_run(void *arg);
+
+/* pump.c: the pump's thread */
+/* pump_report_own: what the pump itself cannot do, as sink_report_health; NULL: nothing. */
+void pump_report_own(struct pump *p, const char *text);
 
 /* pump_read.c: the pump's thread */
 /* pump_read_fill adds records to the track's batch being filled, which it begins if there are any; true: it is full. */
@@ -117,6 +123,12 @@ uint64_t pump_oldest_us(const struct track *t);
 void pump_note_unsafe(struct track *t);
 /* pump_has_unsafe: the sink has finished something that is not safe yet. */
 bool pump_has_unsafe(const struct pump *p);
+
+/* pump_bury.c: the pump's thread */
+/* pump_bury writes the dead items of a batch to the dead-letter file; what it does not take becomes ITEM_RETRY, and the
+ * batch is unburied. pump_mark_unburied keeps their number. */
+void pump_bury(struct pump *p, struct batch *b);
+void pump_mark_unburied(struct pump *p, struct batch *b, bool unburied);
 
 /* pump_backlog.c: the pump's thread (pump_backlog_open: main, before it) */
 /* pump_backlog_open sets both tracks to where the cursor says. GW_OK | GW_IO, with why. */

@@ -43,6 +43,7 @@ struct batch *pump_take_batch(struct pump *p, struct track *t)
 
 void pump_recycle_batch(struct pump *p, struct batch *b)
 {
+	pump_mark_unburied(p, b, false);
 	batch_clear(b);
 	b->next = p->spare;
 	p->spare = b;
@@ -224,53 +225,6 @@ static bool given_up(const struct pump *p, const struct batch *b)
 	       clock_mono_us() - b->submitted_us > (int64_t)p->plan.common->give_up_after;
 }
 
-static void tell_full(struct pump *p)
-{
-	uint64_t left_out;
-	stat_add(&p->stats.limited, 1);
-	if (log_allow(&p->dead_log, clock_mono_us() / 1000, &left_out))
-		log_event(LOG_ERROR, "sink",
-		          "its dead letters have max_dead_letters: what it refuses for good holds up what is behind",
-		          LOG_S("sink.name", p->plan.name), LOG_S("file.path", p->dead.path),
-		          LOG_N("sluice.left_out", left_out));
-}
-
-static void bury(struct pump *p, struct batch *b)
-{
-	size_t buried = 0;
-	enum gw_err err = GW_OK;
-	for (size_t i = 0; i < b->count; i++) {
-		struct batch_item *item = &b->items[i];
-		if (item->state != ITEM_DEAD)
-			continue;
-		if (!err)
-			err = dead_letter_file_add(&p->dead, item->sequence, item->reason ? item->reason : "refused",
-			                           item->entry);
-		if (err == GW_FULL)
-			item->state = ITEM_RETRY; /* the sink will say it again */
-		else
-			buried++;
-	}
-	if (err == GW_FULL)
-		tell_full(p);
-	if (buried == 0)
-		return;
-	if ((err && err != GW_FULL) || dead_letter_file_sync(&p->dead)) {
-		for (size_t i = 0; i < b->count; i++)
-			if (b->items[i].state == ITEM_DEAD)
-				b->items[i].state = ITEM_RETRY;
-		return;
-	}
-	stat_add(&p->stats.dead, buried);
-	for (size_t i = 0; i < b->count; i++)
-		if (b->items[i].state == ITEM_DEAD) {
-			log_event(LOG_WARN, "sink", "refused records for good; they are in the dead letter file",
-			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.dead", buried),
-			          LOG_S("file.path", p->dead.path), LOG_S("error.message", b->items[i].reason));
-			return;
-		}
-}
-
 /* Whether the sink has all of it and said nothing else before: by far the most common word. */
 static bool is_done(const struct batch *b)
 {
@@ -308,7 +262,7 @@ static void sift(struct pump *p, struct batch *b)
 	for (size_t i = 0; i < b->count; i++)
 		if (over && b->items[i].state != ITEM_DONE)
 			b->items[i].state = ITEM_DEAD;
-	bury(p, b);
+	pump_bury(p, b);
 	for (size_t i = 0; i < b->count; i++) {
 		struct batch_item *item = &b->items[i];
 		if (item->state == ITEM_DONE || item->state == ITEM_DEAD) {
@@ -323,7 +277,7 @@ static void sift(struct pump *p, struct batch *b)
 		*item = (struct batch_item){0};
 		keep.state = ITEM_PENDING;
 		uint64_t left_out;
-		if (!told && keep.reason && (told = true) &&
+		if (!told && !b->unburied && keep.reason && (told = true) &&
 		    log_allow(&p->retry_log, clock_mono_us() / 1000, &left_out))
 			log_event(LOG_WARN, "sink", "could not take records now, will try again",
 			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.attempt", b->attempt + 1),
@@ -350,6 +304,7 @@ void batch_finish(struct batch *b)
 	p->with_sink--;
 	t->with_sink--;
 	stat_sub(&p->stats.in_flight, b->count);
+	pump_mark_unburied(p, b, false);
 	if (is_done(b)) {
 		size_t count = b->count;
 		pump_note_unsafe(t);
@@ -359,6 +314,8 @@ void batch_finish(struct batch *b)
 		pump_note_unsafe(t);
 		sift(p, b);
 	}
+	if (p->unburied == 0 && p->own_text[0])
+		pump_report_own(p, NULL);
 	if (b->count > 0) {
 		stat_add(&p->stats.errors, 1);
 		stat_add(&p->stats.retried, b->count);

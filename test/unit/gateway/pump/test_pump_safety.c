@@ -138,6 +138,33 @@ static void a_full_file_holds_the_record_and_loses_none(void **unused)
 	fixture_fini(&f);
 }
 
+static void a_dead_letter_file_that_fails_is_a_state_that_names_it(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	char state[512], path[128], away[128];
+	fixture_init(&f);
+	const struct disk *disk = sim_disk(f.sim);
+	snprintf(path, sizeof(path), "%s/dead/test.ndjson", root); /* a directory where the file should be */
+	snprintf(away, sizeof(away), "%s/dead/x", root);
+	assert_int_equal(disk_make_path(disk, path), 0);
+	control.submit = submit_dead;
+	fixture_open(&f, &plain_sink, false);
+	put(&f, 10);
+	WAIT((pump_state(f.pump, state, sizeof(state)), state[0] != '\0'));
+	assert_non_null(strstr(state, "/dead/test.ndjson cannot be opened: Is a directory"));
+	assert_int_equal(stat_get(&pump_stats(f.pump)->up), 0);
+	assert_true(cursor_now(&f) < 7);
+	assert_int_equal(disk->rename(disk, path, away), 0);
+	WAIT(cursor_now(&f) == 10);
+	WAIT(stat_get(&pump_stats(f.pump)->up) == 1);
+	pump_state(f.pump, state, sizeof(state));
+	assert_string_equal(state, "");
+	assert_int_equal(stat_get(&pump_stats(f.pump)->dead), 1);
+	assert_true(fixture_stop(&f, DEADLINE_US));
+	fixture_fini(&f);
+}
+
 static void what_fails_for_too_long_is_given_up(void **unused)
 {
 	(void)unused;
@@ -483,6 +510,7 @@ int main(int argc, char **argv)
 	    TEST(a_refused_record_is_a_synced_dead_letter_before_the_cursor_passes_it),
 	    TEST(dead_letters_survive_a_disk_that_fails),
 	    TEST(a_full_file_holds_the_record_and_loses_none),
+	    TEST(a_dead_letter_file_that_fails_is_a_state_that_names_it),
 	    TEST(what_fails_for_too_long_is_given_up),
 	    TEST(the_cursor_of_a_deferred_sink_waits_for_its_sync),
 	    TEST(after_a_rewind_everything_since_the_sync_comes_again),
