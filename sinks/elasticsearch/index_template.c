@@ -2,7 +2,8 @@
  *
  * Its aim is that a mixed fleet fits one mapping. A number is a double and a text a keyword, whichever device comes
  * first; what does not fit its field is left out of the index (ignore_malformed), not out of the document; fields
- * beyond the limit are not mapped. What remains impossible is an object where another device has a scalar. */
+ * beyond the limit are not mapped. Without objects in the mapping of the payload (subobjects) a field may have a number
+ * from one device and an object from another, and names may have dots where they like. */
 #include "sinks/elasticsearch/index_template.h"
 
 #include <cjson/cJSON.h>
@@ -38,19 +39,27 @@ bool index_template_server_read(struct search_server *s, const char *text, size_
 	return good;
 }
 
-/* index.mapping.total_fields.ignore_dynamic_beyond_limit: Elasticsearch has it since 8.14, OpenSearch 2 and 3 have not,
- * and an unknown setting is refused. */
-static bool has_field_overflow(const struct search_server *s)
-{
-	return !s->opensearch && (s->major > 8 || (s->major == 8 && s->minor >= 14));
-}
+/* Settings that a server refuses if it does not know them. OpenSearch, up to 3 at least, has none of these. */
+static const struct {
+	const char *path[6]; /* ends with NULL */
+	const char *name;
+	int major, minor; /* the first Elasticsearch that has it */
+} added[] = {
+    {{"template", "settings", "index", "mapping", "total_fields"}, "ignore_dynamic_beyond_limit", 8, 14},
+    {{"template", "mappings", "properties", "payload"}, "subobjects", 8, 3},
+};
 
-static void setting_drop(cJSON *tree)
+static void unknown_drop(cJSON *tree, const struct search_server *s)
 {
-	static const char *const path[] = {"template", "settings", "index", "mapping", "total_fields"};
-	for (size_t i = 0; i < sizeof(path) / sizeof(*path); i++)
-		tree = cJSON_GetObjectItemCaseSensitive(tree, path[i]);
-	cJSON_DeleteItemFromObjectCaseSensitive(tree, "ignore_dynamic_beyond_limit");
+	for (size_t i = 0; i < sizeof(added) / sizeof(*added); i++) {
+		cJSON *at = tree;
+		if (!s->opensearch &&
+		    (s->major > added[i].major || (s->major == added[i].major && s->minor >= added[i].minor)))
+			continue;
+		for (const char *const *key = added[i].path; *key; key++)
+			at = cJSON_GetObjectItemCaseSensitive(at, *key);
+		cJSON_DeleteItemFromObjectCaseSensitive(at, added[i].name);
+	}
 }
 
 char *index_template_make(const struct search_server *s, const char *const *names, size_t count, bool data_stream)
@@ -65,8 +74,7 @@ char *index_template_make(const struct search_server *s, const char *const *name
 	patterns = NULL; /* the tree's now */
 	if (data_stream && !cJSON_AddObjectToObject(tree, "data_stream"))
 		goto done;
-	if (!has_field_overflow(s))
-		setting_drop(tree);
+	unknown_drop(tree, s);
 	out = cJSON_PrintUnformatted(tree);
 done:
 	cJSON_Delete(patterns);

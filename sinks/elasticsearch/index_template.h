@@ -29,6 +29,6 @@ void index_template_pattern(char *out, size_t size, const char *index);
 /* index_template_version reads the answer to GET _index_template/NAME: its version; 0 when it has none; -1: not such an
  * answer. */
 int index_template_version(const char *text, size_t len);
-#define INDEX_TEMPLATE_VERSION 1 /* of index_template_text */
+#define INDEX_TEMPLATE_VERSION 2 /* of index_template_text */
 
 #endif

@@ -36,6 +36,7 @@ static const cJSON *at(const cJSON *tree, const char *path)
 
 #define ES(v) "{\"version\":{\"number\":\"" v "\",\"build_flavor\":\"default\"}}"
 #define OS(v) "{\"version\":{\"distribution\":\"opensearch\",\"number\":\"" v "\"}}"
+#define SUBOBJECTS "template/mappings/properties/payload/subobjects"
 #define OVERFLOW "template/settings/index/mapping/total_fields/ignore_dynamic_beyond_limit"
 
 static void file_and_program_are_one(void **state)
@@ -76,13 +77,16 @@ static void setting_that_a_server_does_not_know_is_left_out(void **state)
 	(void)state;
 	static const struct {
 		const char *server;
-		bool has;
-	} cases[] = {{ES("8.19.21"), true}, {ES("8.14.0"), true},  {ES("8.13.4"), false}, {ES("7.17.1"), false},
-	             {ES("9.2.0"), true},   {OS("2.19.6"), false}, {OS("3.3.0"), false}};
+		bool overflow, subobjects;
+	} cases[] = {{ES("8.19.21"), true, true}, {ES("8.14.0"), true, true},   {ES("8.13.4"), false, true},
+	             {ES("8.3.0"), false, true},  {ES("8.2.3"), false, false},  {ES("7.17.1"), false, false},
+	             {ES("9.2.0"), true, true},   {OS("2.19.6"), false, false}, {OS("3.3.0"), false, false}};
 	const char *const patterns[] = {"t-*"};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		cJSON *tree = made(cases[i].server, patterns, 1, false);
-		assert_int_equal(at(tree, OVERFLOW) != NULL, cases[i].has);
+		assert_int_equal(at(tree, OVERFLOW) != NULL, cases[i].overflow);
+		assert_int_equal(at(tree, SUBOBJECTS) != NULL, cases[i].subobjects);
+		assert_non_null(at(tree, "template/mappings/properties/payload/dynamic"));
 		assert_non_null(at(tree, "template/settings/index/mapping/total_fields/limit"));
 		cJSON_Delete(tree);
 	}
