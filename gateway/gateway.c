@@ -92,12 +92,14 @@ static uint64_t delivered_bits(const struct gateway_plan *plan, const struct lis
 	return bits;
 }
 
-static bool any_dead_letters(const struct gateway_plan *plan)
+/* A drain has no listeners: the journal alone says whether one of them took invalid messages. */
+static bool any_dead_letters(const struct gateway *g)
 {
+	const struct gateway_plan *plan = g->plan;
 	for (size_t i = 0; i < plan->listener_count; i++)
 		if (plan->listeners[i].common->on_invalid == INVALID_DEAD_LETTER)
 			return true;
-	return false;
+	return plan->listener_count == 0 && journal_has_cursor(g->journal, DEAD_LETTER_INTAKE);
 }
 
 static enum gw_err open_pump(struct gateway *g, const struct pump_plan *p, struct why *why)
@@ -145,7 +147,7 @@ static enum gw_err open_pumps(struct gateway *g, struct why *why)
 		                      .data = plan->settings->data};
 		err = open_pump(g, &p, why);
 	}
-	if (!err && any_dead_letters(plan))
+	if (!err && any_dead_letters(g))
 		err = open_dead_pump(g, why);
 	return err ? err : journal_check_cursors(g->journal, why);
 }

@@ -72,6 +72,8 @@ enum gw_err journal_lock(const char *dir, int *fd, struct why *why);
  */
 enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_now, struct cursor **out,
                                struct why *why);
+/* journal_has_cursor: a sink of this name has a cursor on disk. Main thread, before the start. */
+bool journal_has_cursor(const struct journal *j, const char *name);
 /* journal_check_cursors looks for cursors of sinks that are no longer there: with records undelivered GW_CONFIG and
  * why, else they are removed. Only a cursor that was read as good is judged; call it after the last journal_add_cursor.
  */

@@ -199,6 +199,18 @@ enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_no
 	return GW_OK;
 }
 
+bool journal_has_cursor(const struct journal *j, const char *name)
+{
+	char path[4096];
+	if (!journal_has_disk(j))
+		return false;
+	snprintf(path, sizeof(path), "%s/%s.cursor", j->cursor_dir, name);
+	int fd = j->disk->open(j->disk, path, DISK_READ);
+	if (fd >= 0)
+		j->disk->close(j->disk, fd);
+	return fd >= 0;
+}
+
 struct strangers {
 	struct journal *journal;
 	char text[768];
