@@ -49,9 +49,9 @@ struct gateway_plan {
 	size_t listener_count;
 	const struct sink_plan *sinks;
 	size_t sink_count;
-	const struct sink
-	    *dead_sink; /* writes invalid messages that were taken as dead letters (on_invalid: dead_letter) ... */
-	const void *dead_settings; /* ... with these settings */
+	/* writes invalid messages that were taken as dead letters (on_invalid: dead_letter), with these settings */
+	const struct sink *dead_sink;
+	const void *dead_settings;
 };
 
 /* gateway_check_listener and _sink look at what tables cannot judge: one entry by itself and against the rest of the

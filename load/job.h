@@ -47,8 +47,8 @@ struct load_job {
 
 	_Atomic int phase;         /* enum job_phase; written by run_plan; release, pairs with the workers' acquire */
 	_Atomic uint64_t start_us; /* monotonic; when the shape's clock started; set before JOB_SEND */
-	_Atomic uint64_t
-	    end_us; /* when nothing new is sent any more, whatever else run_plan does; 0: open; as start_us */
+	/* when nothing new is sent any more, whatever else run_plan does; 0: open; as start_us */
+	_Atomic uint64_t end_us;
 	_Atomic uint64_t last_answer_us; /* relaxed: when anything came from the server */
 };
 

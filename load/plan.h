@@ -55,8 +55,8 @@ struct load_plan {
 	uint64_t reconnect_us;  /* each connection is closed and opened again so often; 0: never */
 	uint64_t keep_alive_us; /* MQTT keep-alive; 0: none */
 	uint64_t timeout_us;    /* to connect, and for an acknowledgement */
-	uint64_t
-	    give_up_us; /* the run ends when nobody could be reached, or all is sent, and nothing was answered, for so long */
+	/* the run ends when nobody could be reached, or all is sent, and nothing was answered, for so long */
+	uint64_t give_up_us;
 	uint64_t connect_rate;  /* new connections a second; 0: as fast as they go */
 	uint64_t dribble_bytes; /* slow senders: so many bytes ... */
 	uint64_t dribble_us;    /* ... so often, per connection; 0: off */

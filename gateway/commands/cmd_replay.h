@@ -8,8 +8,8 @@
 
 struct cmd_replay_options {
 	const char *sink; /* NULL: with dry_run alone */
-	const char *since,
-	    *until;    /* `@timestamp` from and below; the beginning of an RFC 3339 time in UTC; NULL: any */
+	/* `@timestamp` from and below; the beginning of an RFC 3339 time in UTC; NULL: any */
+	const char *since, *until;
 	uint64_t rate; /* records a second; 0: no limit */
 	bool dry_run;  /* read and count, send nothing */
 	size_t count;  /* of paths: files of NDJSON, `-`, data directories, journal directories */

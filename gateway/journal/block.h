@@ -23,11 +23,12 @@ struct block {
 	bool may_drop;         /* all its entries came from lanes that may_drop */
 };
 
-/* block_new makes a block with room bytes (a multiple of 4096) and one holder; NULL: out of memory. Any thread. */
+/* block_new makes a block with room bytes (a multiple of 4096) and one reference; NULL: out of memory. Any thread. */
 struct block *block_new(size_t room);
 /* block_copy makes a block for reading that holds a copy of header and entries (first, count, body and time_us as in
- * from) in no more memory than they need; not for writing. NULL: out of memory. Any thread. bytes  BLOCK_HEADER +
- * from->body of them */
+ * from) in no more memory than they need; not for writing.
+ *   bytes  BLOCK_HEADER + from->body of them
+ * NULL: out of memory. Any thread. */
 struct block *block_copy(const struct block *from, const uint8_t *bytes);
 /* block_clear empties it. The writer. */
 void block_clear(struct block *b);

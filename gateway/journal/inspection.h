@@ -45,8 +45,8 @@ struct inspection_range {
 struct inspection {
 	const struct disk *disk;
 	char *dir, *cursor_dir; /* owned: DATA/journal, DATA/journal/cursors */
-	struct inspection_segment
-	    *segments; /* owned; the oldest first; those that are wholly superseded are left out */
+	/* owned; the oldest first; those that are wholly superseded are left out */
+	struct inspection_segment *segments;
 	size_t segment_count;
 	struct inspection_cursor *cursors; /* owned */
 	size_t cursor_count;

@@ -76,8 +76,8 @@ struct journal {
 	struct block **tail; /* owned; a ring of the newest blocks */
 	size_t tail_first, tail_count, tail_room;
 	uint64_t tail_bytes;
-	uint64_t
-	    in_memory_from; /* spill: from this sequence on records are in the tail alone; UINT64_MAX: all are on disk */
+	/* spill: from this sequence on records are in the tail alone; UINT64_MAX: all are on disk */
+	uint64_t in_memory_from;
 	char trouble[768];
 
 	/* the journal's thread only (main before and after) */

@@ -35,8 +35,8 @@ struct lane {
 	uint8_t *ring; /* owned; size bytes, aligned to a page */
 	size_t size;   /* a power of two */
 	int wake_fd;   /* eventfd: the journal writes it to wake the producer */
-	bool
-	    may_drop; /* nobody was promised what it brings: a full journal may give it up. false; set before the start */
+	/* nobody was promised what it brings: a full journal may give it up. false; set before the start */
+	bool may_drop;
 
 	/* producer only */
 	_Alignas(64) uint64_t tail; /* end of what was committed, published or not */

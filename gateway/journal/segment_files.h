@@ -16,8 +16,8 @@ struct segment {
 	uint64_t generation, first, size;
 	uint64_t kept_from; /* what its header says; at the start alone */
 	enum segment_promise promised;
-	bool
-	    bad; /* a write or sync failed: not used again, removed when it is free. At start: superseded by later ones */
+	/* a write or sync failed: not used again, removed when it is free. At start: superseded by later ones */
+	bool bad;
 };
 
 enum segment_kind {

@@ -38,8 +38,8 @@ struct batch {
 	size_t count;
 	size_t bytes;     /* of JSON, all items */
 	unsigned attempt; /* 0 the first time; it ends at UINT_MAX */
-	uint64_t
-	    retry_after_ms; /* set by the sink: not before that long (HTTP Retry-After); 0: the pump's own back-off */
+	/* set by the sink: not before that long (HTTP Retry-After); 0: the pump's own back-off */
+	uint64_t retry_after_ms;
 	bool overloaded; /* set by the sink: its server has too much to do (HTTP 429), and shall get fewer at a time */
 	void *own;       /* the sink's, while it has the batch */
 	bool earlier; /* it begins with a record from before the start of this process: an earlier one may have sent it

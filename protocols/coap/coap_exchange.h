@@ -42,9 +42,9 @@ struct coap_exchange {
 	uint64_t digest;
 	struct udp_route route;
 	uint16_t id; /* message ID of the request */
-	uint16_t
-	    request_len; /* answers without proof of the address are kept small in proportion; 65535: that or more */
-	uint8_t type;    /* COAP_CON or COAP_NON */
+	/* answers without proof of the address are kept small in proportion; 65535: that or more */
+	uint16_t request_len;
+	uint8_t type; /* COAP_CON or COAP_NON */
 	uint8_t token_len;
 	uint8_t token[COAP_TOKEN_MAX];
 	/* the caller's */

@@ -13,8 +13,8 @@
 
 struct http_answers {
 	struct MHD_Response *done, *done_close; /* 204 */
-	struct MHD_Response
-	    *plain[HTTP_PROBLEMS]; /* without a detail of its own; those with Retry-After: for the seconds in `retry` */
+	/* without a detail of its own; those with Retry-After: for the seconds in `retry` */
+	struct MHD_Response *plain[HTTP_PROBLEMS];
 	unsigned retry[HTTP_PROBLEMS];
 };
 

@@ -3,9 +3,10 @@
  * A client is in one of three states, changed only under its shard's lock:
  *   owned     a connection has it. At most one more may wait for it.
  *   settling  its connection has left, but messages it put are not settled yet. Only the thread whose lane holds them
- * may end this state; it keeps these clients in a list by position. A connection of that same thread may have it at
- * once, since answers of one lane are in order anyway; one of another thread waits. kept      nothing but its QoS 2
- * identifiers is left; in the shard's list by expiry, where the oldest make room. A client with nothing left is freed.
+ *             may end this state; it keeps these clients in a list by position. A connection of that same thread may
+ *             have it at once, since answers of one lane are in order anyway; one of another thread waits.
+ *   kept      nothing but its QoS 2 identifiers is left; in the shard's list by expiry, where the oldest make room. A
+ *             client with nothing left is freed.
  */
 #include "protocols/mqtt/mqtt_clients.h"
 

@@ -61,9 +61,9 @@ struct mqtt_mailbox {
 	void *wake_arg;
 	/* Below: the mailbox's own thread only. */
 	struct intake *in; /* constant while it runs: where what is forgotten is noted */
-	struct mqtt_client *settling_first,
-	    *settling_last; /* left with unsettled messages in this thread's lane, by position */
-	int64_t sweep_ms;   /* next look for expired sessions */
+	/* left with unsettled messages in this thread's lane, by position */
+	struct mqtt_client *settling_first, *settling_last;
+	int64_t sweep_ms; /* next look for expired sessions */
 };
 
 /* Lies in intake_shared. */

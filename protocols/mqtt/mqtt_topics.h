@@ -2,7 +2,7 @@
  * matches wins.
  *
  *	devices/{device}/#      literal levels; {device} is one level that is not empty; # or ... at the end is any
- * rest, none included
+ *	                        rest, none included
  *	+/{device}/state        + is any one level
  *	{client_id}             alone: any topic, the device is the client identifier
  *

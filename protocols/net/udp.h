@@ -66,8 +66,10 @@ struct udp;
 /* udp_open binds `listen` (a name is resolved; its first address counts). [::] takes IPv4, too.
  *   max_datagram    bytes of the longest datagram that is taken whole
  *   receive_buffer  bytes the kernel is asked to hold for us; beyond its own limit (net.core.rmem_max) only with
- * CAP_NET_ADMIN bound           set to the address as text: "127.0.0.1:5683", "[::]:5683" GW_OK | GW_CONFIG (the name
- * cannot be resolved) | GW_IO (why names setting, address and cause) | GW_NOMEM. Main thread. */
+ *                   CAP_NET_ADMIN
+ *   bound           set to the address as text: "127.0.0.1:5683", "[::]:5683"
+ * GW_OK | GW_CONFIG (the name cannot be resolved) | GW_IO (why names setting, address and cause) | GW_NOMEM.
+ * Main thread. */
 enum gw_err udp_open(struct udp **out, const struct address *listen, size_t max_datagram, uint64_t receive_buffer,
                      char bound[SOCKET_TEXT], struct why *why);
 void udp_free(struct udp *u); /* u may be NULL */

@@ -2,10 +2,15 @@
  *
  * Lines are numbered from 1 on each connection, in the order received. Empty lines are skipped and have no number, nor
  * has the first line where it names the device. A last line without newline counts when the device shuts down its side
- * (nc -N). With `reply: count` the device hears ok <n>              every line up to n is safe at the listener's ack
- * level, but for those told as refused; only the newest n is told error <n> <reason>  line n was refused and will never
- * be taken; in its place among the others (reasons: the words of the metric sluice_messages_refused_total); error 0: the
- * connection itself was refused, and closes A device that did not hear of a line sends it again on its next connection.
+ * (nc -N). With `reply: count` the device hears
+ *
+ *	ok <n>              every line up to n is safe at the listener's ack level, except those that were refused;
+ *	                    only the newest n is told
+ *	error <n> <reason>  line n was refused and will never be taken; in its place among the others. The reasons are
+ *	                    the words of the metric sluice_messages_refused_total
+ *	error 0 <reason>    the connection itself was refused, and closes
+ *
+ * A device that did not hear of a line sends it again on its next connection.
  *
  * All lines of one read wait for one position: what an answer costs is paid per read, not per line. */
 #include <arpa/inet.h>
