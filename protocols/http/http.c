@@ -43,8 +43,8 @@ static const struct setting settings[] = {
     SETTING(struct http, max_unpacked, SETTING_BYTES, "4MiB", 1024, 256 << 20,
             "Most that a gzip or deflate body may unpack to."),
     SETTING(struct http, max_head, SETTING_BYTES, "16KiB", 4096, 1 << 20,
-            "Memory for the head of a request: request line, headers, and what the library needs to hold them. It is "
-            "taken per connection."),
+            "Memory for the heads of a request and its answer, taken per connection. The request line and headers may "
+            "have all but 1 KiB of it, each header counting 64 bytes more than its text."),
     SETTING(struct http, max_buffered, SETTING_BYTES, "64MiB", 65536, 17179869184.0,
             "Memory of all bodies on their way into one listener thread; a body over 4 KiB that finds none is answered "
             "503."),
@@ -147,22 +147,26 @@ static void on_log(void *cls, const char *format, va_list args)
 	          LOG_S("error.message", text), LOG_N("log.suppressed", left_out));
 }
 
+/* By the version that runs, not the one of the headers. Before 1.0 strictness adds to 0 that the library refuses a
+ * missing Host, with an answer that has its head twice, and a space in the target: we do both ourselves. From 1.0 on 1
+ * allows no ambiguous framing, and one empty line before a request (RFC 9112 section 2.2), which 2 refuses. */
+static int strictness(void)
+{
+	return strncmp(MHD_get_version(), "0.", 2) == 0 ? 0 : 1;
+}
+
 static enum gw_err daemon_open(struct http *h, struct why *why)
 {
 	/* A backstop behind our own: only inactivity, and silent. */
 	uint64_t longest = h->idle_timeout > h->request_timeout ? h->idle_timeout : h->request_timeout;
-	h->daemon = MHD_start_daemon(
-	    MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, http_request_handle, h,
-	    MHD_OPTION_EXTERNAL_LOGGER, on_log, (void *)h, MHD_OPTION_LISTEN_SOCKET, h->listen_fd,
-#if MHD_VERSION >= 0x00097701
-	    MHD_OPTION_CLIENT_DISCIPLINE_LVL, 2,
-#else
-	    MHD_OPTION_STRICT_FOR_CLIENT, 1,
-#endif
-	    MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, (void *)h, MHD_OPTION_NOTIFY_COMPLETED, http_request_completed,
-	    (void *)h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, (void *)h, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    (size_t)h->max_head, MHD_OPTION_CONNECTION_LIMIT, (unsigned)h->max_connections + SPARE_CONNECTIONS,
-	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(longest / 1000000) + 5u, MHD_OPTION_END);
+	h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+	                             http_request_handle, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, (void *)h,
+	                             MHD_OPTION_LISTEN_SOCKET, h->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, strictness(),
+	                             MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, (void *)h, MHD_OPTION_NOTIFY_COMPLETED,
+	                             http_request_completed, (void *)h, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+	                             (void *)h, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)h->max_head,
+	                             MHD_OPTION_CONNECTION_LIMIT, (unsigned)h->max_connections + SPARE_CONNECTIONS,
+	                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(longest / 1000000) + 5u, MHD_OPTION_END);
 	if (!h->daemon)
 		return why_set(why, GW_IO, "listen: libmicrohttpd %s could not be started: %s", MHD_get_version(),
 		               strerror(errno));

@@ -132,6 +132,6 @@ size_t http_answer_raw(char *out, size_t size, enum http_problem problem)
 	int n = snprintf(out, size,
 	                 "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nContent-Length: "
 	                 "%zu\r\nConnection: close\r\n\r\n%s",
-	                 row->status, row->title, len, body);
+	                 row->status, MHD_get_reason_phrase_for(row->status), len, body);
 	return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }

@@ -21,6 +21,8 @@ const struct http_problem_row http_problem_rows[HTTP_PROBLEMS] = {
                        "An HTTP/1.1 request has exactly one Host header."},
     [HTTP_BAD_HEADER] = {400, CLOSE, FINAL, REFUSED_PROTOCOL, "bad-header", "Bad header",
                          "A header has a name or value that is not allowed, or one that may stand once stands twice."},
+    [HTTP_HEAD_TOO_LARGE] = {431, CLOSE, FINAL, REFUSED_TOO_LARGE, "head-too-large", "Head too large",
+                             "The request line and the headers are over max_head."},
     [HTTP_BAD_TARGET] =
         {400, CLOSE, FINAL, REFUSED_PROTOCOL, "bad-target", "Bad request target",
          "The path has control characters, a bad percent-encoding, a dot segment, an empty device, or is too long."},

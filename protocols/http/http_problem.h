@@ -13,7 +13,8 @@ enum http_problem {
 	HTTP_BAD_FRAMING, /* where the request ends is ambiguous: RFC 9112 section 6.3 */
 	HTTP_BAD_HOST,    /* RFC 9112 section 3.2: no Host, several, or not one name */
 	HTTP_BAD_HEADER,  /* a header name or value that no client may send */
-	HTTP_BAD_TARGET,  /* control byte, bad percent-encoding, dot segment, empty device */
+	HTTP_HEAD_TOO_LARGE,
+	HTTP_BAD_TARGET, /* control byte, bad percent-encoding, dot segment, empty device */
 	HTTP_NOT_FOUND,
 	HTTP_BAD_METHOD,
 	HTTP_BAD_EXPECT,

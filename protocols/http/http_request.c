@@ -28,7 +28,8 @@
 
 #define DISCARD_MAX                                                                                                    \
 	(256u << 10)        /* of a body that nobody wants, so that the connection survives; a longer one ends it */
-#define REJECTION_MAX 1024u /* bytes of one entry in a batch's list */
+#define FIELD_MEMORY 64u    /* the library's, for one header, cookie or query parameter, beside its text */
+#define ANSWER_MEMORY 1024u /* of max_head: for the head of the answer */
 
 void http_request_decide(struct http_request *r, enum http_problem problem, const char *detail, long long offset)
 {
@@ -96,6 +97,15 @@ static void say_raw(struct http_conn *c, enum http_problem problem)
 	(void)sent;
 }
 
+/* The same, and the library closes the connection. */
+static enum MHD_Result refuse_raw(struct http *h, struct http_conn *c)
+{
+	count_problem(h, c->request.problem);
+	say_raw(c, c->request.problem);
+	http_conn_linger(c);
+	return MHD_NO;
+}
+
 void http_request_expired(struct http *h, struct http_conn *c, enum http_problem problem)
 {
 	bool idle = c->phase == PHASE_HEAD && c->requests > 0;
@@ -113,13 +123,18 @@ void http_request_expired(struct http *h, struct http_conn *c, enum http_problem
 struct head_reader {
 	struct http_head *head;
 	struct http_seams *seams; /* NULL: the library hides nothing */
+	size_t memory;            /* what the library holds for what it found in the head */
 };
 
 static enum MHD_Result read_field(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_len,
                                   const char *value, size_t value_len)
 {
 	struct head_reader *reader = cls;
-	(void)kind;
+	reader->memory += FIELD_MEMORY;
+	if (kind != MHD_HEADER_KIND)
+		return MHD_YES;
+	if (name_len == 6 && strncasecmp(name, "Cookie", 6) == 0)
+		reader->memory += value_len + 1; /* taken apart in a copy */
 	http_head_field(reader->head, name, name_len, value, value_len);
 	if (reader->seams)
 		http_seams_field(reader->seams, name, name_len, value ? value : "", value_len);
@@ -137,7 +152,8 @@ static enum MHD_Result read_query(void *cls, enum MHD_ValueKind kind, const char
 	return MHD_NO; /* the first is enough */
 }
 
-static void read_head(struct http *h, struct http_conn *c, const char *url, const char *method, const char *version)
+/* Returns how much of the connection's memory the head takes. */
+static size_t read_head(struct http *h, struct http_conn *c, const char *url, const char *method, const char *version)
 {
 	struct http_request *r = &c->request;
 	size_t head_len = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
@@ -150,9 +166,11 @@ static void read_head(struct http *h, struct http_conn *c, const char *url, cons
 		http_seams_line(&seams, method, url, query, version);
 		reader.seams = &seams;
 	}
-	MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, read_field, &reader);
+	MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND, read_field,
+	                            &reader);
 	if (h->seams && !http_seams_good(&seams, head_len) && r->head.problem == HTTP_FINE)
 		r->head.problem = HTTP_BAD_HEADER;
+	return head_len + reader.memory;
 }
 
 /* The first thing that is wrong with the head, the gravest first: what may hide another request, then what is
@@ -183,6 +201,14 @@ static enum http_problem judge(struct http *h, struct http_conn *c, const char *
 	return r->head.has_length && r->head.body_len > r->body_max ? HTTP_BODY_TOO_LARGE : HTTP_FINE;
 }
 
+/* The library makes the answer's head in what the request's has left of the connection's memory, and without room for
+ * it closes without a word: so this is judged before anything is taken, and told past the library. */
+static enum MHD_Result refuse_head(struct http *h, struct http_conn *c)
+{
+	http_request_decide(&c->request, HTTP_HEAD_TOO_LARGE, NULL, -1);
+	return refuse_raw(h, c);
+}
+
 static enum MHD_Result begin(struct http *h, struct http_conn *c, const char *url, const char *method,
                              const char *version)
 {
@@ -190,7 +216,8 @@ static enum MHD_Result begin(struct http *h, struct http_conn *c, const char *ur
 	r->begun = true;
 	r->offset = -1;
 	c->requests++;
-	read_head(h, c, url, method, version);
+	if (read_head(h, c, url, method, version) > h->max_head - ANSWER_MEMORY)
+		return refuse_head(h, c);
 	enum http_problem problem = judge(h, c, url, method, version);
 	http_conn_phase(&h->conns, c, PHASE_BODY, intake_now_ms(h->in));
 	if (!problem)
@@ -222,10 +249,7 @@ static enum MHD_Result gather(struct http *h, struct http_conn *c, const char *b
 	r->discarded += len;
 	if (r->problem != HTTP_BODY_TOO_LARGE && r->discarded <= DISCARD_MAX)
 		return MHD_YES;
-	count_problem(h, r->problem);
-	say_raw(c, r->problem);
-	http_conn_linger(c);
-	return MHD_NO;
+	return refuse_raw(h, c);
 }
 
 /* -- finish -- */

@@ -498,6 +498,28 @@ def test_client_that_leaves_while_it_waits_does_no_harm(gateway):
     wait_until(lambda: gw.metrics().sum("sluice_connections", listener="http") == 0, what="all connections gone")
 
 
+def test_clients_that_half_close_get_their_answers(gateway):
+    """RFC 9112 section 9.6: who shuts down its sending side still reads; many small clients do so after each request."""
+    gw = gateway()
+    answers = []
+
+    def send(n):
+        body = b'{"n":%d}' % n
+        with socket.create_connection(gw.address("http"), timeout=10 * SLOWNESS) as s:
+            s.sendall(b"POST /v1/telemetry/half HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            s.shutdown(socket.SHUT_WR)
+            answers.append(s.recv(4096)[:12])
+
+    for start in range(0, 160, 8):
+        clients = [threading.Thread(target=send, args=(n,)) for n in range(start, start + 8)]
+        for client_ in clients:
+            client_.start()
+        for client_ in clients:
+            client_.join()
+    assert answers == [b"HTTP/1.1 204"] * 160
+    assert sorted(p["n"] for p in payloads(gw, 160)) == list(range(160))
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_many_clients_at_once_lose_nothing(gateway, threads):
     gw = gateway({"threads": threads})

@@ -38,6 +38,8 @@ FINE = {
     "absolute_target": lined(b"POST http://x/v1/telemetry/front HTTP/1.1"),
     "query": lined(b"POST /v1/telemetry/front?a=1&b HTTP/1.1"),
     "empty_query": lined(b"POST /v1/telemetry/front? HTTP/1.1"),
+    "empty_line_first": b"\r\n" + request(b"Content-Length: 1\r\n", b"1"),
+    "empty_line_behind_the_body": request(b"Content-Length: 1\r\n", b"1\r\n"),
 }
 
 AMBIGUOUS = {
@@ -200,6 +202,17 @@ def test_ambiguous_request_is_refused_and_closed(target, old_library, name):
     assert closed
     assert statuses(got) == [400]
     assert "smuggled" not in [r["device"]["id"] for r in records() or []]
+
+
+def test_missing_host_is_one_answer_with_one_head(target, old_library):
+    address, _ = target
+    got, closed = exchange(address, AMBIGUOUS["no_host"], None)
+    assert closed
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert int(re.search(rb"\r\nContent-Length: (\d+)", head).group(1)) == len(body)
+    assert b"HTTP/1.1 400" not in body
+    if old_library:  # a later one answers by itself
+        assert b"application/problem+json" in head and b"urn:sluice:problem:bad-host" in body
 
 
 @pytest.mark.parametrize("name", REFUSED_SOMEHOW)

@@ -584,6 +584,46 @@ static void body_over_the_limit_is_refused_before_it_is_read(void **state)
 	finish(r);
 }
 
+/* Sends a request with a head of about that many bytes, and whatever follows it, on a connection of its own. */
+static unsigned answer_to_head(struct rig *r, size_t len, const char *type, const char *behind)
+{
+	static char filler[8 << 10], headers[9 << 10];
+	memset(filler, 'a', sizeof(filler));
+	snprintf(headers, sizeof(headers), "%sX-A: %.*s\r\n", type, (int)len, filler);
+	char *request = post("/v1/telemetry/d", headers, "{\"n\":1}");
+	int fd = rig_connect(r);
+	say(fd, request);
+	say(fd, behind);
+	UNTIL(r, answered(r, fd) || r->closed);
+	close(fd);
+	return (unsigned)(r->got_len > 12 ? atoi(r->got + 9) : 0);
+}
+
+/* The library makes the head of its answer in what the request's left of max_head. */
+static void head_is_answered_whatever_its_length(void **state)
+{
+	(void)state;
+	static const char *const types[] = {"", LINES_TYPE, "Cookie: a=b; c=d; e=f\r\n",
+	                                    "Content-Type: b/\r\nHost: i\r\n"};
+	static const unsigned fine[] = {204, 200, 204, 400};
+	struct rig *r = rig_new();
+	r->http->max_head = 4 << 10;
+	rig_open(r);
+	for (size_t type = 0; type < 4; type++)
+		for (size_t len = 2300; len < 4200; len += type == 0 ? 3 : 7) {
+			size_t before = r->in->puts;
+			unsigned status =
+			    answer_to_head(r, len, types[type], type == 0 && len % 2 ? "\r\nPOST /v1/t" : "");
+			bool small = len<2400, large = len> 3100;
+			if (status != fine[type] && status != 431 && (status != 414 || !large))
+				fail_msg("%zu bytes: %u %s", len, status, r->got);
+			assert_true(!small || status == fine[type]);
+			assert_true(!large || status != fine[type]);
+			assert_int_equal(r->in->puts - before, status < 300);
+		}
+	finish(r);
+}
+
 static void chunked_body_over_the_limit_is_refused_as_it_grows(void **state)
 {
 	(void)state;
@@ -818,6 +858,7 @@ int main(void)
 	    cmocka_unit_test(stop_with_suspended_requests_answers_them),
 	    cmocka_unit_test(drain_answers_what_is_safe_and_takes_nothing_new),
 	    cmocka_unit_test(body_over_the_limit_is_refused_before_it_is_read),
+	    cmocka_unit_test(head_is_answered_whatever_its_length),
 	    cmocka_unit_test(chunked_body_over_the_limit_is_refused_as_it_grows),
 	    cmocka_unit_test(long_bodies_over_max_buffered_are_answered_503),
 	    cmocka_unit_test(slow_requests_are_closed_and_waiting_ones_are_not),
