@@ -129,7 +129,7 @@ static int cut_what_failed(struct file_target *t, int fd)
 		return -errno;
 	bool is_same = st.st_dev == t->device && st.st_ino == t->inode;
 	if (is_same && (uint64_t)st.st_size > t->synced && ftruncate(fd, (off_t)t->synced) < 0) {
-		uint64_t size;
+		uint64_t size = 0;
 		int err = errno == EPERM ? put_newline(fd, &size) : -errno;
 		if (err)
 			return err;
