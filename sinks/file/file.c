@@ -49,9 +49,10 @@ struct file_sink {
 };
 
 static const struct setting file_settings[] = {
-    SETTING(struct file_sink, path, SETTING_STRING, "telemetry.ndjson", 0, 0,
-            "The file; a relative path is taken from the data directory. Or a stream: /dev/stdout, a FIFO (docs/file.md "
-            "says what is delivered then)."),
+    SETTING(
+        struct file_sink, path, SETTING_STRING, "telemetry.ndjson", 0, 0,
+        "The file; a relative path is taken from the data directory. Or a stream: /dev/stdout, a FIFO (docs/file.md "
+        "says what is delivered then)."),
     SETTING(struct file_sink, sync_bytes, SETTING_BYTES, "64MiB", 1, 1e12, "Sync after that many bytes,"),
     SETTING(struct file_sink, sync_interval, SETTING_DURATION, "1s", 0, 6e7,
             "or after that time, whichever comes first; only then the cursor moves."),
