@@ -60,9 +60,9 @@ int64_t intake_now_ms(const struct intake *in); /* monotonic, of this turn */
 /* intake_put turns a message into a record in the lane. It counts what it does (received, accepted, refused).
  *   position  set on GW_OK: answer when it is settled
  *   refusal   set on GW_INVALID and GW_TOOBIG: what to tell the device
- * GW_OK | GW_FULL (no room now: hold the sender back and offer the same message again; counted by
- * intake_held/intake_dropped, not here) | GW_INVALID (refuse: *refusal) | GW_TOOBIG (refuse: the record would be over
- * max_payload or the lane's limit). */
+ * GW_OK | GW_FULL (no room now: hold the sender back and offer the same message again; the protocol counts that, not
+ * intake_put) | GW_INVALID (refuse: *refusal) | GW_TOOBIG (refuse: the record would be over max_payload or the lane's
+ * limit). */
 enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *position, struct refusal *refusal);
 /* -- state that must outlive its records (state_store.h); the scope is the listener, whatever the change says -- */
 /* intake_keeps_state: changes of state survive the process. False with `journal.type` memory and spill: then they are

@@ -17,7 +17,7 @@ struct listing {
 	FILE *out;
 };
 
-static void look(void *context, const char *name)
+static void add_named(void *context, const char *name)
 {
 	struct listing *l = context;
 	size_t len = strlen(name);
@@ -59,7 +59,7 @@ enum gw_err cmd_cursor(const struct gateway_plan *plan, const char *drop, FILE *
 	struct listing l = {.gone = journal_first(j) - 1, .last = journal_last(j), .wanted = drop, .out = out};
 	snprintf(path, sizeof(path), "%s/cursors", dir);
 	l.dir = path;
-	disk_real.list(&disk_real, path, look, &l);
+	disk_real.list(&disk_real, path, add_named, &l);
 	if (drop && !l.found)
 		err = why_set(why, GW_INVALID, "there is no sink \"%s\" in %s", drop, path);
 	if (drop && l.found) {

@@ -7,7 +7,7 @@
 #include "gateway/journal/state_store.h"
 
 struct dump {
-	const struct inspection *look;
+	const struct inspection *inspection;
 	const struct cmd_journal_options *options;
 	FILE *out, *errors;
 	struct cmd_journal_progress progress;
@@ -119,15 +119,18 @@ static void tell_damage(void *context, const struct inspection_damage *damage)
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct dump *d = context;
-	cmd_journal_progress(&d->progress, bytes, d->look->bytes);
+	cmd_journal_progress(&d->progress, bytes, d->inspection->bytes);
 }
 
 int cmd_journal_dump(struct inspection *l, const struct cmd_journal_options *o, FILE *out, FILE *errors)
 {
 	static const struct inspection_visitor visitor = {
 	    .block = dump_block, .damage = tell_damage, .progress = show_progress};
-	struct dump d = {
-	    .look = l, .options = o, .out = out, .errors = errors, .progress = {.out = errors, .command = "dump"}};
+	struct dump d = {.inspection = l,
+	                 .options = o,
+	                 .out = out,
+	                 .errors = errors,
+	                 .progress = {.out = errors, .command = "dump"}};
 	inspection_walk(l, o->from, &visitor, &d);
 	if (!o->meta && d.states + d.dead > 0)
 		fprintf(errors,

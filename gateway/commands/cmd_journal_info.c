@@ -18,7 +18,7 @@ struct part {
 };
 
 struct info {
-	struct inspection *look;
+	struct inspection *inspection;
 	FILE *out, *errors;
 	struct cmd_journal_progress progress;
 	struct part *parts; /* owned; those entered, look->segment_count at most */
@@ -80,8 +80,8 @@ static bool add(void *context, const struct inspection_segment *s, uint64_t offs
 	state_store_apply_entries(&i->state, bytes + BLOCK_HEADER, h->count, h->checkpoint);
 	add_block(&i->parts[i->count - 1], h);
 	add_block(&i->whole, h);
-	for (size_t c = 0; c < i->look->cursor_count && !h->checkpoint; c++)
-		if (!has(&i->look->cursors[c], h->first, h->first + h->count - 1))
+	for (size_t c = 0; c < i->inspection->cursor_count && !h->checkpoint; c++)
+		if (!has(&i->inspection->cursors[c], h->first, h->first + h->count - 1))
 			i->behind[c] += segment_block_size(h->body);
 	return true;
 }
@@ -99,7 +99,7 @@ static void add_damage(void *context, const struct inspection_damage *d)
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct info *i = context;
-	cmd_journal_progress(&i->progress, bytes, i->look->bytes);
+	cmd_journal_progress(&i->progress, bytes, i->inspection->bytes);
 }
 
 static uint64_t lag(const struct inspection *l, const struct inspection_cursor *c)
@@ -142,7 +142,7 @@ static size_t scopes_of(struct state_store *t, struct scope *scopes, size_t most
 
 static void write_cursors(const struct info *i)
 {
-	const struct inspection *l = i->look;
+	const struct inspection *l = i->inspection;
 	fprintf(i->out, "\n%-24s %20s %16s %16s\n", "sink", "at", "records behind", "bytes behind");
 	for (size_t k = 0; k < l->cursor_count; k++) {
 		const struct inspection_cursor *c = &l->cursors[k];
@@ -173,7 +173,7 @@ static void write_segments(const struct info *i)
 
 static void write_tables(struct info *i)
 {
-	struct inspection *l = i->look;
+	struct inspection *l = i->inspection;
 	struct scope scopes[SCOPES];
 	char from[32], to[32];
 	size_t count = scopes_of(&i->state, scopes, SCOPES);
@@ -225,7 +225,7 @@ static void json_part(FILE *out, const struct part *p)
 
 static void write_json(struct info *i)
 {
-	struct inspection *l = i->look;
+	struct inspection *l = i->inspection;
 	struct scope scopes[SCOPES];
 	size_t count = scopes_of(&i->state, scopes, SCOPES);
 	FILE *out = i->out;
@@ -272,7 +272,7 @@ int cmd_journal_info(struct inspection *l, const struct cmd_journal_options *o, 
 {
 	static const struct inspection_visitor visitor = {
 	    .segment = enter, .block = add, .damage = add_damage, .progress = show_progress};
-	struct info i = {.look = l, .out = out, .errors = errors, .progress = {.out = errors, .command = "info"}};
+	struct info i = {.inspection = l, .out = out, .errors = errors, .progress = {.out = errors, .command = "info"}};
 	if (!(i.parts = calloc(l->segment_count + 1, sizeof(*i.parts)))) {
 		fputs("sluice journal info: out of memory\n", errors);
 		return CMD_JOURNAL_UNREAD;

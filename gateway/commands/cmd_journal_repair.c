@@ -26,7 +26,7 @@
 #include "gateway/journal/state_store.h"
 
 struct repair {
-	struct inspection *look;
+	struct inspection *inspection;
 	FILE *out, *errors;
 	struct cmd_journal_progress progress;
 	struct inspection_damage *found; /* owned */
@@ -72,7 +72,7 @@ static void note_damage(void *context, const struct inspection_damage *d)
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct repair *r = context;
-	cmd_journal_progress(&r->progress, bytes, r->look->bytes);
+	cmd_journal_progress(&r->progress, bytes, r->inspection->bytes);
 }
 
 /* Whether a file has something in it that must go; a gap alone is mended by knowing of it. */
@@ -100,12 +100,12 @@ static bool is_unread(const struct repair *r)
 
 static void copy_path(const struct repair *r, char *out, size_t size)
 {
-	snprintf(out, size, "%s/%08u.repaired", r->look->dir, r->copy_number);
+	snprintf(out, size, "%s/%08u.repaired", r->inspection->dir, r->copy_number);
 }
 
 static bool put(struct repair *r, const void *bytes, size_t len)
 {
-	int err = r->look->disk->write(r->look->disk, r->fd, bytes, len, r->at);
+	int err = r->inspection->disk->write(r->inspection->disk, r->fd, bytes, len, r->at);
 	r->at += len;
 	return err ? fail(r, err) : true;
 }
@@ -120,14 +120,14 @@ static void begin_copy(struct repair *r, const struct inspection_segment *s)
 	                           .kept_from = s->kept_from};
 	uint8_t header[SEGMENT_HEADER];
 	char path[4200];
-	if (r->look->highest >= SEGMENT_NUMBER_MAX) { /* ten thousand repairs of a journal at its last number */
+	if (r->inspection->highest >= SEGMENT_NUMBER_MAX) { /* ten thousand repairs of a journal at its last number */
 		fail(r, EOVERFLOW);
 		return;
 	}
-	r->copy_number = ++r->look->highest;
+	r->copy_number = ++r->inspection->highest;
 	copy_path(r, path, sizeof(path));
-	r->look->disk->remove(r->look->disk, path); /* left by a repair that was cut short */
-	r->fd = r->look->disk->open(r->look->disk, path, DISK_WRITE | DISK_CREATE);
+	r->inspection->disk->remove(r->inspection->disk, path); /* left by a repair that was cut short */
+	r->fd = r->inspection->disk->open(r->inspection->disk, path, DISK_WRITE | DISK_CREATE);
 	r->copying = r->fd >= 0;
 	if (!r->copying) {
 		fail(r, r->fd);
@@ -161,9 +161,9 @@ static bool put_checkpoint(struct repair *r, const struct block_header *next)
 
 static bool move_aside(struct repair *r, const char *dir, const char *name)
 {
-	const struct disk *d = r->look->disk;
+	const struct disk *d = r->inspection->disk;
 	char from[4200], aside[4200], to[4400];
-	snprintf(aside, sizeof(aside), "%s/" INSPECTION_QUARANTINE, r->look->dir);
+	snprintf(aside, sizeof(aside), "%s/" INSPECTION_QUARANTINE, r->inspection->dir);
 	snprintf(from, sizeof(from), "%s/%s", dir, name);
 	snprintf(to, sizeof(to), "%s/%s", aside, name);
 	int err = disk_make_path(d, aside), fd;
@@ -182,10 +182,10 @@ static bool move_aside(struct repair *r, const char *dir, const char *name)
 /* Steps 2 and 3. */
 static void end_copy(struct repair *r, const struct inspection_segment *s)
 {
-	const struct disk *d = r->look->disk;
+	const struct disk *d = r->inspection->disk;
 	char path[4200], to[4200], name[32];
 	copy_path(r, path, sizeof(path));
-	snprintf(to, sizeof(to), "%s/%08u.segment", r->look->dir, r->copy_number);
+	snprintf(to, sizeof(to), "%s/%08u.segment", r->inspection->dir, r->copy_number);
 	uint64_t size = s->told_size > r->at ? s->told_size : r->at;
 	int err = r->failed ? -r->failed : d->allocate(d, r->fd, size);
 	if (!err)
@@ -193,21 +193,21 @@ static void end_copy(struct repair *r, const struct inspection_segment *s)
 	d->close(d, r->fd);
 	r->copying = false;
 	if (!err && !(err = d->rename(d, path, to)))
-		err = d->sync_dir(d, r->look->dir);
+		err = d->sync_dir(d, r->inspection->dir);
 	if (err) {
 		fail(r, err);
 		return;
 	}
 	fprintf(r->out, "written: %s, what is good of segment %08u\n", to, s->number);
 	snprintf(name, sizeof(name), "%08u.segment", s->number);
-	r->mended += move_aside(r, r->look->dir, name);
+	r->mended += move_aside(r, r->inspection->dir, name);
 }
 
 static const struct inspection_segment *segment_of(const struct repair *r, uint32_t number)
 {
-	for (size_t i = 0; i < r->look->segment_count; i++)
-		if (r->look->segments[i].number == number)
-			return &r->look->segments[i];
+	for (size_t i = 0; i < r->inspection->segment_count; i++)
+		if (r->inspection->segments[i].number == number)
+			return &r->inspection->segments[i];
 	return NULL;
 }
 
@@ -250,12 +250,12 @@ static bool mend_segments(struct repair *r)
 	static const struct inspection_visitor copier = {
 	    .segment = enter, .block = take, .damage = meet_again, .progress = show_progress};
 	bool any = false;
-	for (size_t i = 0; i < r->look->segment_count; i++)
-		any |= is_damaged(r, r->look->segments[i].number);
+	for (size_t i = 0; i < r->inspection->segment_count; i++)
+		any |= is_damaged(r, r->inspection->segments[i].number);
 	if (!any)
 		return true;
 	state_store_init(&r->state, SIZE_MAX);
-	inspection_walk(r->look, 0, &copier, r);
+	inspection_walk(r->inspection, 0, &copier, r);
 	if (r->copying)
 		end_copy(r, segment_of(r, r->segment));
 	state_store_fini(&r->state);
@@ -266,7 +266,7 @@ static bool mend_segments(struct repair *r)
 
 static bool note_lost(struct repair *r)
 {
-	const struct disk *d = r->look->disk;
+	const struct disk *d = r->inspection->disk;
 	char path[4200], line[256], now[32];
 	int fd = -1, err = 0;
 	cmd_journal_format_time((uint64_t)clock_wall_us(), now);
@@ -274,9 +274,10 @@ static bool note_lost(struct repair *r)
 		const struct inspection_damage *f = &r->found[i];
 		if (f->lost.end <= f->lost.first)
 			continue;
-		snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE, r->look->dir);
+		snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE, r->inspection->dir);
 		if (fd < 0 && !(err = disk_make_path(d, path))) {
-			snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE "/" INSPECTION_LOST, r->look->dir);
+			snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE "/" INSPECTION_LOST,
+			         r->inspection->dir);
 			fd = d->open(d, path, DISK_WRITE | DISK_CREATE | DISK_APPEND);
 			err = fd < 0 ? fd : 0;
 		}
@@ -292,7 +293,7 @@ static bool note_lost(struct repair *r)
 		if (!err)
 			err = d->sync(d, fd);
 		d->close(d, fd);
-		snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE, r->look->dir);
+		snprintf(path, sizeof(path), "%s/" INSPECTION_QUARANTINE, r->inspection->dir);
 		if (!err)
 			err = d->sync_dir(d, path);
 	}
@@ -301,7 +302,7 @@ static bool note_lost(struct repair *r)
 
 static bool mend_cursors(struct repair *r)
 {
-	struct inspection *l = r->look;
+	struct inspection *l = r->inspection;
 	for (size_t i = 0; i < r->count; i++) {
 		const char *name = r->found[i].cursor;
 		char file[CURSOR_NAME_MAX + 16];
@@ -329,8 +330,8 @@ static bool mend_cursors(struct repair *r)
 static bool find_damage(struct repair *r)
 {
 	static const struct inspection_visitor finder = {.damage = note_damage, .progress = show_progress};
-	inspection_walk(r->look, 0, &finder, r);
-	if (r->look->recycled > 0) {
+	inspection_walk(r->inspection, 0, &finder, r);
+	if (r->inspection->recycled > 0) {
 		fputs("repair: a gateway began while the journal was read: stop it, and run this again\n", r->errors);
 		return fail(r, EBUSY);
 	}
@@ -349,7 +350,7 @@ static bool find_damage(struct repair *r)
 int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o, FILE *out, FILE *errors)
 {
 	struct repair r = {
-	    .look = l, .out = out, .errors = errors, .fd = -1, .progress = {.out = errors, .command = "repair"}};
+	    .inspection = l, .out = out, .errors = errors, .fd = -1, .progress = {.out = errors, .command = "repair"}};
 	struct why why = {0};
 	int lock = -1;
 	enum gw_err err = journal_lock(l->dir, &lock, &why);

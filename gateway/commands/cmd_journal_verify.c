@@ -5,7 +5,7 @@
 #include "gateway/commands/cmd_journal.h"
 
 struct verify {
-	struct inspection *look;
+	struct inspection *inspection;
 	const struct cmd_journal_options *options;
 	FILE *out;
 	struct cmd_journal_progress progress;
@@ -56,7 +56,7 @@ static void tell_damage(void *context, const struct inspection_damage *d)
 static void show_progress(void *context, uint64_t bytes)
 {
 	struct verify *v = context;
-	cmd_journal_progress(&v->progress, bytes, v->look->bytes);
+	cmd_journal_progress(&v->progress, bytes, v->inspection->bytes);
 }
 
 static uint64_t known(const struct inspection *l)
@@ -71,7 +71,7 @@ int cmd_journal_verify(struct inspection *l, const struct cmd_journal_options *o
 {
 	static const struct inspection_visitor visitor = {
 	    .block = count_block, .damage = tell_damage, .progress = show_progress};
-	struct verify v = {.look = l, .options = o, .out = out, .progress = {.out = errors, .command = "verify"}};
+	struct verify v = {.inspection = l, .options = o, .out = out, .progress = {.out = errors, .command = "verify"}};
 	if (o->json)
 		fputs("{\"damage\":[", out);
 	inspection_walk(l, 0, &visitor, &v);

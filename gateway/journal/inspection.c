@@ -25,14 +25,14 @@ static enum gw_err look_at(struct inspection *l, uint32_t number, struct why *wh
 {
 	struct segment plain = {.number = number};
 	struct segment_header h = {0};
-	struct segment_reader scan;
+	struct segment_reader reader;
 	struct inspection_segment *s = &l->segments[l->segment_count];
 	int fd = inspection_open_segment(l, number, DISK_READ);
 	if (fd == -ENOENT)
 		return GW_OK;
-	segment_reader_init(&scan, l->disk, fd, 0);
-	enum segment_kind kind = fd < 0 ? SEGMENT_UNREAD : segment_files_identify(&scan, &plain, &h);
-	segment_reader_close(&scan);
+	segment_reader_init(&reader, l->disk, fd, 0);
+	enum segment_kind kind = fd < 0 ? SEGMENT_UNREAD : segment_files_identify(&reader, &plain, &h);
+	segment_reader_close(&reader);
 	if (kind == SEGMENT_NEWER)
 		return why_set(
 		    why, GW_CONFIG,

@@ -13,10 +13,10 @@
 #include "gateway/journal/segment_files.h"
 
 struct inspection_walk {
-	struct inspection *look;
+	struct inspection *inspection;
 	const struct inspection_visitor *visitor;
 	void *context;
-	struct segment_reader scan;
+	struct segment_reader reader;
 	const struct inspection_segment *segment;
 	uint64_t before; /* bytes of the segments before this one */
 	uint64_t end;    /* where the next segment begins */
@@ -34,15 +34,15 @@ static void tell(const struct inspection_walk *w, const struct inspection_damage
 static bool is_recycled(struct inspection_walk *w)
 {
 	struct segment_header h;
-	w->scan.len = 0;
-	const uint8_t *bytes = segment_reader_bytes(&w->scan, 0, SEGMENT_HEADER);
+	w->reader.len = 0;
+	const uint8_t *bytes = segment_reader_bytes(&w->reader, 0, SEGMENT_HEADER);
 	return bytes && segment_header_read(&h, bytes) == 1 && h.generation != w->segment->generation;
 }
 
 /* The next block, told of what lies before it; NULL: the end of the segment, in whatever way. */
 static const uint8_t *walk_step(struct inspection_walk *w, struct block_header *h)
 {
-	struct segment_reader *s = &w->scan;
+	struct segment_reader *s = &w->reader;
 	uint64_t generation = w->segment->generation, from = w->at;
 	const uint8_t *bytes = segment_reader_step(s, &w->at, generation, w->expected, h);
 	if (bytes && w->at > from) { /* again: it may be whole by now */
@@ -69,7 +69,7 @@ static const uint8_t *walk_step(struct inspection_walk *w, struct block_header *
 	                              .offset = from,
 	                              .bytes = w->at - from,
 	                              .lost = {w->expected, h->first}};
-	if (d.bytes > 0 || !inspection_is_known_lost(w->look, &d.lost))
+	if (d.bytes > 0 || !inspection_is_known_lost(w->inspection, &d.lost))
 		tell(w, &d);
 	return segment_reader_block(s, w->at, generation, h);
 }
@@ -87,12 +87,12 @@ static void walk_end(struct inspection_walk *w, bool last)
 {
 	const struct inspection_segment *seg = w->segment;
 	struct inspection_damage d = {.segment = seg->number, .offset = w->at, .lost = {w->expected, w->expected}};
-	bool torn = segment_reader_torn(&w->scan, w->at, seg->generation);
-	if (w->scan.failed) {
+	bool torn = segment_reader_torn(&w->reader, w->at, seg->generation);
+	if (w->reader.failed) {
 		d.kind = INSPECTION_UNREAD;
 		tell(w, &d);
 	} else if (!w->over || is_recycled(w)) {
-		w->look->recycled++;
+		w->inspection->recycled++;
 	} else {
 		if (seg->size < seg->told_size)
 			tell(w, &(struct inspection_damage){.kind = INSPECTION_SHORT,
@@ -102,17 +102,17 @@ static void walk_end(struct inspection_walk *w, bool last)
 		d.kind = INSPECTION_GAP;
 		d.torn = torn;
 		d.lost.end = last ? w->expected : w->end;
-		if (d.lost.end > w->expected && is_needed(w->look, d.lost.end - 1) &&
-		    !inspection_is_known_lost(w->look, &d.lost))
+		if (d.lost.end > w->expected && is_needed(w->inspection, d.lost.end - 1) &&
+		    !inspection_is_known_lost(w->inspection, &d.lost))
 			tell(w, &d);
 	}
-	if (w->expected > w->look->last + 1)
-		w->look->last = w->expected - 1;
+	if (w->expected > w->inspection->last + 1)
+		w->inspection->last = w->expected - 1;
 }
 
 static void walk_segment(struct inspection_walk *w, size_t index)
 {
-	const struct inspection *l = w->look;
+	const struct inspection *l = w->inspection;
 	const struct inspection_segment *s = w->segment = &l->segments[index];
 	bool last = index + 1 == l->segment_count;
 	w->end = last ? UINT64_MAX : l->segments[index + 1].first;
@@ -121,14 +121,14 @@ static void walk_segment(struct inspection_walk *w, size_t index)
 	w->over = false;
 	int fd = s->unread ? -EIO : inspection_open_segment(l, s->number, DISK_READ);
 	if (fd == -ENOENT) {
-		w->look->recycled++;
+		w->inspection->recycled++;
 		return;
 	}
 	if (fd < 0) {
 		tell(w, &(struct inspection_damage){.kind = INSPECTION_UNREAD, .segment = s->number});
 		return;
 	}
-	segment_reader_init(&w->scan, l->disk, fd, s->size);
+	segment_reader_init(&w->reader, l->disk, fd, s->size);
 	if (w->visitor->segment)
 		w->visitor->segment(w->context, s);
 	if (s->spoilt)
@@ -147,12 +147,12 @@ static void walk_segment(struct inspection_walk *w, size_t index)
 	}
 	if (!w->ended)
 		walk_end(w, last);
-	segment_reader_close(&w->scan);
+	segment_reader_close(&w->reader);
 }
 
 void inspection_walk(struct inspection *l, uint64_t from, const struct inspection_visitor *v, void *context)
 {
-	struct inspection_walk w = {.look = l, .visitor = v, .context = context};
+	struct inspection_walk w = {.inspection = l, .visitor = v, .context = context};
 	l->recycled = 0;
 	l->last = 0;
 	for (size_t i = 0; i < l->cursor_count; i++)

@@ -32,8 +32,8 @@ static const struct cursor *furthest(const struct journal *j)
 	return least;
 }
 
-/* Its sink, and how many records that lacks. */
-static const char *holder(const struct journal *j, uint64_t *behind)
+/* The sink whose cursor that is, and how many records it lacks. */
+static const char *pinning_sink(const struct journal *j, uint64_t *behind)
 {
 	const struct cursor *least = furthest(j);
 	*behind = least ? j->next - 1 - cursor_get(least) : 0;
@@ -57,7 +57,7 @@ static void wake_all(struct journal *j)
 static void set_nearly_full(struct journal *j, bool nearly, uint64_t percent)
 {
 	uint64_t behind;
-	const char *name = holder(j, &behind);
+	const char *name = pinning_sink(j, &behind);
 	stat_set(&j->stats->nearly_full, nearly);
 	stat_set(&j->stats->nearly_full_since, nearly ? now_s() : 0);
 	stat_add(&j->stats->times_nearly_full, nearly);
@@ -85,7 +85,7 @@ static void set_full(struct journal *j, bool full)
 {
 	char text[768];
 	uint64_t behind;
-	const char *name = holder(j, &behind);
+	const char *name = pinning_sink(j, &behind);
 	stat_set(&j->stats->full, full);
 	stat_set(&j->stats->full_since, full ? now_s() : 0);
 	stat_add(&j->stats->times_full, full);
@@ -139,7 +139,7 @@ static void give_up(struct journal *j, uint64_t from, uint64_t first)
 	if (j->drop_told_us && now - j->drop_told_us < TELL_US)
 		return;
 	uint64_t behind;
-	const char *name = holder(j, &behind);
+	const char *name = pinning_sink(j, &behind);
 	log_event(LOG_WARN, "journal",
 	          "is full: the oldest records of listeners with when_full drop_oldest are given up",
 	          LOG_N("sluice.dropped", j->dropped), LOG_S("sink.name", name));

@@ -221,17 +221,17 @@ bool journal_capacity_drop_block(struct journal *j);
 /* journal_recover.c: main, before the start */
 enum gw_err journal_recover(struct journal *j, struct why *why);
 
-/* journal_tail.c: the newest blocks, in memory; the journal's thread (tail_find: any, under lock) */
-/* tail_room makes sure that tail_add has a place; false: no memory. */
+/* journal_tail.c: the newest blocks, in memory; the journal's thread (journal_tail_find: any, under lock) */
+/* journal_tail_room makes sure that journal_tail_add has a place; false: no memory. */
 bool journal_tail_room(struct journal *j);
-/* tail_add hands a durable block to the readers; takes over the caller's hold. There is room. */
+/* journal_tail_add hands a durable block to the readers; takes over the caller's reference. There is room. */
 void journal_tail_add(struct journal *j, struct block *b);
-/* tail_drop frees blocks that are over tail_memory (disk) or that every cursor has passed (memory). */
+/* journal_tail_drop frees blocks that are over tail_memory (disk) or that every cursor has passed (memory). */
 void journal_tail_drop(struct journal *j);
-/* tail_oldest: the oldest block in memory, or NULL; lent to the journal's thread. tail_give_up frees it. */
+/* journal_tail_oldest: the oldest block in memory, or NULL; lent to the journal's thread. journal_tail_give_up frees it. */
 const struct block *journal_tail_oldest(const struct journal *j);
 void journal_tail_give_up(struct journal *j);
-/* tail_find: the first block in memory that holds sequence or something above it; NULL when older ones are on disk alone. */
+/* journal_tail_find: the first block in memory that holds sequence or something above it; NULL when older ones are on disk alone. */
 struct block *journal_tail_find(const struct journal *j, uint64_t sequence);
 
 #endif

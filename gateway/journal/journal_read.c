@@ -6,7 +6,7 @@
 
 struct journal_reader {
 	struct journal *journal;
-	struct segment_reader scan;
+	struct segment_reader reader;
 	bool open;
 	struct segment segment;    /* that is open */
 	uint64_t offset, expected; /* where the next block lies, and with which sequence */
@@ -19,7 +19,7 @@ enum gw_err journal_reader_open(struct journal *j, struct journal_reader **out)
 	if (!r)
 		return GW_NOMEM;
 	r->journal = j;
-	r->scan.fd = -1;
+	r->reader.fd = -1;
 	*out = r;
 	return GW_OK;
 }
@@ -29,7 +29,7 @@ void journal_reader_close(struct journal_reader *r)
 	if (!r)
 		return;
 	if (r->open)
-		segment_reader_close(&r->scan);
+		segment_reader_close(&r->reader);
 	free(r);
 }
 
@@ -49,16 +49,16 @@ static bool segment_find(const struct journal *j, uint64_t sequence, struct segm
 
 static enum gw_err reader_enter(struct journal_reader *r, const struct segment *s, uint64_t sequence)
 {
-	r->scan.failed = false;
+	r->reader.failed = false;
 	if (r->open && r->segment.generation == s->generation && r->segment.number == s->number &&
 	    sequence >= r->expected) {
-		if (r->scan.at == r->offset)
-			r->scan.len = 0; /* what was not there the last time may be there now */
+		if (r->reader.at == r->offset)
+			r->reader.len = 0; /* what was not there the last time may be there now */
 		return GW_OK;
 	}
 	if (r->open)
-		segment_reader_close(&r->scan);
-	r->open = journal_segments_open_reader(&r->scan, r->journal, s->number, s->size, DISK_READ) == GW_OK;
+		segment_reader_close(&r->reader);
+	r->open = journal_segments_open_reader(&r->reader, r->journal, s->number, s->size, DISK_READ) == GW_OK;
 	if (!r->open)
 		return GW_IO;
 	r->segment = *s;
@@ -91,7 +91,7 @@ static void report_damage(struct journal_reader *r, uint64_t from, uint64_t to)
  * is not here. */
 static enum gw_err reader_walk(struct journal_reader *r, uint64_t sequence, uint64_t end, struct block **out)
 {
-	struct segment_reader *s = &r->scan;
+	struct segment_reader *s = &r->reader;
 	for (;;) {
 		struct block_header h;
 		const uint8_t *bytes = segment_reader_block(s, r->offset, r->segment.generation, &h);

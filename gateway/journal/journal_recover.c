@@ -45,14 +45,14 @@ static void look_at_file(struct found *f, uint32_t number)
 	struct journal *j = f->journal;
 	struct segment s = {.number = number};
 	struct segment_header h;
-	struct segment_reader scan;
+	struct segment_reader reader;
 	if (number >= j->next_number)
 		j->next_number = number + 1;
 	enum segment_kind kind = SEGMENT_UNREAD;
-	if (journal_segments_open_reader(&scan, j, number, 0, DISK_READ) == GW_OK)
-		kind = segment_files_identify(&scan, &s, &h);
-	int err = scan.err;
-	segment_reader_close(&scan);
+	if (journal_segments_open_reader(&reader, j, number, 0, DISK_READ) == GW_OK)
+		kind = segment_files_identify(&reader, &s, &h);
+	int err = reader.err;
+	segment_reader_close(&reader);
 	switch (kind) {
 	case SEGMENT_UNREAD:
 		f->unread = true;
@@ -147,13 +147,13 @@ static void walk_newest(struct journal *j, struct segment_reader *s, const struc
  * none (version 1, or nobody kept state), since a record is written only when the checkpoint before it is safe. */
 static bool begins_whole(struct journal *j, const struct segment *segment, bool *failed)
 {
-	struct segment_reader scan;
+	struct segment_reader reader;
 	struct block_header h;
 	bool whole = false;
-	if (journal_segments_open_reader(&scan, j, segment->number, segment->size, DISK_READ) == GW_OK)
-		whole = segment_reader_block(&scan, SEGMENT_HEADER, segment->generation, &h) != NULL;
-	*failed |= scan.failed || scan.fd < 0;
-	segment_reader_close(&scan);
+	if (journal_segments_open_reader(&reader, j, segment->number, segment->size, DISK_READ) == GW_OK)
+		whole = segment_reader_block(&reader, SEGMENT_HEADER, segment->generation, &h) != NULL;
+	*failed |= reader.failed || reader.fd < 0;
+	segment_reader_close(&reader);
 	return whole;
 }
 
@@ -190,24 +190,24 @@ static enum gw_err refuse_newest(const struct journal *j, uint32_t number, const
 static enum gw_err take_up(struct journal *j, struct why *why)
 {
 	struct segment *newest = &j->segments[j->segment_count - 1];
-	struct segment_reader scan;
-	if (journal_segments_open_reader(&scan, j, newest->number, newest->size, DISK_WRITE))
-		return refuse_newest(j, newest->number, "cannot be opened for writing", scan.err, why);
+	struct segment_reader reader;
+	if (journal_segments_open_reader(&reader, j, newest->number, newest->size, DISK_WRITE))
+		return refuse_newest(j, newest->number, "cannot be opened for writing", reader.err, why);
 	bool failed = false, fresh = recall_older(j, &failed);
-	const uint8_t *bytes = segment_reader_bytes(&scan, 0, SEGMENT_HEADER);
+	const uint8_t *bytes = segment_reader_bytes(&reader, 0, SEGMENT_HEADER);
 	struct segment_header header;
 	fresh |= bytes && segment_header_read(&header, bytes) == 1 && header.version < SEGMENT_VERSION;
-	walk_newest(j, &scan, newest);
+	walk_newest(j, &reader, newest);
 	if (fresh)
 		j->offset = newest->size;
-	int err = scan.failed ? scan.err : failed ? -EIO : j->disk->sync(j->disk, scan.fd);
+	int err = reader.failed ? reader.err : failed ? -EIO : j->disk->sync(j->disk, reader.fd);
 	if (err) {
-		segment_reader_close(&scan);
+		segment_reader_close(&reader);
 		return refuse_newest(j, newest->number, "cannot be read", err, why);
 	}
-	j->fd = scan.fd;
-	scan.fd = -1;
-	segment_reader_close(&scan);
+	j->fd = reader.fd;
+	reader.fd = -1;
+	segment_reader_close(&reader);
 	j->current = true;
 	return GW_OK;
 }

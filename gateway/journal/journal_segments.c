@@ -405,19 +405,19 @@ bool journal_segments_walk(struct journal *j, const struct segment *segment, uin
                            bool (*each)(void *context, const uint8_t *bytes, const struct block_header *h),
                            void *context)
 {
-	struct segment_reader scan;
+	struct segment_reader reader;
 	struct block_header h;
-	if (journal_segments_open_reader(&scan, j, segment->number, segment->size, DISK_READ) != GW_OK)
+	if (journal_segments_open_reader(&reader, j, segment->number, segment->size, DISK_READ) != GW_OK)
 		return false;
 	uint64_t at = SEGMENT_HEADER, expected = segment->first;
 	const uint8_t *bytes;
-	while ((bytes = segment_reader_step(&scan, &at, segment->generation, expected, &h)) && h.first < end &&
+	while ((bytes = segment_reader_step(&reader, &at, segment->generation, expected, &h)) && h.first < end &&
 	       each(context, bytes, &h)) {
 		if (!h.checkpoint)
 			expected = h.first + h.count;
 		at += segment_block_size(h.body);
 	}
-	bool read = !scan.failed;
-	segment_reader_close(&scan);
+	bool read = !reader.failed;
+	segment_reader_close(&reader);
 	return read;
 }

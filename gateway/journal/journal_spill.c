@@ -2,7 +2,7 @@
  *
  * Held: blocks are sealed and stay in the tail, from which every pump reads; nothing is written. A record is settled
  * (`durable`) when every cursor has passed it. The cursors are not stored either: once they have all passed what is on
- * disk they are stored a last time, and then the journal `rests`.
+ * disk they are stored a last time, and then the journal is quiescent.
  * Spilled: as with `type: disk`.
  *
  * To disk, when what is held grows over tail_memory, when the oldest held record has waited spill_after, or at the
