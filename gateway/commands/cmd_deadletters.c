@@ -23,7 +23,7 @@ int cmd_deadletters(const struct gateway_plan *plan, const struct cmd_deadletter
 	deadletters_find(j);
 	int code = o->command == DEADLETTERS_LIST   ? deadletters_list(j)
 	           : o->command == DEADLETTERS_SHOW ? deadletters_show(j)
-	                                            : deadletters_change(j);
+	                                            : deadletters_retry_or_purge(j);
 	dead_letter_line_reader_close(j->reader);
 	free(j);
 	return code;

@@ -1,5 +1,5 @@
 /* The inside of `sluice deadletters`, shared by its files alone: cmd_deadletters.c (the command line),
- * deadletters_files.c (where dead letters are, and reading them), deadletters_list.c (list, show) and deadletters_change.c
+ * deadletters_files.c (where dead letters are, and reading them), deadletters_list.c (list, show) and deadletters_retry.c
  * (purge, replay). Main thread. */
 #ifndef SLUICE_GATEWAY_COMMANDS_DEADLETTERS_PARTS_H
 #define SLUICE_GATEWAY_COMMANDS_DEADLETTERS_PARTS_H
@@ -44,7 +44,7 @@ bool deadletters_each_line(struct deadletters_job *j, const struct deadletters_f
 /* The commands. Each returns the exit code of the program, as cmd_deadletters does. */
 int deadletters_list(struct deadletters_job *j);
 int deadletters_show(struct deadletters_job *j);
-/* deadletters_change is purge or replay, under the lock of the data directory. */
-int deadletters_change(struct deadletters_job *j);
+/* deadletters_retry_or_purge is purge or replay, under the lock of the data directory. */
+int deadletters_retry_or_purge(struct deadletters_job *j);
 
 #endif

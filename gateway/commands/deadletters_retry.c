@@ -236,7 +236,7 @@ static int replay(struct deadletters_job *j, const struct deadletters_file *p)
 	return result.dead ? 1 : 0;
 }
 
-int deadletters_change(struct deadletters_job *j)
+int deadletters_retry_or_purge(struct deadletters_job *j)
 {
 	int fd = lock(j), code = 2;
 	if (fd < 0)
