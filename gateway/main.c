@@ -1,8 +1,9 @@
 /* Sluice: an IoT ingestion gateway. This file is the program: its command line, its configuration, its signals.
- * Everything else is in gateway.c.
+ * Everything else is in gateway/gateway.c.
  *
  * One message's way, for whoever reads on:
- *	protocols/http/http.c -> gateway/intake.c -> normalise.c -> lane.c -> journal.c -> pump.c -> sinks/kafka/kafka.c
+ *	protocols/http/http.c -> gateway/intake.c -> gateway/normalise.c -> gateway/journal/lane.c
+ *	-> gateway/journal/journal.c -> gateway/pump/pump_thread.c -> sinks/kafka/kafka.c
  *
  * Exit codes: 0 all is well; 1 it could not start or go on; 2 the command line or the configuration is wrong; 3 a
  * second signal ended it at once; 4 stopped, but something that was not acknowledged could not be made durable. */
