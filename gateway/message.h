@@ -22,6 +22,8 @@ enum payload_kind {
 struct message {
 	const char *device; /* NULL: device_pointer must find it */
 	size_t device_len;
+	bool
+	    device_named; /* it is the device whatever the payload says: no record of another is kept (envelope: keep) */
 	const char *channel; /* NULL: none */
 	size_t channel_len;
 	const void *payload;

@@ -103,14 +103,6 @@ static enum gw_err refuse(struct refusal *r, enum gw_err err, enum refusal_reaso
 	return err;
 }
 
-static bool has_control(const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-			return true;
-	return false;
-}
-
 /* A name found in the payload: a string, decoded where it has escapes, or a number's digits. */
 struct found_name {
 	bool found;
@@ -161,12 +153,11 @@ static enum gw_err plan_device(const struct message *m, bool json, struct normal
 			              "no device identifier where the listener looks for it");
 		usable = m->device_len <= DEVICE_MAX && utf8_check(m->device, m->device_len) == m->device_len;
 	}
-	/* A string of the payload that needed no decoding has no controls but DEL, or json_check had refused it. */
 	p->device_plain = name.found && p->device != p->device_buffer;
-	if (!usable || p->device_len == 0 ||
-	    (p->device_plain ? memchr(p->device, 0x7f, p->device_len) != NULL : has_control(p->device, p->device_len)))
+	if (!usable || p->device_len == 0 || utf8_has_control(p->device, p->device_len))
 		return refuse(r, GW_INVALID, REFUSED_DEVICE, 0,
-		              "the device identifier must be 1 to 256 bytes of UTF-8 without control characters");
+		              "the device identifier must be 1 to 256 bytes of UTF-8 without control characters and "
+		              "marks of writing direction");
 	return GW_OK;
 }
 
@@ -214,10 +205,18 @@ static bool is_name_escaped(const char *text, size_t len)
 {
 	char plain[6 * DEVICE_MAX];
 	size_t n = json_unescape(plain, text, len);
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)plain[i] < 0x20 || plain[i] == 0x7f)
-			return false;
-	return n > 0 && n <= DEVICE_MAX;
+	return n > 0 && n <= DEVICE_MAX && !utf8_has_control(plain, n);
+}
+
+/* Whether text, of a JSON string, is the device that the sender named. */
+static bool is_named(const struct message *m, const char *text, size_t len, bool escaped)
+{
+	char plain[6 * DEVICE_MAX];
+	if (escaped) {
+		len = json_unescape(plain, text, len);
+		text = plain;
+	}
+	return len == m->device_len && memcmp(text, m->device, len) == 0;
 }
 
 /* Is this payload a record of ours already? All that sinks rely on is checked; anything else is wrapped as any payload.
@@ -239,10 +238,12 @@ static bool plan_keep(struct normaliser *n, struct normalise_plan *p)
 	}
 	const char *device = v[KEEP_DEVICE].text;
 	size_t len = v[KEEP_DEVICE].len;
-	if (v[KEEP_DEVICE].type != JSON_STRING || len < 3 || len > 6 * DEVICE_MAX + 2 || memchr(device, 0x7f, len))
+	if (v[KEEP_DEVICE].type != JSON_STRING || len < 3 || len > 6 * DEVICE_MAX + 2 || utf8_has_control(device, len))
 		return false;
 	p->kept_escaped = memchr(device, '\\', len) != NULL;
 	if (p->kept_escaped ? !is_name_escaped(device + 1, len - 2) : len - 2 > DEVICE_MAX)
+		return false;
+	if (p->message->device_named && !is_named(p->message, device + 1, len - 2, p->kept_escaped))
 		return false;
 	p->id_at = (size_t)(v[KEEP_ID].text + 1 - p->payload);
 	p->device_at = (size_t)(device + 1 - p->payload);

@@ -19,3 +19,29 @@ size_t utf8_check(const char *text, size_t len)
 	}
 	return len;
 }
+
+/* A sequence that begins with a byte over 0x7f: U+0080 to U+009F, U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to
+ * U+2069. */
+static bool is_unseen(const uint8_t *p, const uint8_t *end)
+{
+	if (end - p < 2)
+		return false;
+	if (p[0] == 0xc2)
+		return p[1] < 0xa0;
+	if (p[0] == 0xd8)
+		return p[1] == 0x9c;
+	if (p[0] != 0xe2 || end - p < 3)
+		return false;
+	if (p[1] == 0x80)
+		return p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xaa && p[2] <= 0xae);
+	return p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
+}
+
+bool utf8_has_control(const char *text, size_t len)
+{
+	const uint8_t *p = (const uint8_t *)text, *end = p + len;
+	for (; p < end; p++)
+		if (*p < 0x20 || *p == 0x7f || (*p >= 0xc2 && is_unseen(p, end)))
+			return true;
+	return false;
+}

@@ -263,6 +263,7 @@ static void telemetry(struct coap_server *s, struct request *r)
 	struct message msg = {
 	    .device = m->path[1].text,
 	    .device_len = m->path[1].len,
+	    .device_named = true,
 	    .payload = m->payload,
 	    .payload_len = m->payload_len,
 	    .qos = -1,

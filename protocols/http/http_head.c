@@ -1,6 +1,7 @@
 /* Judging the head of a request; see http_head.h. */
 #include "protocols/http/http_head.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -140,6 +141,17 @@ static enum http_media parse_media(struct http_text type)
 	return IS("application/octet-stream") ? MEDIA_BINARY : MEDIA_AUTO;
 }
 
+size_t http_media_name(struct http_text type, char out[HTTP_MEDIA_NAME])
+{
+	if (!type.text)
+		return 0;
+	struct http_text name = until(type, ';');
+	size_t len = name.len < HTTP_MEDIA_NAME ? name.len : HTTP_MEDIA_NAME;
+	for (size_t i = 0; i < len; i++)
+		out[i] = (char)tolower((unsigned char)name.text[i]);
+	return len;
+}
+
 static enum http_problem parse_coding(struct http_text coding, enum http_coding *out)
 {
 	*out = CODING_NONE;
@@ -154,6 +166,16 @@ static enum http_problem parse_coding(struct http_text coding, enum http_coding 
 	else if (!IS("identity"))
 		return HTTP_BAD_CODING;
 	return HTTP_FINE;
+}
+
+/* A String of RFC 8941, as the draft has the key, is the same key as its text alone. */
+static void unquote(struct http_text *key)
+{
+	bool quoted = key->len >= 2 && key->text[0] == '"' && key->text[key->len - 1] == '"';
+	if (!quoted || memchr(key->text + 1, '"', key->len - 2) || memchr(key->text, '\\', key->len))
+		return;
+	key->text++;
+	key->len -= 2;
 }
 
 static bool is_key(struct http_text key)
@@ -196,6 +218,7 @@ enum http_problem http_head_end(struct http_head *h, const char *version)
 		if (!h->expects)
 			set_problem(h, HTTP_BAD_EXPECT);
 	}
+	unquote(&h->key);
 	if (h->key.text && !is_key(h->key))
 		set_problem(h, HTTP_BAD_KEY);
 	enum http_problem coding = parse_coding(h->coding, &h->packed);
@@ -207,12 +230,16 @@ enum http_problem http_head_end(struct http_head *h, const char *version)
 
 /* -- target -- */
 
-static const char *skip_authority(const char *path)
+/* The path of an absolute-form target. False: its scheme is not the one that was spoken (RFC 9110 section 7.4). */
+static bool skip_authority(const char **path)
 {
-	if (strncasecmp(path, "http://", 7) != 0)
-		return path;
-	const char *slash = strchr(path + 7, '/');
-	return slash ? slash : "/";
+	if (**path == '/' || !strstr(*path, "://"))
+		return true;
+	if (strncasecmp(*path, "http://", 7) != 0)
+		return false;
+	const char *slash = strchr(*path + 7, '/');
+	*path = slash ? slash : "/";
+	return true;
 }
 
 enum http_problem http_target_parse(struct http_target *t, const char *path)
@@ -220,9 +247,12 @@ enum http_problem http_target_parse(struct http_target *t, const char *path)
 	static const char root[] = "/v1/telemetry";
 	memset(t, 0, sizeof(*t));
 	for (const char *p = path; *p; p++)
-		if (is_control(*p) || *p == ' ')
+		if (is_control(*p) || *p == ' ' || *p == '#') /* a fragment is not sent: RFC 9112 section 3.2 */
 			return HTTP_BAD_TARGET;
-	path = skip_authority(path);
+	if (!skip_authority(&path))
+		return HTTP_MISDIRECTED;
+	if (strstr(path, "//")) /* proxies make one of them, or do not */
+		return HTTP_BAD_TARGET;
 	if (strncmp(path, root, sizeof(root) - 1) != 0)
 		return HTTP_NOT_FOUND;
 	const char *rest = path + sizeof(root) - 1;
@@ -262,7 +292,7 @@ static bool has_dot_segment(const char *text, size_t len)
 	return false;
 }
 
-bool http_text_decode(struct http_text raw, char *out, size_t room, size_t *len)
+bool http_value_decode(struct http_text raw, char *out, size_t room, size_t *len)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < raw.len; i++) {
@@ -278,5 +308,10 @@ bool http_text_decode(struct http_text raw, char *out, size_t room, size_t *len)
 		out[n++] = c;
 	}
 	*len = n;
-	return !has_dot_segment(out, n);
+	return true;
+}
+
+bool http_text_decode(struct http_text raw, char *out, size_t room, size_t *len)
+{
+	return http_value_decode(raw, out, room, len) && !has_dot_segment(out, *len);
 }

@@ -36,6 +36,11 @@ void http_head_field(struct http_head *h, const char *name, size_t name_len, con
  * before all else. */
 enum http_problem http_head_end(struct http_head *h, const char *version);
 
+/* http_media_name writes the type and subtype of a Content-Type, without parameters, in lower case; returns its length, 0:
+ * there is none. */
+#define HTTP_MEDIA_NAME 128
+size_t http_media_name(struct http_text type, char out[HTTP_MEDIA_NAME]);
+
 enum http_route { ROUTE_NONE, ROUTE_COLLECTION, ROUTE_DEVICE };
 
 struct http_target {
@@ -44,11 +49,13 @@ struct http_target {
 };
 
 /* http_target_parse reads a path (or an absolute-form target, RFC 9112 section 3.2.2), not decoded and without a
- * query. HTTP_FINE | HTTP_NOT_FOUND | HTTP_BAD_TARGET. */
+ * query. HTTP_FINE | HTTP_NOT_FOUND | HTTP_BAD_TARGET | HTTP_MISDIRECTED (https://...). */
 enum http_problem http_target_parse(struct http_target *t, const char *path);
 
 /* http_text_decode decodes percent-encoding (RFC 3986 section 2.1) into out, which has room for `room` bytes. False: a
  * bad encoding, a control character, a segment "." or "..", or too long. */
 bool http_text_decode(struct http_text raw, char *out, size_t room, size_t *len);
+/* http_value_decode does the same for a header's value, where dots are no segments. */
+bool http_value_decode(struct http_text raw, char *out, size_t room, size_t *len);
 
 #endif

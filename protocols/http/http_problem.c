@@ -23,12 +23,14 @@ const struct http_problem_row http_problem_rows[HTTP_PROBLEMS] = {
                          "A header has a name or value that is not allowed, or one that may stand once stands twice."},
     [HTTP_HEAD_TOO_LARGE] = {431, CLOSE, FINAL, REFUSED_TOO_LARGE, "head-too-large", "Head too large",
                              "The request line and the headers are over max_head."},
-    [HTTP_BAD_TARGET] =
-        {400, CLOSE, FINAL, REFUSED_PROTOCOL, "bad-target", "Bad request target",
-         "The path has control characters, a bad percent-encoding, a dot segment, an empty device, or is too long."},
+    [HTTP_BAD_TARGET] = {400, CLOSE, FINAL, REFUSED_PROTOCOL, "bad-target", "Bad request target",
+                         "The path has control characters, a bad percent-encoding, a dot segment, an empty segment, a "
+                         "#, or is too long."},
     [HTTP_NOT_FOUND] = {404, STAY, FINAL, REFUSED_UNSUPPORTED, "not-found", "Not found",
                         "Telemetry goes to POST /v1/telemetry/{device}, /v1/telemetry/{device}/{channel...}, or "
                         "/v1/telemetry for batches."},
+    [HTTP_MISDIRECTED] = {421, STAY, FINAL, REFUSED_UNSUPPORTED, "misdirected", "Misdirected request",
+                          "The target has another scheme than http, and this listener speaks plain HTTP."},
     [HTTP_BAD_METHOD] = {405, STAY, FINAL, REFUSED_UNSUPPORTED, "bad-method", "Method not allowed",
                          "Telemetry is sent with POST or PUT."},
     [HTTP_BAD_EXPECT] = {417, CLOSE, FINAL, REFUSED_UNSUPPORTED, "bad-expect", "Expectation failed",

@@ -16,6 +16,7 @@ enum http_problem {
 	HTTP_HEAD_TOO_LARGE,
 	HTTP_BAD_TARGET, /* control byte, bad percent-encoding, dot segment, empty device */
 	HTTP_NOT_FOUND,
+	HTTP_MISDIRECTED, /* RFC 9110 section 7.4: an absolute target of another scheme than http */
 	HTTP_BAD_METHOD,
 	HTTP_BAD_EXPECT,
 	HTTP_NO_LENGTH, /* neither Content-Length nor chunked */

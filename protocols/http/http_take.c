@@ -34,6 +34,36 @@ static enum payload_kind kind_of(enum http_media media)
 	return PAYLOAD_AUTO;
 }
 
+/* Names are percent-encoded in headers as they are in the path: how else would a header carry more than ASCII? */
+static bool decode_name(struct http_text raw, bool in_path, char *buffer, size_t room, const char **name, size_t *len)
+{
+	*name = raw.text ? buffer : NULL;
+	*len = 0;
+	if (!raw.text)
+		return true;
+	return in_path ? http_text_decode(raw, buffer, room, len) : http_value_decode(raw, buffer, room, len);
+}
+
+static enum http_problem bad_name(struct http *h, bool in_path, enum refusal_reason reason)
+{
+	if (in_path)
+		return HTTP_BAD_TARGET;
+	intake_refuse(h->in, reason);
+	return http_problem_of(reason);
+}
+
+static enum http_problem prepare_names(struct http *h, const struct http_request *r, struct message *m)
+{
+	bool device = m->device_named, channel = r->target.channel.text != NULL; /* in the path? */
+	if (!decode_name(device ? r->target.device : r->head.device, device, h->device_text, sizeof(h->device_text),
+	                 &m->device, &m->device_len))
+		return bad_name(h, device, REFUSED_DEVICE);
+	if (!decode_name(channel ? r->target.channel : r->head.channel, channel, h->channel_text,
+	                 sizeof(h->channel_text), &m->channel, &m->channel_len))
+		return bad_name(h, channel, REFUSED_CHANNEL);
+	return HTTP_FINE;
+}
+
 /* What all messages of a request have in common. The device in the path is the device: no payload may claim
  * another. */
 static enum http_problem prepare(struct http *h, struct http_conn *c, struct message *m)
@@ -44,24 +74,12 @@ static enum http_problem prepare(struct http *h, struct http_conn *c, struct mes
 	m->content_type_len = r->head.type.len;
 	m->idempotency_key = r->head.key.text;
 	m->idempotency_key_len = r->head.key.len;
-	m->device = r->head.device.text;
-	m->device_len = r->head.device.len;
-	m->channel = r->head.channel.text;
-	m->channel_len = r->head.channel.len;
-	if (r->target.route == ROUTE_COLLECTION) {
+	m->device_named = r->target.route == ROUTE_DEVICE;
+	if (!m->device_named) {
 		m->device_pointer = h->has_device_pointer ? &h->device_pointer : NULL;
 		m->channel_pointer = h->has_channel_pointer ? &h->channel_pointer : NULL;
-		return HTTP_FINE;
 	}
-	m->device = h->device_text;
-	if (!http_text_decode(r->target.device, h->device_text, sizeof(h->device_text), &m->device_len))
-		return HTTP_BAD_TARGET;
-	if (!r->target.channel.text)
-		return HTTP_FINE;
-	m->channel = h->channel_text;
-	if (!http_text_decode(r->target.channel, h->channel_text, sizeof(h->channel_text), &m->channel_len))
-		return HTTP_BAD_TARGET;
-	return HTTP_FINE;
+	return prepare_names(h, r, m);
 }
 
 /* -- Idempotency-Key -- */
@@ -91,8 +109,10 @@ static struct state_change key_change(const struct http *h, const struct http_re
 /* All that makes two requests the same. The key is no secret: whoever aims at a collision aims at a key of his own. */
 static uint64_t digest_of(const struct http_request *r, const char *body, size_t len)
 {
-	const struct http_text parts[] = {r->target.device, r->target.channel, r->head.device,
-	                                  r->head.channel,  r->head.type,      {body, len}};
+	char media[HTTP_MEDIA_NAME];
+	const struct http_text type = {r->head.type.text ? media : NULL, http_media_name(r->head.type, media)};
+	const struct http_text parts[] = {r->target.device, r->target.channel, r->head.device, r->head.channel, type,
+	                                  {body, len}};
 	struct siphash_key key = {UINT64_C(0x736c7569636531), UINT64_C(0x6964656d706f74)};
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		uint64_t sum = siphash(&key, parts[i].text ? parts[i].text : "", parts[i].len);

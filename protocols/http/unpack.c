@@ -7,11 +7,21 @@
 
 #define ROOM_FIRST (16u << 10)
 #define ROOM_KEPT (256u << 10)
-#define WINDOW 15 /* the largest; +16 tells zlib to expect gzip */
+#define WINDOW 15 /* the largest; +16 tells zlib to expect gzip, minus that there is no wrapping */
 
-static enum gw_err prepare(struct unpack *u, bool gzip)
+/* "deflate" is the zlib format (RFC 9110 section 8.4.1.2), and some clients send the bare stream: told by the two bytes
+ * that begin the former (RFC 1950 section 2.2), which no encoder of the latter writes. */
+static int window_of(const struct unpack_input *in)
 {
-	int window = WINDOW + (gzip ? 16 : 0);
+	const uint8_t *head = in->bytes;
+	if (in->gzip)
+		return WINDOW + 16;
+	bool zlib = in->len < 2 || ((head[0] & 0x0f) == 8 && (head[0] * 256 + head[1]) % 31 == 0);
+	return zlib ? WINDOW : -WINDOW;
+}
+
+static enum gw_err prepare(struct unpack *u, int window)
+{
 	int rc = u->ready ? inflateReset2(&u->z, window) : inflateInit2(&u->z, window);
 	if (rc != Z_OK)
 		return GW_NOMEM;
@@ -34,11 +44,20 @@ static enum gw_err grow(struct unpack *u, size_t max)
 	return GW_OK;
 }
 
+/* Zeros behind the end, as of a client that rounds up to its buffer or block; gzip(1) ignores them, too. */
+static bool is_padding(const uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (bytes[i] != 0)
+			return false;
+	return true;
+}
+
 enum gw_err unpack_body(struct unpack *u, const struct unpack_input *in, size_t max, const uint8_t **out,
                         size_t *out_len)
 {
 	assert(in->len < UINT_MAX && max < UINT_MAX);
-	enum gw_err err = prepare(u, in->gzip);
+	enum gw_err err = prepare(u, window_of(in));
 	if (err)
 		return err;
 	size_t used = 0;
@@ -55,7 +74,7 @@ enum gw_err unpack_body(struct unpack *u, const struct unpack_input *in, size_t 
 		int rc = inflate(&u->z, Z_NO_FLUSH);
 		used = room - u->z.avail_out;
 		if (rc == Z_STREAM_END) {
-			if (u->z.avail_in == 0 && used <= max)
+			if (used <= max && is_padding(u->z.next_in, u->z.avail_in))
 				break;
 			if (used > max)
 				return GW_TOOBIG;

@@ -8,6 +8,8 @@
 
 #include <arpa/inet.h>
 
+#include "gateway/base/utf8.h"
+
 /* -- ending -- */
 
 static void peer_text(const struct sockaddr *peer, char out[INET6_ADDRSTRLEN])
@@ -143,18 +145,6 @@ static uint32_t silence_allowed(const struct mqtt *self, uint16_t keep_alive)
 	return (uint32_t)((us < self->keep_alive_max ? us : self->keep_alive_max) * 3 / 2 / 1000);
 }
 
-/* Control characters (C0, DEL, C1) would only serve to confuse whoever reads the identifier. It is valid UTF-8, so a
- * lead byte is not last. */
-static bool client_id_printable(struct mqtt_string id)
-{
-	for (size_t i = 0; i < id.len; i++) {
-		uint8_t b = (uint8_t)id.text[i];
-		if (b < 0x20 || b == 0x7f || (b == 0xc2 && (uint8_t)id.text[i + 1] < 0xa0))
-			return false;
-	}
-	return true;
-}
-
 #define ASSIGNED_ID_LEN 37 /* auto- and 128 random bits, unique over all replicas */
 
 static bool client_id_assign(char id[ASSIGNED_ID_LEN + 1])
@@ -197,7 +187,7 @@ static struct mqtt_fault connect_judge(const struct mqtt *self, const struct mqt
 		                           "client identifier is empty, which needs clean session 1"};
 	if (id.len > (size_t)self->max_client_id)
 		return (struct mqtt_fault){MQTT_CLIENT_ID_NOT_VALID, "client identifier is longer than max_client_id"};
-	if (!client_id_printable(id))
+	if (utf8_has_control(id.text, id.len))
 		return (struct mqtt_fault){MQTT_CLIENT_ID_NOT_VALID, "client identifier has control characters"};
 	return (struct mqtt_fault){MQTT_SUCCESS, NULL};
 }

@@ -144,12 +144,8 @@ static bool set_peer(struct tcp_conn *own, struct stream_conn *c)
 
 static bool is_name(const uint8_t *text, size_t len)
 {
-	if (len > DEVICE_MAX || utf8_check((const char *)text, len) != len)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (text[i] < 0x20 || text[i] == 0x7f)
-			return false;
-	return true;
+	const char *name = (const char *)text;
+	return len <= DEVICE_MAX && utf8_check(name, len) == len && !utf8_has_control(name, len);
 }
 
 /* The pointer that finds something. With one pointer normalise looks it up; only where there are more it is asked for

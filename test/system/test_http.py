@@ -180,6 +180,22 @@ def test_lines_are_a_batch(gateway):
     assert seven["device"]["id"] == "7"
 
 
+def test_names_in_headers_are_percent_encoded_as_in_the_path(gateway):
+    gw = gateway()
+    with client(gw) as c:
+        headers = {"X-Sluice-Device": "S%C3%A4ule%201", "X-Sluice-Channel": "a%2Fb%25"}
+        assert c.post("/v1/telemetry", content="hello", headers=headers).status_code == 204
+        assert c.post("/v1/telemetry", content="hello", headers={"X-Sluice-Device": "a/../b"}).status_code == 204
+        for bad in ("50%", "%zz", "%00", "%C2%85"):
+            problem(c.post("/v1/telemetry", content="hello", headers={"X-Sluice-Device": bad}), 400, "invalid-device")
+        bad = {"X-Sluice-Device": "d", "X-Sluice-Channel": "50%"}
+        problem(c.post("/v1/telemetry", content="hello", headers=bad), 400, "invalid-channel")
+    first, second = gw.wait_records(2)
+    assert first["device"]["id"] == "S\u00e4ule 1" and first["sluice"]["channel"] == "a/b%"
+    assert second["device"]["id"] == "a/../b"
+    assert gw.metrics().sum("sluice_messages_refused_total", reason="invalid_device") == 4
+
+
 def test_header_names_the_device_where_a_line_does_not(gateway):
     gw = gateway({"device": "/meta/id", "channel": None})
     with client(gw) as c:
@@ -231,7 +247,16 @@ def test_record_of_another_gateway_is_kept(gateway):
     with client(gw) as c:
         answer = c.post("/v1/telemetry", content=json.dumps(record) + "\n", headers={"Content-Type": "application/x-ndjson"})
         assert answer.json()["accepted"] == 1
-    assert gw.wait_records(1) == [record]
+        answer = c.post("/v1/telemetry/near", json=record)
+        assert answer.status_code == 204
+        record["event"]["id"] = "01KC0000000000000000000001"
+        assert c.post("/v1/telemetry/far", json=record).status_code == 204
+    first, second, third = gw.wait_records(3)
+    assert third == record
+    record["event"]["id"] = "01KC0000000000000000000000"
+    assert first == record
+    # of another device than the path names: wrapped as any payload
+    assert second["device"]["id"] == "near" and second["payload"] == record
 
 
 # ---- compression -----------------------------------------------------------------------------------------------------
@@ -251,6 +276,18 @@ def test_gzip_and_deflate_are_unpacked(gateway):
             problem(answer, 415, "bad-coding")
             assert "gzip" in answer.headers["accept-encoding"]
     assert payloads(gw, 4) == [{"t": 1}] * 4
+
+
+def test_bare_deflate_and_padding_are_taken(gateway):
+    """Clients that take "deflate" for the bare stream, and those that send a buffer padded with zeros."""
+    gw = gateway()
+    bare = zlib.compressobj(wbits=-15)
+    bare = bare.compress(b'{"t":1}') + bare.flush()
+    with client(gw) as c:
+        for coding, body in (("deflate", bare), ("gzip", gzip.compress(b'{"t":1}') + bytes(500))):
+            headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+            assert c.post("/v1/telemetry/d", content=body, headers=headers).status_code == 204
+    assert payloads(gw, 2) == [{"t": 1}] * 2
 
 
 def test_bomb_is_refused_and_takes_no_memory(gateway):
@@ -292,6 +329,9 @@ def test_errors_are_problems(gateway):
         problem(c.post("/v1/telemetry/d", content=b""), 400, "empty")
         problem(c.post("/v1/telemetry", content=b"\n", headers={"Content-Type": "application/x-ndjson"}), 400, "empty")
         problem(c.post("/v1/telemetry/d", content="x", headers={"Idempotency-Key": "k" * 129}), 400, "bad-idempotency-key")
+        problem(c.post("/v1/telemetry/d%C2%85e", content="x"), 400, "invalid-device")
+        problem(c.post("/v1/telemetry/d%E2%80%AEe", content="x"), 400, "invalid-device")
+        problem(c.post("/v1/telemetry/d//e", content="x"), 400, "bad-target")
         problem(c.post("/v1/telemetry/" + "d" * 257, content="x"), 400, "bad-target")
         problem(c.post("/v1/telemetry//c", content="x"), 400, "bad-target")
         problem(c.post("/v1/telemetry/d%00", content="x"), 400, "bad-target")

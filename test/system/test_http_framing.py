@@ -96,6 +96,8 @@ AMBIGUOUS = {
     "bad_percent": lined(b"POST /v1/telemetry/fr%zznt HTTP/1.1"),
     "dot_segments": lined(b"POST /v1/telemetry/../front HTTP/1.1"),
     "encoded_dot_segments": lined(b"POST /v1/telemetry/x/%2e%2e/front HTTP/1.1"),
+    "fragment": lined(b"POST /v1/telemetry/front#x HTTP/1.1"),
+    "empty_segment": lined(b"POST /v1/telemetry/front//x HTTP/1.1"),
     "two_spaces": lined(b"POST  /v1/telemetry/front HTTP/1.1"),
     "version_with_tail": lined(b"POST /v1/telemetry/front HTTP/1.1x"),
 }
@@ -202,6 +204,13 @@ def test_ambiguous_request_is_refused_and_closed(target, old_library, name):
     assert closed
     assert statuses(got) == [400]
     assert "smuggled" not in [r["device"]["id"] for r in records() or []]
+
+
+def test_target_of_another_scheme_is_misdirected(target):
+    address, _ = target
+    first = request(b"Content-Length: 1\r\n", b"1", line=b"POST https://x/v1/telemetry/front HTTP/1.1")
+    got, _ = exchange(address, first + FINE["content_length"], 2)
+    assert statuses(got) == [421, 204] and b"urn:sluice:problem:misdirected" in got
 
 
 def test_missing_host_is_one_answer_with_one_head(target, old_library):

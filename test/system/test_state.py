@@ -233,6 +233,17 @@ def test_a_key_is_one_message_across_kill_9(sluice):
     assert gw.metrics().sum("sluice_messages_duplicate_total", listener="http") == 2
 
 
+def test_a_key_is_the_same_with_quotes_and_with_a_charset(sluice):
+    """The draft has the key as a String with quotes, most clients send it bare; a proxy or a retry may add a charset."""
+    gw = sluice(SMALL_JOURNAL)
+    assert post(gw, '{"n":1}', "k1").status_code == 204
+    assert post(gw, '{"n":1}', '"k1"').status_code == 204
+    assert post(gw, '{"n":1}', "k1", kind="Application/JSON; charset=utf-8").status_code == 204
+    assert post(gw, '{"n":1}', "k1", kind="text/plain").status_code == 422
+    assert wait_messages(gw, 1) == [1]
+    assert gw.metrics().sum("sluice_messages_duplicate_total", listener="http") == 2
+
+
 def test_the_second_request_is_told_to_wait_while_the_first_is_on_its_way(sluice):
     """`delivered` to a sink that is away: the first is not settled."""
     config = {"sinks": {"away": {"type": "elasticsearch", "nodes": ["http://127.0.0.1:9"]}},

@@ -284,7 +284,8 @@ static void bad_names_are_refused(void **unused)
 	char longest[CHANNEL_MAX + 1], payload[8000];
 	json_pointer_init(&pointer, "/id");
 	memset(longest, 'x', sizeof(longest));
-	static const char *const bad[] = {"", "a\x01", "a\x7f", "\xff", "a\xc3"};
+	static const char *const bad[] = {"",      "a\x01",     "a\x7f",         "\xff",
+	                                  "a\xc3", "a\xc2\x85", "a\xe2\x80\xae", "\xe2\x81\xa6z"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct message m = text_message("1");
 		m.device = bad[i];
@@ -292,8 +293,9 @@ static void bad_names_are_refused(void **unused)
 		assert_int_equal(normalise(&s, m)->err, GW_INVALID);
 		assert_int_equal(result.refusal.reason, REFUSED_DEVICE);
 	}
-	static const char *const bad_payloads[] = {"{\"id\":\"\"}", "{\"id\":\"a\x7f\"}", "{\"id\":\"a\\u007f\"}",
-	                                           "{\"id\":\"\\n\"}"};
+	static const char *const bad_payloads[] = {"{\"id\":\"\"}",          "{\"id\":\"a\x7f\"}",
+	                                           "{\"id\":\"a\\u007f\"}",  "{\"id\":\"\\n\"}",
+	                                           "{\"id\":\"a\xc2\x85\"}", "{\"id\":\"a\\u202e\"}"};
 	for (size_t i = 0; i < sizeof(bad_payloads) / sizeof(bad_payloads[0]); i++) {
 		struct message in_payload = text_message(bad_payloads[i]);
 		in_payload.device_pointer = &pointer;
@@ -442,6 +444,13 @@ static void a_record_of_ours_is_kept_as_it_is(void **unused)
 		assert_memory_equal(r->json, "{\"@timestamp\":\"" TIME, 15 + 27);
 		assert_non_null(strstr(r->json, "\"device\":{\"id\":\"d1\"}"));
 	}
+	/* so is one of another device than the sender is known to be */
+	struct message named = text_message(ours);
+	named.device_named = true;
+	assert_non_null(strstr(normalise(&s, named)->json, "\"device\":{\"id\":\"d1\"}"));
+	named.device = "far";
+	named.device_len = 3;
+	assert_string_equal(normalise(&s, named)->json, ours);
 	/* a device with escapes stays as it is written */
 	char escaped[512];
 	const char *far = strstr(ours, "\"far\"");

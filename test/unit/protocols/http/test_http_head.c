@@ -156,6 +156,39 @@ static void idempotency_key_is_short_and_printable(void **state)
 	assert_int_equal(judge("Idempotency-Key: \xc3\xa4\n"), HTTP_BAD_KEY);
 }
 
+static void quoted_key_is_the_same_as_its_text(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *field, *key;
+	} cases[] = {
+	    {"Idempotency-Key: abc-1\n", "abc-1"},       {"Idempotency-Key: \"abc-1\"\n", "abc-1"},
+	    {"Idempotency-Key: \"a\n", "\"a"},           {"Idempotency-Key: \"\n", "\""},
+	    {"Idempotency-Key: \"a\"b\"\n", "\"a\"b\""}, {"Idempotency-Key: \"a\\b\"\n", "\"a\\b\""},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(judge(cases[i].field), HTTP_FINE);
+		assert_int_equal(head.key.len, strlen(cases[i].key));
+		assert_memory_equal(head.key.text, cases[i].key, head.key.len);
+	}
+	assert_int_equal(judge("Idempotency-Key: \"\"\n"), HTTP_BAD_KEY);
+}
+
+static void media_name_is_the_type_alone(void **state)
+{
+	(void)state;
+	static const char *const same[] = {"application/json", "Application/JSON ; charset=UTF-8", "application/json;"};
+	char name[HTTP_MEDIA_NAME];
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(http_media_name((struct http_text){same[i], strlen(same[i])}, name), 16);
+		assert_memory_equal(name, "application/json", 16);
+	}
+	assert_int_equal(http_media_name((struct http_text){NULL, 0}, name), 0);
+	static char longest[300];
+	memset(longest, 'x', sizeof(longest));
+	assert_int_equal(http_media_name((struct http_text){longest, sizeof(longest)}, name), HTTP_MEDIA_NAME);
+}
+
 static void content_types_say_what_a_payload_is(void **state)
 {
 	(void)state;
@@ -218,6 +251,20 @@ static void empty_device_and_control_bytes_are_refused(void **state)
 	assert_int_equal(http_target_parse(&target, "/\x7f"), HTTP_BAD_TARGET);
 }
 
+static void target_that_others_read_differently_is_refused(void **state)
+{
+	(void)state;
+	static const char *const bad[] = {"/v1/telemetry/d#x",       "/v1/telemetry#",   "/v1/telemetry/d//c",
+	                                  "//v1/telemetry/d",        "/v1//telemetry/d", "/v1/telemetry/d/c//",
+	                                  "http://h//v1/telemetry/d"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		if (http_target_parse(&target, bad[i]) != HTTP_BAD_TARGET)
+			fail_msg("%s", bad[i]);
+	assert_int_equal(http_target_parse(&target, "https://h/v1/telemetry/d"), HTTP_MISDIRECTED);
+	assert_int_equal(http_target_parse(&target, "coap://h/v1/telemetry/d"), HTTP_MISDIRECTED);
+	assert_int_equal(http_target_parse(&target, "HTTP://h/v1/telemetry/d"), HTTP_FINE);
+}
+
 static bool decode(const char *text, char *out, size_t room)
 {
 	size_t len;
@@ -258,6 +305,9 @@ int main(void)
 	    cmocka_unit_test(ambiguous_framing_is_refused),
 	    cmocka_unit_test(one_host_is_needed_in_1_1),
 	    cmocka_unit_test(names_and_values_have_no_controls),
+	    cmocka_unit_test(quoted_key_is_the_same_as_its_text),
+	    cmocka_unit_test(media_name_is_the_type_alone),
+	    cmocka_unit_test(target_that_others_read_differently_is_refused),
 	    cmocka_unit_test(what_may_stand_once_is_refused_twice),
 	    cmocka_unit_test(codings_that_are_not_served_are_refused),
 	    cmocka_unit_test(expectations_but_one_fail),

@@ -111,12 +111,49 @@ static void cut_or_followed_by_garbage_is_invalid(void **state)
 	assert_int_equal(body(true, n, 100), GW_OK);
 }
 
+static void bare_deflate_is_taken_as_well(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		size_t n = pack(-15, "hello hello", 11);
+		assert_int_equal(body(false, n, 100), GW_OK);
+		assert_int_equal(out_len, 11);
+		assert_memory_equal(out, "hello hello", 11);
+		assert_int_equal(body(false, n - 1, 100), GW_INVALID);
+		assert_int_equal(body(true, n, 100), GW_INVALID);
+		n = pack(15, "world", 5);
+		assert_int_equal(body(false, n, 100), GW_OK);
+		assert_memory_equal(out, "world", 5);
+	}
+	static char text[5000]; /* of stored blocks, too */
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (char)(i * 7919 >> 3);
+	for (size_t len = 0; len < sizeof(text); len += 97) {
+		size_t n = pack(-15, text, len);
+		assert_int_equal(body(false, n, sizeof(text)), GW_OK);
+		assert_int_equal(out_len, len);
+	}
+}
+
+static void zeros_behind_the_end_are_padding(void **state)
+{
+	(void)state;
+	size_t n = pack(31, "hello", 5);
+	memset(packed + n, 0, 512);
+	assert_int_equal(body(true, n + 1, 100), GW_OK);
+	assert_int_equal(body(true, n + 512, 100), GW_OK);
+	assert_int_equal(out_len, 5);
+	packed[n + 511] = 1;
+	assert_int_equal(body(true, n + 512, 100), GW_INVALID);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(gzip_and_deflate_come_out_whole),       cmocka_unit_test(cap_is_exact),
 	    cmocka_unit_test(bomb_does_not_grow_beyond_the_cap),     cmocka_unit_test(members_in_a_row_are_one_body),
-	    cmocka_unit_test(cut_or_followed_by_garbage_is_invalid),
+	    cmocka_unit_test(cut_or_followed_by_garbage_is_invalid), cmocka_unit_test(bare_deflate_is_taken_as_well),
+	    cmocka_unit_test(zeros_behind_the_end_are_padding),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	unpack_fini(&u);
