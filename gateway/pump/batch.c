@@ -92,14 +92,22 @@ void batch_item_clear(struct batch_item *item)
 	item->reason = NULL;
 }
 
-void batch_clear(struct batch *b)
+void batch_release_blocks(struct batch *b)
 {
 	struct batch_blocks *blocks = b->blocks;
-	for (size_t i = 0; i < b->count; i++)
-		batch_item_clear(&b->items[i]);
 	for (size_t i = 0; i < blocks->count; i++)
 		block_unref(blocks->items[i]);
 	blocks->count = 0;
+}
+
+void batch_clear(struct batch *b)
+{
+	for (size_t i = 0; i < b->count; i++) {
+		batch_item_clear(&b->items[i]);
+		free(b->items[i].copy);
+		b->items[i].copy = NULL;
+	}
+	batch_release_blocks(b);
 	b->count = 0;
 }
 

@@ -1,6 +1,6 @@
 /* The inside of the pump, shared by its files alone: pump.c (made and ended, and what others ask), pump_thread.c (the
  * loop: handing over, retries, waiting), pump_read.c (from the journal into batches), pump_settle.c (what became of a
- * batch: back-off, the cursor), pump_bury.c (dead letters) and pump_backlog.c (what gathered during an outage).
+ * batch: back-off, the cursor), pump_held.c (what waits for a target of its own), pump_bury.c (dead letters) and pump_backlog.c (what gathered during an outage).
  *
  * A pump reads the journal at one place, its live track. While it replays it reads at a second one: the replay track
  * goes through the gaps, ranges that the live track has left out; each sequence belongs to one of the two.
@@ -77,7 +77,10 @@ struct pump {
 	int64_t saved_us, filling_since_us;
 	unsigned random;
 	struct log_limit retry_log, save_log, read_log, dead_log, full_log;
-	size_t unburied; /* batches that wait for the dead-letter file */
+	size_t resting;      /* batches that are held (pump_held.c) ... */
+	size_t held_bytes;   /* ... and what their copies take */
+	struct batch *probe; /* the one of them that the sink has; NULL: none */
+	size_t unburied;     /* batches that wait for the dead-letter file */
 	bool has_all;
 
 	/* the same, for replaying */
@@ -123,6 +126,19 @@ uint64_t pump_oldest_us(const struct track *t);
 void pump_note_unsafe(struct track *t);
 /* pump_has_unsafe: the sink has finished something that is not safe yet. */
 bool pump_has_unsafe(const struct pump *p);
+
+/* pump_held.c: the pump's thread */
+/* pump_held_add: what is left of a batch (hold_ms) rests. False: there is no room: the whole sink has to wait. */
+bool pump_held_add(struct pump *p, struct batch *b);
+/* pump_held_next gives the batch whose rest is over, if one may go now; NULL: none. pump_held_put_back: the sink did not take it. */
+struct batch *pump_held_next(struct pump *p, int64_t now_us);
+void pump_held_put_back(struct pump *p, struct batch *b);
+/* pump_held_wait_us: how long until pump_held_next has one; -1: nothing rests, or one is with the sink. */
+int64_t pump_held_wait_us(const struct pump *p, int64_t now_us);
+/* pump_held_over: a held batch was settled: the others need not wait. */
+void pump_held_over(struct pump *p);
+/* pump_held_forget frees an item's copy. */
+void pump_held_forget(struct pump *p, struct batch_item *item);
 
 /* pump_bury.c: the pump's thread */
 /* pump_bury writes the dead items of a batch to the dead-letter file; what it does not take becomes ITEM_RETRY, and the

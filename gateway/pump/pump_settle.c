@@ -23,7 +23,8 @@ struct batch *pump_take_batch(struct pump *p, struct track *t)
 	b->count = b->bytes = b->entry_bytes = 0;
 	b->attempt = 0;
 	b->taken = b->taken_bytes = 0;
-	b->retry_after_ms = 0;
+	b->retry_after_ms = b->hold_ms = 0;
+	b->held = b->resting = false;
 	b->own = NULL;
 	b->submitted_us = 0;
 	b->waiting = b->finished = false;
@@ -124,6 +125,7 @@ uint64_t pump_oldest_us(const struct track *t)
 {
 	const struct batch_blocks *blocks = t->first ? t->first->blocks : NULL;
 	return t->unsafe_since_us                                ? t->unsafe_since_us
+	       : t->first && t->first->held                      ? t->first->oldest_us
 	       : blocks && blocks->count > 0                     ? blocks->items[0]->time_us
 	       : t->block && t->sequence <= block_last(t->block) ? t->block->time_us
 	                                                         : 0;
@@ -219,10 +221,9 @@ static void note_taken(struct pump *p)
 }
 
 /* A record that was retried for longer than give_up_after is dead. */
-static bool given_up(const struct pump *p, const struct batch *b)
+static bool given_up(const struct pump *p, const struct batch *b, const struct batch_item *item, int64_t now_us)
 {
-	return p->plan.common->give_up_after && b->attempt > 0 &&
-	       clock_mono_us() - b->submitted_us > (int64_t)p->plan.common->give_up_after;
+	return now_us - (item->copy ? item->copy->since_us : b->submitted_us) > (int64_t)p->plan.common->give_up_after;
 }
 
 /* Whether the sink has all of it and said nothing else before: by far the most common word. */
@@ -258,9 +259,10 @@ static void count_delivered(struct pump *p, struct batch *b, size_t records, uin
 static void sift(struct pump *p, struct batch *b)
 {
 	size_t kept = 0, delivered = 0, bytes = 0;
-	bool over = given_up(p, b), told = false;
-	for (size_t i = 0; i < b->count; i++)
-		if (over && b->items[i].state != ITEM_DONE)
+	bool tell = true, may_end = p->plan.common->give_up_after && b->attempt > 0;
+	int64_t now_us = may_end ? clock_mono_us() : 0;
+	for (size_t i = 0; may_end && i < b->count; i++)
+		if (b->items[i].state != ITEM_DONE && given_up(p, b, &b->items[i], now_us))
 			b->items[i].state = ITEM_DEAD;
 	pump_bury(p, b);
 	for (size_t i = 0; i < b->count; i++) {
@@ -271,13 +273,14 @@ static void sift(struct pump *p, struct batch *b)
 				bytes += record_size(item->entry);
 			}
 			batch_item_clear(item);
+			pump_held_forget(p, item);
 			continue;
 		}
 		struct batch_item keep = *item;
 		*item = (struct batch_item){0};
 		keep.state = ITEM_PENDING;
 		uint64_t left_out;
-		if (!told && !b->unburied && keep.reason && (told = true) &&
+		if (tell && !b->unburied && keep.reason && !(tell = false) &&
 		    log_allow(&p->retry_log, clock_mono_us() / 1000, &left_out))
 			log_event(LOG_WARN, "sink", "could not take records now, will try again",
 			          LOG_S("sink.name", p->plan.name), LOG_N("sluice.attempt", b->attempt + 1),
@@ -305,7 +308,9 @@ void batch_finish(struct batch *b)
 	t->with_sink--;
 	stat_sub(&p->stats.in_flight, b->count);
 	pump_mark_unburied(p, b, false);
-	if (is_done(b)) {
+	if (p->probe == b)
+		p->probe = NULL;
+	if (!b->held && is_done(b)) {
 		size_t count = b->count;
 		pump_note_unsafe(t);
 		b->count = 0;
@@ -319,15 +324,19 @@ void batch_finish(struct batch *b)
 	if (b->count > 0) {
 		stat_add(&p->stats.errors, 1);
 		stat_add(&p->stats.retried, b->count);
+		b->attempt += b->attempt < UINT_MAX; /* 0 is what was never offered: a sink need not look for it */
+		if (b->hold_ms > 0 && pump_held_add(p, b))
+			return;
 		if (b->overloaded)
 			note_overload(p);
 		pump_back_off(p, b->retry_after_ms);
-		b->attempt += b->attempt < UINT_MAX; /* 0 is what was never offered: a sink need not look for it */
 		b->waiting = true;
 		p->waiting++;
 		return;
 	}
 	note_taken(p);
+	if (b->held)
+		pump_held_over(p);
 	if (b->attempt > 0 || clock_mono_us() >= p->quiet_until_us)
 		p->backoff_us = 0;
 	stats_histogram_add(&p->stats.batch, (uint64_t)(clock_mono_us() - b->submitted_us), 1);

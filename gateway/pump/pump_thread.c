@@ -16,7 +16,7 @@ static bool submit(struct pump *p, struct batch *b)
 	struct track *t = b->track;
 	if (b->attempt == 0)
 		b->submitted_us = clock_mono_us();
-	b->retry_after_ms = 0;
+	b->retry_after_ms = b->hold_ms = 0;
 	b->overloaded = false;
 	size_t count = b->count;
 	p->with_sink++;
@@ -61,6 +61,14 @@ static bool resubmit(struct pump *p)
 		return false;
 	}
 	return true;
+}
+
+/* One of those that rest for a target of their own: before all others, lest it finds no place. */
+static void submit_held(struct pump *p)
+{
+	struct batch *b = p->with_sink < p->allowed ? pump_held_next(p, clock_mono_us()) : NULL;
+	if (b && !submit(p, b))
+		pump_held_put_back(p, b);
 }
 
 enum handed { HANDED, NOTHING, REFUSED };
@@ -139,7 +147,10 @@ static bool push(struct pump *p, bool stopping)
 		rewind_to_safe(p);
 	if (pump_backlog_is_due(p) || p->gap_count > 0)
 		pump_backlog_turn(p, clock_mono_us());
-	if (clock_mono_us() < p->quiet_until_us || !resubmit(p))
+	if (clock_mono_us() < p->quiet_until_us)
+		return false;
+	submit_held(p);
+	if (!resubmit(p))
 		return false;
 	for (size_t i = 0; i < p->allowed; i++) {
 		if (p->with_sink >= p->allowed)
@@ -168,6 +179,8 @@ static int wait_ms(struct pump *p)
 		return 0;
 	if (p->waiting > 0 || p->rewind)
 		wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
+	int64_t held = p->with_sink < p->allowed ? pump_held_wait_us(p, now) : -1;
+	wait = held >= 0 && held < wait ? held : wait;
 	if (p->live.filling && p->live.filling->count > 0 && p->waiting == 0 && p->with_sink < p->allowed) {
 		int64_t rest = p->filling_since_us + (int64_t)p->plan.common->batch_age - now;
 		wait = rest < wait ? rest : wait;

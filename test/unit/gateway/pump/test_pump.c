@@ -179,6 +179,66 @@ static void a_sink_that_has_too_much_gets_fewer_batches_at_a_time(void **unused)
 	fixture_fini(&f);
 }
 
+/* Sequences that end with 3 belong to a target that takes nothing until control.count is set. */
+static enum gw_err submit_a_bad_target(struct batch *b)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (b->items[i].sequence % 10 == 3 && !control.count) {
+			batch_retry(b, i, "that target is away");
+			b->hold_ms = 20;
+		} else {
+			control.settled[b->items[i].sequence] = true;
+			batch_done(b, i);
+		}
+	batch_finish(b);
+	return GW_OK;
+}
+
+static void records_of_one_bad_target_do_not_hold_up_the_others(void **unused)
+{
+	(void)unused;
+	for (int late = 0; late < 2; late++) {
+		struct fixture f;
+		fixture_init(&f);
+		control.submit = submit_a_bad_target;
+		f.common.in_flight = late ? 1 : 4;
+		f.common.backoff_min = f.common.backoff_max = DEADLINE_US * 10; /* nobody backs off */
+		fixture_open(&f, &plain_sink, false);
+		for (int i = 0; i < 40; i++)
+			put(&f, 50);
+		WAIT(stat_get(&pump_stats(f.pump)->delivered) == 1800);
+		assert_true(cursor_now(&f) < 3);
+		if (late) /* what it held comes again after a start */
+			assert_false(fixture_stop(&f, 50000));
+		pthread_mutex_lock(&control.lock);
+		control.count = 1;
+		pthread_mutex_unlock(&control.lock);
+		if (!late) {
+			WAIT(cursor_now(&f) == 2000);
+			assert_true(fixture_stop(&f, DEADLINE_US));
+			assert_int_equal(stat_get(&pump_stats(f.pump)->delivered), 2000);
+			for (size_t i = 1; i <= 2000; i++)
+				assert_true(control.settled[i]);
+		}
+		fixture_fini(&f);
+	}
+}
+
+static void held_records_are_given_up_like_any_other(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f);
+	control.submit = submit_a_bad_target;
+	f.common.give_up_after = 100000;
+	fixture_open(&f, &plain_sink, false);
+	put(&f, 100);
+	WAIT(cursor_now(&f) == 100);
+	assert_int_equal(stat_get(&pump_stats(f.pump)->dead), 10);
+	assert_true(fixture_stop(&f, DEADLINE_US));
+	fixture_fini(&f);
+}
+
 static void what_is_retried_comes_again_before_anything_else(void **unused)
 {
 	(void)unused;
@@ -438,6 +498,8 @@ int main(int argc, char **argv)
 	    TEST(what_lags_is_read_from_disk),
 	    TEST(records_committed_one_by_one_fill_a_batch_too),
 	    TEST(a_sink_that_has_too_much_gets_fewer_batches_at_a_time),
+	    TEST(records_of_one_bad_target_do_not_hold_up_the_others),
+	    TEST(held_records_are_given_up_like_any_other),
 	    TEST(what_is_retried_comes_again_before_anything_else),
 	    TEST(what_was_offered_very_often_does_not_become_new),
 	    TEST(a_sink_that_is_down_is_asked_once_per_back_off),
