@@ -193,12 +193,39 @@ static const struct {
 } about_index[] = {
     {"cluster_block_exception", BULK_BLOCKED}, /* read-only, or the disk's flood stage */
     {"security_exception", BULK_NO_INDEX},     /* the user may not write there */
+    {"unavailable_shards_exception", BULK_AWAY},
     {"index_closed_exception", BULK_NO_INDEX},
     {"index_not_found_exception", BULK_NO_INDEX}, /* and it is not made by itself (action.auto_create_index) */
     {"invalid_index_name_exception", BULK_NO_INDEX},
     {"validation_exception", BULK_NO_INDEX},           /* the cluster has as many shards as it may */
     {"resource_already_exists_exception", BULK_RETRY}, /* two requests made the index at once */
 };
+
+/* illegal_argument_exception is about anything: its words tell. They are the same in Elasticsearch 8.19 and OpenSearch 2.19. */
+static const struct {
+	const char *type, *first, *then; /* the type, or NULL: any; what the reason has, in that order, or NULL */
+} about_target[] = {
+    {"routing_missing_exception", NULL, NULL}, /* the mapping wants a routing, and records have none */
+    {"invalid_index_template_exception", NULL, NULL}, {NULL, "no write index is defined for", NULL},
+    {NULL, "pipeline with id [", "does not exist"},   {NULL, "composable template [", "is invalid"},
+    {NULL, "invalid composite mappings for", NULL},   {NULL, "template after composition", NULL},
+};
+
+bool bulk_names_target(const char *type, const char *reason)
+{
+	for (size_t i = 0; i < sizeof(about_target) / sizeof(*about_target); i++) {
+		const char *first = about_target[i].first, *then = about_target[i].then, *at = reason;
+		if (about_target[i].type && (!type || strcmp(type, about_target[i].type) != 0))
+			continue;
+		if (first)
+			at = at ? strstr(at, first) : NULL;
+		if (then)
+			at = at ? strstr(at, then) : NULL;
+		if (at || !first)
+			return true;
+	}
+	return false;
+}
 
 enum bulk_verdict bulk_judge(const struct bulk_item *item)
 {
@@ -209,7 +236,9 @@ enum bulk_verdict bulk_judge(const struct bulk_item *item)
 	for (size_t i = 0; item->type && i < sizeof(about_index) / sizeof(*about_index); i++)
 		if (!strcmp(item->type, about_index[i].type))
 			return about_index[i].verdict;
-	return item->status / 100 == 4 && item->status != 429 ? BULK_DEAD : BULK_RETRY;
+	if (item->status / 100 != 4 || item->status == 429)
+		return BULK_RETRY;
+	return bulk_names_target(item->type, item->reason) ? BULK_TARGET : BULK_DEAD;
 }
 
 /* -- faults -- */

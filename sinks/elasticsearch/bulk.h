@@ -61,10 +61,14 @@ enum bulk_verdict {
 	BULK_DONE,     /* it is there */
 	BULK_RETRY,    /* not now: too much load, or a shard is away */
 	BULK_BLOCKED,  /* not now: the cluster does not take writes there until its operator acts */
+	BULK_AWAY,     /* not now: a shard of that index is away, and the server has waited for it */
+	BULK_TARGET,   /* not there: its words are about the index or a pipeline, and would be for any record */
 	BULK_NO_INDEX, /* not there: the index cannot be made or written to; another one might do */
 	BULK_DEAD,     /* never: it is about this record */
 };
 enum bulk_verdict bulk_judge(const struct bulk_item *item);
+/* bulk_names_target: these words of a refusal are about the target and not about a record. Either may be NULL. */
+bool bulk_names_target(const char *type, const char *reason);
 
 /* What a whole request was refused with: {"error":{"type":"...","reason":"..."},"status":429}. */
 struct bulk_fault {

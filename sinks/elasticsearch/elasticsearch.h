@@ -1,6 +1,6 @@
 /* What the files of the Elasticsearch sink share: elasticsearch.c (settings, the sink's calls), elasticsearch_flight.c
- * (the way of a batch), elasticsearch_body.c (the body of a request) and elasticsearch_doubt.c (what may be there
- * already). */
+ * (the way of a batch), elasticsearch_answer.c (what an answer says), elasticsearch_target.c (indices in trouble), elasticsearch_body.c (the body of a request) and
+ * elasticsearch_doubt.c (what may be there already). */
 #ifndef SLUICE_SINKS_ELASTICSEARCH_ELASTICSEARCH_H
 #define SLUICE_SINKS_ELASTICSEARCH_ELASTICSEARCH_H
 
@@ -11,6 +11,7 @@
 #include "sinks/elasticsearch/index_name.h"
 #include "sinks/elasticsearch/index_template.h"
 #include "sinks/elasticsearch/nodes.h"
+#include "sinks/elasticsearch/target_health.h"
 
 /* What a flight waits for. The first three happen once, before the first record, with install_template. */
 enum flight_step {
@@ -35,6 +36,7 @@ struct elasticsearch_flight {
 	size_t first, end; /* the request has the pending items of this range */
 	size_t records;    /* of the request */
 	size_t limit;      /* bytes of a body, for this batch */
+	int64_t sent_ms;   /* when the request was made */
 	int64_t built_ms;  /* when the names of its indices were made; with fields only */
 	bool again;        /* second look at records whose fields were mapped otherwise at the same moment */
 	struct bulk_body body, packed; /* owned */
@@ -42,8 +44,9 @@ struct elasticsearch_flight {
 	char *url;                     /* owned, es->url_room */
 	char *json;                    /* owned: the index template on its way */
 	struct search_node *node;
-	unsigned tries;       /* nodes that failed for this request */
-	size_t at, conflicts; /* while an answer is read: the item it has come to; records for a second look */
+	unsigned tries; /* nodes that failed for this request */
+	/* while an answer is read: the item it has come to; records for a second look; taken; refused for good */
+	size_t at, conflicts, taken, refused;
 };
 
 /* Why nothing goes on, or not all of it; a change is news. */
@@ -59,7 +62,8 @@ enum ailment {
 	REDIRECTED,
 	FAILING,
 	BLOCKED,
-	NO_INDEX
+	OVERLOADED, /* it takes some records not now, again and again */
+	TARGETS     /* indices: struct targets_health */
 };
 enum setup { SETUP_NONE, SETUP_NEEDED, SETUP_RUNNING };
 enum { COMPRESSION_NONE, COMPRESSION_GZIP };
@@ -94,7 +98,9 @@ struct elasticsearch {
 	enum setup setup;
 	struct search_server server;
 	enum ailment ailment;
-	int64_t ailed_ms; /* when something failed last */
+	struct targets_health targets;
+	const struct batch *slow; /* the one that was refused for now too long; NULL: none. Only to be compared */
+	int64_t ailed_ms;         /* when something failed last */
 	bool worked_since;
 	struct log_limit limit_log, node_log, away_log;
 };
@@ -106,6 +112,35 @@ http_done_fn elasticsearch_flight_done;
 /* elasticsearch_flight_recover tells the operator when trouble is over; to be called now and then. */
 void elasticsearch_flight_recover(struct elasticsearch *es);
 void elasticsearch_flight_fini(struct elasticsearch_flight *f);
+
+/* elasticsearch_flight_retry: what is not settled of the batch comes again. The flight is over.
+ * elasticsearch_flight_part_settled: every record of the request was judged; goes on with the rest. */
+void elasticsearch_flight_retry(struct elasticsearch_flight *f, const char *text);
+void elasticsearch_flight_part_settled(struct elasticsearch_flight *f);
+/* elasticsearch_clock_ms is the monotonic time. elasticsearch_ail: what the operator should know; logged when the kind changes. */
+int64_t elasticsearch_clock_ms(void);
+void elasticsearch_ail(struct elasticsearch *es, enum ailment ailment, const char *text);
+
+/* -- elasticsearch_answer.c -- */
+
+/* elasticsearch_answer_read reads what the server says of each record of the request, and goes on with the batch.
+ * elasticsearch_answer_not_now: the batch, or some of it, was refused for now; a state when that lasts. */
+void elasticsearch_answer_read(struct elasticsearch_flight *f);
+void elasticsearch_answer_not_now(struct elasticsearch_flight *f, const char *text);
+
+/* -- elasticsearch_target.c: item i of a flight's batch, and the index that it goes to -- */
+
+/* elasticsearch_target_withhold: a record whose index (len bytes of name) takes nothing now is not sent but held; false: it is to be sent. */
+bool elasticsearch_target_withhold(struct elasticsearch_flight *f, size_t i, const char *name, size_t len);
+/* elasticsearch_target_fail: the index is in trouble, by text: the record is held. elasticsearch_target_take: it took the record. */
+void elasticsearch_target_fail(struct elasticsearch_flight *f, size_t i, const char *text);
+void elasticsearch_target_take(struct elasticsearch_flight *f, size_t i);
+/* elasticsearch_target_judge: an answer refused records for good. Those of an index that takes nothing at all are held instead. */
+void elasticsearch_target_judge(struct elasticsearch_flight *f);
+/* elasticsearch_target_suspect: the whole request was refused for item i alone. True: and so it was for everything else. */
+bool elasticsearch_target_suspect(struct elasticsearch_flight *f, size_t i);
+/* elasticsearch_target_report tells the operator which indices are in trouble, if any. */
+void elasticsearch_target_report(struct elasticsearch *es);
 
 /* -- elasticsearch_body.c -- */
 

@@ -8,6 +8,15 @@
 #include "gateway/journal/record.h"
 #include "sinks/elasticsearch/elasticsearch.h"
 
+/* How long the server may wait for shards and mappings before it answers for a record. Its own default is a minute, and it keeps
+ * the whole request for one such record: that must end before our request_timeout, and not take the others' places for long. */
+#define SERVER_WAIT_MS 10000u
+static unsigned long long server_ms(const struct elasticsearch *es)
+{
+	uint64_t half = es->request_timeout / 2000;
+	return half < SERVER_WAIT_MS ? half : SERVER_WAIT_MS;
+}
+
 /* Writes the pending items of first..stop, as many as the limit allows.
  *   named  each with its index; else the URL names it, and BODY_MIXED tells that they have several */
 static enum body_built build(struct elasticsearch_flight *f, size_t stop, bool named, int64_t now_ms)
@@ -30,7 +39,10 @@ static enum body_built build(struct elasticsearch_flight *f, size_t stop, bool n
 		record_read(&r, item->entry);
 		if (f->records > 0 && f->body.len + r.json_len + BULK_LINE_MAX > f->limit)
 			break;
-		if (!index_name_of(n, item->entry, f->built_ms))
+		bool own = index_name_of(n, item->entry, f->built_ms);
+		if (elasticsearch_target_withhold(f, f->end, n->name, n->len))
+			continue;
+		if (!own)
 			stat_add(&es->host->stats->limited, 1);
 		if (f->records == 0) {
 			memcpy(first, n->name, n->len);
@@ -44,9 +56,10 @@ static enum body_built build(struct elasticsearch_flight *f, size_t stop, bool n
 		f->records++;
 	}
 	if (named)
-		snprintf(f->path, sizeof(f->path), "/_bulk?" BULK_FILTER);
+		snprintf(f->path, sizeof(f->path), "/_bulk?timeout=%llums&" BULK_FILTER, server_ms(es));
 	else
-		snprintf(f->path, sizeof(f->path), "/%.*s/_bulk?" BULK_FILTER, (int)first_len, first);
+		snprintf(f->path, sizeof(f->path), "/%.*s/_bulk?timeout=%llums&" BULK_FILTER, (int)first_len, first,
+		         server_ms(es));
 	es->named = mixed || n->main.has_field;
 	return f->records > 0 ? BODY_BUILT : BODY_EMPTY;
 }

@@ -7,7 +7,8 @@
  * What an answer means, for one record (bulk_judge) or for the whole request (refused):
  *	2xx, 409           done. 409: an earlier try arrived; the record's id is the document's, so there is one of it
  *	429, 5xx           again, after a back-off or what Retry-After says; after 429 fewer batches at a time
- *	index unusable     again, and the operator is told; an index named by a field gives way to fallback_index
+ *	index unusable     held apart, and the operator is told (elasticsearch_target.c); an index named by a field gives
+ *	                   way to fallback_index
  *	other 4xx          dead, with the server's reason
  *	413                in halves, and further batches in parts that small; a single record: dead
  *	nothing sensible   again, at another node if there is one: ids make it harmless
@@ -34,7 +35,7 @@
 /* Trouble is over when something worked and nothing failed for that long. */
 #define WELL_AFTER_MS 1000
 
-static int64_t clock_ms(void)
+int64_t elasticsearch_clock_ms(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -43,9 +44,9 @@ static int64_t clock_ms(void)
 
 /* -- what the operator sees -- */
 
-static void ail(struct elasticsearch *es, enum ailment ailment, const char *text)
+void elasticsearch_ail(struct elasticsearch *es, enum ailment ailment, const char *text)
 {
-	es->ailed_ms = clock_ms();
+	es->ailed_ms = elasticsearch_clock_ms();
 	es->worked_since = false;
 	if (es->ailment == ailment)
 		return; /* told already; the text may differ in numbers */
@@ -53,13 +54,30 @@ static void ail(struct elasticsearch *es, enum ailment ailment, const char *text
 	sink_report_health(es->host, text);
 }
 
-/* Requests of one moment may differ (one index is blocked, another is not): hence the delay. */
+/* So long nobody may have looked: the longest rest of a batch, and its request. */
+static int64_t patience_ms(const struct elasticsearch *es)
+{
+	return (int64_t)(es->host->settings->backoff_max + es->request_timeout) / 1000 + 2 * WELL_AFTER_MS;
+}
+
+/* Requests of one moment may differ (one node is overloaded, another is not): hence the delay. */
 void elasticsearch_flight_recover(struct elasticsearch *es)
 {
-	if (es->ailment == WELL || !es->worked_since || clock_ms() - es->ailed_ms < WELL_AFTER_MS)
+	if (es->ailment == WELL)
 		return;
-	es->ailment = WELL;
-	sink_report_health(es->host, NULL);
+	int64_t now_ms = elasticsearch_clock_ms();
+	if (target_health_expire(&es->targets, now_ms - patience_ms(es)))
+		elasticsearch_target_report(es);
+	if (es->slow && now_ms - es->ailed_ms > patience_ms(es))
+		es->slow = NULL; /* given up */
+	if (!es->worked_since || es->slow || now_ms - es->ailed_ms < WELL_AFTER_MS)
+		return;
+	if (es->targets.troubled == 0) {
+		es->ailment = WELL;
+		sink_report_health(es->host, NULL);
+	} else if (es->ailment != TARGETS) {
+		elasticsearch_target_report(es);
+	}
 }
 
 /* -- the end of a flight -- */
@@ -75,10 +93,10 @@ static void flight_finish(struct elasticsearch_flight *f)
 	batch_finish(b);
 }
 
-/* What is not settled of the batch comes again. */
-static void flight_retry(struct elasticsearch_flight *f, const char *text)
+void elasticsearch_flight_retry(struct elasticsearch_flight *f, const char *text)
 {
 	batch_retry_all(f->batch, "%s", text);
+	f->batch->hold_ms = 0; /* it is not one target's trouble alone */
 	flight_finish(f);
 }
 
@@ -99,6 +117,7 @@ static enum gw_err bulk_send(struct elasticsearch_flight *f)
 	bool gzip = es->compression == COMPRESSION_GZIP;
 	const struct bulk_body *body = gzip ? &f->packed : &f->body;
 	snprintf(f->url, es->url_room, "%s%s", f->node->url, f->path);
+	f->sent_ms = elasticsearch_clock_ms();
 	struct http_pool_call call = {
 	    .method = "POST",
 	    .url = f->url,
@@ -138,19 +157,19 @@ static enum gw_err question_send(struct elasticsearch_flight *f)
 /* Sends what the step asks for to the next node. The flight may be over afterwards. */
 static void step_send(struct elasticsearch_flight *f)
 {
-	f->node = nodes_take(&f->es->nodes, clock_ms());
+	f->node = nodes_take(&f->es->nodes, elasticsearch_clock_ms());
 	if (f->step == STEP_BULK ? bulk_send(f) : question_send(f))
-		flight_retry(f, "out of memory");
+		elasticsearch_flight_retry(f, "out of memory");
 }
 
 /* Sends the next part of the batch, of what lies before stop; at the end of the batch the flight is over. */
 static void part_send(struct elasticsearch_flight *f, size_t stop)
 {
 	f->tries = 0;
-	switch (elasticsearch_body_build(f, stop, clock_ms())) {
+	switch (elasticsearch_body_build(f, stop, elasticsearch_clock_ms())) {
 	case BODY_BUILT: step_send(f); break;
 	case BODY_EMPTY: flight_finish(f); break;
-	default: flight_retry(f, "out of memory"); break;
+	default: elasticsearch_flight_retry(f, "out of memory"); break;
 	}
 }
 
@@ -216,7 +235,7 @@ static void too_long(struct elasticsearch_flight *f)
 	if (f->body.len / 2 < es->body_limit)
 		es->body_limit = f->body.len / 2;
 	es->limit_parts = 0;
-	if (log_allow(&es->limit_log, clock_ms(), &left_out))
+	if (log_allow(&es->limit_log, elasticsearch_clock_ms(), &left_out))
 		log_event(LOG_INFO, "sink",
 		          "the server takes no body that long (HTTP 413): sending smaller ones; a smaller batch_bytes "
 		          "would spare the attempt",
@@ -253,7 +272,7 @@ static void no_answer(struct elasticsearch_flight *f, enum http_result result)
 	struct elasticsearch *es = f->es;
 	char text[512];
 	uint64_t left_out;
-	int64_t now_ms = clock_ms();
+	int64_t now_ms = elasticsearch_clock_ms();
 	nodes_failed(f->node, now_ms);
 	snprintf(text, sizeof(text), "%s %s: %s; trying again", f->node->url, results[result].text, f->http->error);
 	if ((result == HTTP_TOO_LONG || (result == HTTP_BROKEN && f->batch->attempt >= DOUBT_ATTEMPT)) &&
@@ -267,22 +286,42 @@ static void no_answer(struct elasticsearch_flight *f, enum http_result result)
 		step_send(f);
 		return;
 	}
-	ail(es, results[result].ailment, text);
-	flight_retry(f, text);
+	elasticsearch_ail(es, results[result].ailment, text);
+	elasticsearch_flight_retry(f, text);
 }
 
 /* -- the whole request refused -- */
 
+/* Every record alone is refused in the same way: it is not about them. Those that were to be dead letters are kept, too. */
+static void suspect_target(struct elasticsearch_flight *f, const struct bulk_fault *fault)
+{
+	char text[512];
+	snprintf(text, sizeof(text), "%s refuses every request, whatever is in it: HTTP 400: %s: %.300s; trying again",
+	         f->node->url, fault->type, fault->reason);
+	for (size_t i = 0; i < f->end; i++)
+		if (f->batch->items[i].state == ITEM_DEAD)
+			batch_retry(f->batch, i, "%s", text);
+	elasticsearch_ail(f->es, REFUSED, text);
+	elasticsearch_flight_retry(f, text);
+}
+
 /* 400 for a whole request is about one of its records, if the server is known to take others. False: it may not be. */
 static bool poison_find(struct elasticsearch_flight *f, const struct bulk_fault *fault)
 {
-	if (!f->es->works || !fault->type[0] || f->step != STEP_BULK)
+	bool enough = false;
+	if (!f->es->works || !fault->type[0] || f->step != STEP_BULK || bulk_names_target(fault->type, fault->reason))
 		return false;
 	if (part_halve(f))
 		return true;
 	for (size_t i = f->first; i < f->end; i++)
-		if (f->batch->items[i].state == ITEM_PENDING)
+		if (f->batch->items[i].state == ITEM_PENDING) {
 			batch_dead(f->batch, i, "HTTP 400: %s: %s", fault->type, fault->reason);
+			enough |= elasticsearch_target_suspect(f, i);
+		}
+	if (enough) {
+		suspect_target(f, fault);
+		return true;
+	}
 	f->first = f->end;
 	part_send(f, f->batch->count);
 	return true;
@@ -329,77 +368,22 @@ static void refused(struct elasticsearch_flight *f)
 		return;
 	enum ailment ailment = ailment_of(f, &fault, &advice);
 	if (ailment == FAILING)
-		nodes_failed(f->node, clock_ms());
+		nodes_failed(f->node, elasticsearch_clock_ms());
 	snprintf(text, sizeof(text), "%s answers HTTP %d%s%s%s%s%s%s%s; trying again", f->node->url, http->status,
 	         http->location ? " to " : "", http->location ? http->location : "", advice, fault.type[0] ? ": " : "",
 	         fault.type, fault.reason[0] ? ": " : "", fault.reason);
-	if (http->status != 429) /* overload: nothing to be done by hand */
-		ail(f->es, ailment, text);
+	if (http->status != 429)
+		elasticsearch_ail(f->es, ailment, text);
+	else
+		elasticsearch_answer_not_now(f, text);
 	f->batch->retry_after_ms = http->retry_after_ms;
 	f->batch->overloaded = http->status == 429;
-	flight_retry(f, text);
+	elasticsearch_flight_retry(f, text);
 }
 
-/* -- the answer, record by record -- */
+/* -- a part of the batch is answered -- */
 
-/* "mapper [payload.x] cannot be changed from type [keyword] to [double]": see the top. */
-static bool is_race(const struct bulk_item *item)
-{
-	return item->status == 400 && item->type && !strcmp(item->type, "illegal_argument_exception") && item->reason &&
-	       strstr(item->reason, "cannot be changed from type");
-}
-
-static void index_fails(struct elasticsearch_flight *f, size_t i, const struct bulk_item *item,
-                        enum bulk_verdict verdict)
-{
-	struct elasticsearch *es = f->es;
-	const uint8_t *entry = f->batch->items[i].entry;
-	char text[512];
-	uint64_t left_out;
-	int64_t now_ms = clock_ms();
-	index_name_of(&es->name, entry, f->built_ms);
-	snprintf(text, sizeof(text), "index %s: HTTP %d: %s: %.300s", es->name.name, item->status,
-	         item->type ? item->type : "", item->reason ? item->reason : "");
-	batch_retry(f->batch, i, "%s", text);
-	if (verdict == BULK_NO_INDEX && index_name_away(&es->name, entry, f->built_ms, now_ms)) {
-		if (log_allow(&es->away_log, now_ms, &left_out))
-			log_event(LOG_WARN, "sink", "an index cannot be used: its records go to fallback_index",
-			          LOG_S("sink.name", es->host->name), LOG_S("error.message", text),
-			          LOG_N("sluice.left_out", left_out));
-		return;
-	}
-	ail(es, verdict == BULK_BLOCKED ? BLOCKED : NO_INDEX, text);
-}
-
-static void item_settle(void *context, size_t n, const struct bulk_item *item)
-{
-	struct elasticsearch_flight *f = context;
-	struct batch *b = f->batch;
-	(void)n; /* the n-th pending one: those before are settled, or passed over for a second look */
-	while (b->items[f->at].state != ITEM_PENDING)
-		f->at++;
-	size_t i = f->at++;
-	enum bulk_verdict verdict = bulk_judge(item);
-	switch (verdict) {
-	case BULK_DONE: batch_done(b, i); break;
-	case BULK_RETRY:
-		b->overloaded |= item->status == 429;
-		batch_retry(b, i, "HTTP %d: %s: %s", item->status, item->type ? item->type : "",
-		            item->reason ? item->reason : "");
-		break;
-	case BULK_BLOCKED:
-	case BULK_NO_INDEX: index_fails(f, i, item, verdict); break;
-	case BULK_DEAD:
-		if (!f->again && is_race(item))
-			f->conflicts++;
-		else
-			batch_dead(b, i, "%s: %s", item->type ? item->type : "refused",
-			           item->reason ? item->reason : "no reason given");
-		break;
-	}
-}
-
-static void part_settled(struct elasticsearch_flight *f)
+void elasticsearch_flight_part_settled(struct elasticsearch_flight *f)
 {
 	struct batch *b = f->batch;
 	if (f->conflicts > 0) {
@@ -411,32 +395,6 @@ static void part_settled(struct elasticsearch_flight *f)
 	f->first = f->end;
 	limits_raise(f);
 	part_send(f, b->count);
-}
-
-static void bulk_answered(struct elasticsearch_flight *f)
-{
-	struct elasticsearch *es = f->es;
-	struct batch *b = f->batch;
-	bool all;
-	char text[512];
-	f->at = f->first;
-	f->conflicts = 0;
-	if (!f->http->answer || bulk_read(f->http->answer, f->http->answer_len, f->records, item_settle, f, &all)) {
-		snprintf(text, sizeof(text),
-		         "%s gives an answer that is not one to a bulk request: is it a node of Elasticsearch or "
-		         "OpenSearch? Trying again",
-		         f->node->url);
-		ail(es, NO_BULK, text);
-		flight_retry(f, text);
-		return;
-	}
-	es->works = true;
-	es->worked_since = true;
-	nodes_worked(f->node);
-	for (size_t i = f->first; all && i < f->end; i++)
-		if (b->items[i].state == ITEM_PENDING)
-			batch_done(b, i);
-	part_settled(f);
 }
 
 /* -- the index template, before the first record -- */
@@ -465,7 +423,7 @@ static void template_send(struct elasticsearch_flight *f)
 	if (f->json)
 		step_send(f);
 	else
-		flight_retry(f, "out of memory");
+		elasticsearch_flight_retry(f, "out of memory");
 }
 
 /* One without a version is someone's own under that name: it stays. */
@@ -494,8 +452,8 @@ static void setup_answered(struct elasticsearch_flight *f)
 		char text[512];
 		snprintf(text, sizeof(text),
 		         "%s does not answer like a node of Elasticsearch or OpenSearch; trying again", f->node->url);
-		ail(es, NO_BULK, text);
-		flight_retry(f, text);
+		elasticsearch_ail(es, NO_BULK, text);
+		elasticsearch_flight_retry(f, text);
 	}
 }
 
@@ -549,8 +507,8 @@ static void doubt_answered(struct elasticsearch_flight *f)
 	} else {
 		snprintf(text, sizeof(text),
 		         "%s gives an answer that is not one to a question for indices; trying again", f->node->url);
-		ail(es, NO_BULK, text);
-		flight_retry(f, text);
+		elasticsearch_ail(es, NO_BULK, text);
+		elasticsearch_flight_retry(f, text);
 	}
 }
 
@@ -567,7 +525,7 @@ void elasticsearch_flight_done(void *context, struct http_pool_request *http, en
 	else if (f->step != STEP_BULK)
 		doubt_answered(f);
 	else if (http->status == 200)
-		bulk_answered(f);
+		elasticsearch_answer_read(f);
 	else
 		refused(f);
 }

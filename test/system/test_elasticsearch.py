@@ -707,7 +707,7 @@ def test_one_index_for_all_is_in_the_path(gateway, faulty, prefix):
     gw = gateway(server, index=prefix + "-one")
     send_lines(gw, numbered(10))
     settled(gw, 10)
-    assert all(path.startswith(f"/{prefix}-one/_bulk?filter_path=") for _, path, _ in server.requests)
+    assert all(path.startswith(f"/{prefix}-one/_bulk?timeout=10000ms&filter_path=") for _, path, _ in server.requests)
 
 
 def test_several_requests_are_in_flight_on_connections_that_stay(gateway, faulty):

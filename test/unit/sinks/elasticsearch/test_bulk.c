@@ -253,6 +253,31 @@ static void says_errors_false_but_has_one(void **state)
 	assert_int_equal(s.status[0], 503);
 }
 
+static void words_about_the_target_are_no_verdict_on_the_record(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *reason;
+		enum bulk_verdict verdict;
+	} cases[] = {
+	    {"no write index is defined for alias [a]. The write index may be explicitly disabled using "
+	     "is_write_index=false or the alias points to multiple indices without one being designated as a write "
+	     "index",
+	     BULK_TARGET},
+	    {"pipeline with id [nope] does not exist", BULK_TARGET},
+	    {"composable template [t] template after composition is invalid", BULK_TARGET},
+	    {"pipeline with id [nope] is slow", BULK_DEAD},
+	    {"does not exist: pipeline with id [x]", BULK_DEAD},
+	    {"mapper [payload.x] cannot be changed from type [keyword] to [double]", BULK_DEAD},
+	    {NULL, BULK_DEAD},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct bulk_item item = {400, "illegal_argument_exception", cases[i].reason};
+		if (bulk_judge(&item) != cases[i].verdict)
+			fail_msg("%s", cases[i].reason ? cases[i].reason : "");
+	}
+}
+
 static void verdicts(void **state)
 {
 	(void)state;
@@ -269,7 +294,7 @@ static void verdicts(void **state)
 	    {429, "cluster_block_exception", BULK_BLOCKED},
 	    {403, "cluster_block_exception", BULK_BLOCKED},
 	    {500, NULL, BULK_RETRY},
-	    {503, "unavailable_shards_exception", BULK_RETRY},
+	    {503, "unavailable_shards_exception", BULK_AWAY},
 	    {400, "document_parsing_exception", BULK_DEAD},
 	    {400, "mapper_parsing_exception", BULK_DEAD},
 	    {400, "illegal_argument_exception", BULK_DEAD},
@@ -279,6 +304,7 @@ static void verdicts(void **state)
 	    {403, "security_exception", BULK_NO_INDEX},
 	    {400, "resource_already_exists_exception", BULK_RETRY},
 	    {400, NULL, BULK_DEAD},
+	    {400, "routing_missing_exception", BULK_TARGET},
 	    {301, NULL, BULK_RETRY},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -330,6 +356,7 @@ int main(void)
 	    cmocka_unit_test(items_come_in_order_with_type_and_reason),
 	    cmocka_unit_test(says_errors_false_but_has_one),
 	    cmocka_unit_test(verdicts),
+	    cmocka_unit_test(words_about_the_target_are_no_verdict_on_the_record),
 	    cmocka_unit_test(faults_of_whole_requests_are_read_and_bounded),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
