@@ -112,7 +112,7 @@ static void error_cb(rd_kafka_t *rk, int code, const char *text, void *opaque)
 	if (code == RD_KAFKA_RESP_ERR__FATAL)
 		k->fatal = true;
 	else
-		kafka_health_error(&k->health, code, text, k->flight_count > 0);
+		kafka_health_error(&k->health, code, text, k->flight_count > 0, clock_ms());
 }
 
 static struct kafka_flight *flight_of(struct kafka *k, const struct batch_item *item)

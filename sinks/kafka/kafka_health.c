@@ -2,6 +2,9 @@
 #include "sinks/kafka/kafka_health.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#define CAUSE_MS 60000 /* the library repeats an error after 30 s at the earliest */
 
 void kafka_health_ail(struct kafka_health *h, enum kafka_ailment ailment, const char *text)
 {
@@ -56,7 +59,7 @@ static void ail_brokers(struct kafka_health *h, enum kafka_ailment ailment)
 	kafka_health_ail(h, ailment, text);
 }
 
-void kafka_health_error(struct kafka_health *h, int code, const char *text, bool waiting)
+void kafka_health_error(struct kafka_health *h, int code, const char *text, bool waiting, int64_t now_ms)
 {
 	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
 		/* A broker hangs up on an idle client: with nothing to send that is no news, unless the next record finds
@@ -70,6 +73,8 @@ void kafka_health_error(struct kafka_health *h, int code, const char *text, bool
 	                : code == RD_KAFKA_RESP_ERR__SSL          ? KAFKA_NO_TLS
 	                                                          : KAFKA_UNREACHABLE;
 	snprintf(h->cause, sizeof(h->cause), "%s", text);
+	h->cause_ms = now_ms;
+	h->cause_is_address = code == RD_KAFKA_RESP_ERR__RESOLVE || strstr(text, "Connect to ");
 	if (h->cause_kind != KAFKA_UNREACHABLE)
 		ail_brokers(h, h->cause_kind);
 }
@@ -82,22 +87,39 @@ void kafka_health_well(struct kafka_health *h)
 	sink_report_health(h->host, NULL);
 }
 
+/* The bootstrap address answers, and names brokers by what they advertise: that is the commonest fault of a new cluster. */
+static void ail_stalled(struct kafka_health *h, int64_t now_ms, int64_t patience_ms)
+{
+	char text[1024];
+	bool known = h->cause[0] && now_ms - h->cause_ms < CAUSE_MS;
+	int seconds = (int)(patience_ms / 1000);
+	if (known && h->cause_is_address) {
+		snprintf(text, sizeof(text),
+		         "nothing was acknowledged for %d s, and a broker that the cluster names cannot be reached: "
+		         "%s. Is it "
+		         "running, and can this machine reach what its advertised.listeners say? Still trying",
+		         seconds, h->cause);
+		kafka_health_ail(h, KAFKA_NO_LEADER, text);
+		return;
+	}
+	snprintf(text, sizeof(text),
+	         "nothing was acknowledged for %d s%s%s: are the brokers overloaded, or is a partition without leader "
+	         "or below "
+	         "min.insync.replicas? Still trying",
+	         seconds, known ? "; librdkafka says " : "", known ? h->cause : "");
+	kafka_health_ail(h, KAFKA_STALLED, text);
+}
+
 /* Too few replicas in sync, no leader, a broker that hangs: the library says nothing. */
 void kafka_health_watch(struct kafka_health *h, bool heard, int64_t now_ms, int64_t patience_ms)
 {
-	char text[256];
 	if (heard)
 		h->heard_ms = now_ms;
-	if (now_ms - h->heard_ms <= patience_ms || h->is != KAFKA_WELL)
+	if (now_ms - h->heard_ms <= patience_ms || (h->is != KAFKA_WELL && h->is != KAFKA_STALLED))
 		return;
 	if (h->all_down) {
 		ail_brokers(h, h->cause_kind == KAFKA_WELL ? KAFKA_UNREACHABLE : h->cause_kind);
 		return;
 	}
-	snprintf(text, sizeof(text),
-	         "the brokers have acknowledged nothing for %d s, and say nothing either: are they overloaded, or is a "
-	         "partition "
-	         "without leader or below min.insync.replicas? Still trying",
-	         (int)(patience_ms / 1000));
-	kafka_health_ail(h, KAFKA_STALLED, text);
+	ail_stalled(h, now_ms, patience_ms);
 }

@@ -12,6 +12,7 @@
 enum kafka_ailment {
 	KAFKA_WELL,
 	KAFKA_STALLED,
+	KAFKA_NO_LEADER, /* stalled, and a broker that the cluster names cannot be reached */
 	KAFKA_UNREACHABLE,
 	KAFKA_NO_LOGIN,
 	KAFKA_NO_TLS,
@@ -24,6 +25,8 @@ struct kafka_health {
 	const char *brokers; /* for the texts */
 	enum kafka_ailment is;
 	char cause[512];               /* what the library said last about a broker ... */
+	int64_t cause_ms;              /* ... when ... */
+	bool cause_is_address;         /* ... whether it is about the address of a broker ... */
 	enum kafka_ailment cause_kind; /* ... and what that means */
 	const char *topic_what;        /* what was said to be wrong with the topic, a constant of kafka_health.c */
 	bool all_down;                 /* the library said so, and nothing arrived since; it says so once */
@@ -38,7 +41,7 @@ void kafka_health_topic(struct kafka_health *h, const char *topic, rd_kafka_resp
 void kafka_health_fatal(struct kafka_health *h, const char *text);
 /* kafka_health_error takes what the library's error callback says.
  *   waiting  records wait for an acknowledgement */
-void kafka_health_error(struct kafka_health *h, int code, const char *text, bool waiting);
+void kafka_health_error(struct kafka_health *h, int code, const char *text, bool waiting, int64_t now_ms);
 /* kafka_health_well: a record arrived, and nothing else is known to be wrong. */
 void kafka_health_well(struct kafka_health *h);
 /* kafka_health_watch, once per turn: some trouble the library bears in silence, resending for ever.

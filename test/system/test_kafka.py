@@ -279,7 +279,7 @@ def test_broker_that_is_paused_gets_everything(gateway, broker, topic):
     with broker.paused():
         send_lines(gw, numbered(1000, 100))
         wait_until(lambda: gw.metrics().sum("sluice_sink_in_flight_records", sink="kafka") > 0, what="records in flight")
-        wait_until(lambda: "acknowledged nothing for 10 s" in sink_line(gw), 30, "the state tells")
+        wait_until(lambda: "nothing was acknowledged for 10 s" in sink_line(gw), 30, "the state tells")
     assert numbers(broker.consume(topic, covers(1100), timeout=40)) == list(range(1100))
     wait_until(lambda: gw.metrics().sum("sluice_sink_up", sink="kafka") == 1, 20, "the sink is up")
 
@@ -374,3 +374,24 @@ def test_unit_tests_that_need_a_broker(broker):
         os.environ, SLUICE_TEST_KAFKA=broker.bootstrap, SLUICE_TEST_KAFKA_MISSING="sluice-unit-missing"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SKIPPED" not in done.stdout
+
+
+# ---- addresses that lead nowhere -------------------------------------------------------------------------------------
+
+
+class MisnamedKafka(PlainKafka):
+    """Its bootstrap address works; the one that it gives its clients does not."""
+
+    env = {"KAFKA_EXTRA": "auto.create.topics.enable=true\nadvertised.listeners=PLAINTEXT://127.0.0.1:1"}
+
+
+def test_an_advertised_address_that_cannot_be_reached_is_named(gateway, tmp_path_factory):
+    misnamed = MisnamedKafka(tmp_path_factory.mktemp("kafka-misnamed"))
+    try:
+        gw = gateway("misnamed", bootstrap=misnamed.bootstrap)
+        send_lines(gw, numbered(10))
+        wait_until(lambda: "advertised.listeners" in sink_line(gw), 60, "the state says what is wrong")
+        assert "127.0.0.1:1" in sink_line(gw) and "Connection refused" in sink_line(gw)
+        assert gw.metrics().sum("sluice_sink_up", sink="kafka") == 0
+    finally:
+        misnamed.stop()
