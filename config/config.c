@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config_parts.h"
 #include "config/describe.h"
 #include "config/nearest.h"
 #include "config/report.h"
@@ -22,23 +23,12 @@
 #define FILE_MAX (1 << 20)
 #define ENTRY_NAME_MAX 63
 
-/* Where a key stands in the file, for errors found after reading. */
-struct config_place {
-	char *key; /* owned: "listeners.mqtt.max_packet" */
-	int line, column;
-};
-
-struct config_private {
-	struct config config;        /* first: what callers see */
-	struct config_place *places; /* owned, in file order */
-	size_t place_count, place_capacity;
-};
-
 struct config_reader {
 	const struct config_schema *schema;
 	struct report *report;
 	struct config_private *private;
 	const char *path;
+	bool unfit; /* something that must be given is not known */
 };
 
 /* A table and the struct that it fills. */
@@ -157,7 +147,7 @@ static enum gw_err read_key(struct config_reader *rd, struct tree_node *n, const
 		s = setting_find(scope->targets[t].settings, n->key);
 		base = scope->targets[t].base;
 	}
-	size_t mark = report_enter(rd->report, n->key);
+	size_t mark = report_enter(rd->report, n->key), place = rd->private->place_count, errors = rd->report->count;
 	enum gw_err err = GW_OK;
 	if (s) {
 		err = add_place(rd, n->key_line, n->key_column);
@@ -168,6 +158,10 @@ static enum gw_err read_key(struct config_reader *rd, struct tree_node *n, const
 				tree_find_repeated(n, rd->report);
 			err = values_read(s, n, rd->path, rd->report, base);
 		}
+		bool bad = rd->report->count > errors;
+		if (place < rd->private->place_count)
+			rd->private->places[place].bad = bad;
+		rd->unfit |= bad && s->required;
 	} else if (!scope->lenient) {
 		report_unknown(rd, n, scope);
 	}
@@ -192,6 +186,7 @@ static enum gw_err read_absent(struct config_reader *rd, const struct tree_node 
 			describe_allowed(out, s);
 			fprintf(out, " (%s)", s->help ? s->help : "");
 			report_end(rd->report);
+			rd->unfit = true;
 		}
 		report_leave(rd->report, mark);
 		if (err)
@@ -327,6 +322,7 @@ static enum gw_err read_entry(struct config_reader *rd, const struct config_sect
 	entry->line = n->key_line;
 	entry->column = n->key_column;
 	entry->name = strdup(n->key);
+	entry->unfit = true;
 	enum gw_err err = entry->name ? add_place(rd, n->key_line, n->key_column) : GW_NOMEM;
 	if (err || n->type == TREE_BAD)
 		return err;
@@ -341,13 +337,18 @@ static enum gw_err read_entry(struct config_reader *rd, const struct config_sect
 		return GW_OK;
 	}
 	err = read_kind(rd, section, n, &entry->kind);
-	return err ? err : read_entry_settings(rd, section, n, entry);
+	rd->unfit = false;
+	if (!err)
+		err = read_entry_settings(rd, section, n, entry);
+	entry->unfit = rd->unfit || !entry->kind;
+	return err;
 }
 
 static enum gw_err read_section(struct config_reader *rd, const struct config_section *section, struct tree_node *n,
                                 struct config_entries *entries)
 {
 	size_t count = 0;
+	rd->private->config.unfit |= n->type != TREE_MAPPING && !n->null;
 	if (n->null || n->type == TREE_BAD)
 		return GW_OK;
 	if (n->type != TREE_MAPPING) {
@@ -368,6 +369,7 @@ static enum gw_err read_section(struct config_reader *rd, const struct config_se
 		size_t mark = report_enter(rd->report, entry->key);
 		err = read_entry(rd, section, entry, entries);
 		report_leave(rd->report, mark);
+		rd->private->config.unfit |= entries->items[entries->count - 1].unfit;
 	}
 	return err;
 }
@@ -452,8 +454,8 @@ static enum gw_err read_text(struct config_reader *rd, const char *text, size_t 
 	return err;
 }
 
-enum gw_err config_read(const struct config_schema *schema, const char *path, const char *text, FILE *errors,
-                        struct config **out)
+enum gw_err config_read_all(const struct config_schema *schema, const char *path, const char *text, FILE *errors,
+                            struct config **out)
 {
 	struct report report;
 	struct config_reader rd = {.schema = schema, .report = &report, .path = path};
@@ -461,6 +463,7 @@ enum gw_err config_read(const struct config_schema *schema, const char *path, co
 	size_t len = text ? strlen(text) : 0;
 	enum gw_err err = report_init(&report, path);
 
+	*out = NULL;
 	if (err)
 		return err;
 	err = alloc_config(schema, path, &rd.private);
@@ -473,12 +476,22 @@ enum gw_err config_read(const struct config_schema *schema, const char *path, co
 	free(contents);
 
 	enum gw_err reported = report_fini(&report, errors);
-	if (err != GW_NOMEM)
-		err = reported;
-	if (err)
+	if (err || reported == GW_NOMEM)
 		config_free(schema, rd.private ? &rd.private->config : NULL);
 	else
 		*out = &rd.private->config;
+	return err == GW_NOMEM ? err : reported;
+}
+
+enum gw_err config_read(const struct config_schema *schema, const char *path, const char *text, FILE *errors,
+                        struct config **out)
+{
+	struct config *config;
+	enum gw_err err = config_read_all(schema, path, text, errors, &config);
+	if (err)
+		config_free(schema, config);
+	else
+		*out = config;
 	return err;
 }
 
@@ -500,37 +513,4 @@ void config_free(const struct config_schema *schema, struct config *config)
 	free(config->sections);
 	free(config->path);
 	free(p);
-}
-
-/* The key itself, or the nearest mapping around it that the file has. */
-static const struct config_place *find_place(const struct config *config, const char *key)
-{
-	const struct config_private *p = (const struct config_private *)config;
-	const struct config_place *best = NULL;
-	size_t best_len = 0;
-	for (size_t i = 0; i < p->place_count; i++) {
-		size_t len = strlen(p->places[i].key);
-		if (len <= best_len || strncmp(key, p->places[i].key, len) ||
-		    (key[len] && key[len] != '.' && key[len] != '['))
-			continue;
-		best = &p->places[i];
-		best_len = len;
-	}
-	return best;
-}
-
-void config_error(const struct config *config, const char *key, const char *text, FILE *errors)
-{
-	const struct config_place *place = find_place(config, key);
-	fputs(config->path, errors);
-	if (place)
-		fprintf(errors, ":%d:%d", place->line, place->column);
-	fprintf(errors, ": %s: %s\n", key, text);
-}
-
-void config_entry_error(const struct config *config, const struct config_section *section,
-                        const struct config_entry *entry, const char *text, FILE *errors)
-{
-	fprintf(errors, "%s:%d:%d: %s.%s: %s\n", config->path, entry->line, entry->column, section->name, entry->name,
-	        text);
 }

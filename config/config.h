@@ -43,6 +43,7 @@ struct config_entry {
 	void *settings;   /* kind->size bytes, malloc'ed and filled */
 	void *common;     /* common_size bytes, malloc'ed and filled */
 	int line, column; /* where the entry stands, from 1 */
+	bool unfit; /* config_read_all: its kind, or a setting that must be given, is not known: kind may be NULL */
 };
 
 /* What a whole file may hold: top-level settings (scalars and groups) and sections. */
@@ -62,6 +63,7 @@ struct config {
 	char *path;
 	void *settings;                  /* schema->size bytes */
 	struct config_entries *sections; /* one per schema section, in file order */
+	bool unfit;                      /* config_read_all: some entry is, or a whole section cannot be read */
 };
 
 /* config_read reads a file (or, with text != NULL, that text, under the name path).
@@ -71,17 +73,23 @@ struct config {
  * keys, one document. Main thread. */
 enum gw_err config_read(const struct config_schema *schema, const char *path, const char *text, FILE *errors,
                         struct config **out);
+/* config_read_all is the same, except that with GW_CONFIG *out is filled as well if the file could be parsed (else it is NULL): a setting
+ * with an error has its default, so that what modules check themselves can be reported together with the rest. */
+enum gw_err config_read_all(const struct config_schema *schema, const char *path, const char *text, FILE *errors,
+                            struct config **out);
 void config_free(const struct config_schema *schema, struct config *config);
 
-/* config_error and config_entry_error report a semantic error found after reading (a module's own check) in the same
+/* config_error, config_entry_error and config_whole_error report a semantic error found after reading (a module's own check) in the same
  * shape.
  *   key    its path, "listeners.mqtt.ack" or "journal.size"; the error's place is where the key is, or the nearest
  *          mapping around it that the file has
- *   entry  the error's place is where the entry begins
- *   text   without secrets */
+ *   entry  the error's place is that of the setting that text begins with, "backoff_max: ...", or where the entry begins
+ *   text   without secrets; of config_whole_error it begins with the key: "listeners.web: listen: ..."
+ * An error of a setting that was reported while it was read is left out: its value is not that of the file. */
 void config_error(const struct config *config, const char *key, const char *text, FILE *errors);
 void config_entry_error(const struct config *config, const struct config_section *section,
                         const struct config_entry *entry, const char *text, FILE *errors);
+void config_whole_error(const struct config *config, const char *text, FILE *errors);
 
 /* All settings of all modules:
  *   config_help       text for a terminal (reference.c)

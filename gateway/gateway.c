@@ -309,6 +309,8 @@ enum gw_err gateway_open(struct gateway **out, const struct gateway_plan *plan, 
 	snprintf(dir, sizeof(dir), "%s/journal", plan->settings->data);
 	struct admin_source source = {.context = g, .metrics = show_metrics, .live = show_live, .ready = show_ready};
 	enum gw_err err = journal_open(&g->journal, &plan->settings->journal, &disk_real, dir, &g->journal_stats, why);
+	if (err == GW_IO)
+		why_add(why, err, "data: %s", plan->settings->data);
 	if (!err)
 		err = open_pumps(g, why);
 	if (!err)

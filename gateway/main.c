@@ -89,6 +89,8 @@ static bool make_plan(struct loaded *l)
 		return false;
 	for (size_t i = 0; i < listeners->count; i++) {
 		const struct config_entry *e = &listeners->items[i];
+		if (e->unfit) /* then it does not run */
+			continue;
 		l->listeners[i] = (struct listener_plan){.name = e->name,
 		                                         .protocol = protocol_list[e->kind - protocol_kinds],
 		                                         .settings = e->settings,
@@ -96,6 +98,8 @@ static bool make_plan(struct loaded *l)
 	}
 	for (size_t i = 0; i < sinks->count; i++) {
 		const struct config_entry *e = &sinks->items[i];
+		if (e->unfit)
+			continue;
 		l->sinks[i] = (struct sink_plan){.name = e->name,
 		                                 .sink = sink_list[e->kind - sink_kinds],
 		                                 .settings = e->settings,
@@ -112,23 +116,24 @@ static bool make_plan(struct loaded *l)
 	return true;
 }
 
-/* Every module's own checks; all of what is wrong is told. */
+/* Every module's own checks; all of what is wrong is reported. What others say of an entry that is unfit proves nothing. */
 static bool check_plan(const struct loaded *l, FILE *errors)
 {
+	const struct config_entries *listeners = &l->config->sections[0], *sinks = &l->config->sections[1];
 	struct why why = {0};
 	bool good = true;
-	for (size_t i = 0; i < l->plan.listener_count; i++)
+	for (size_t i = 0; i < listeners->count && !l->config->unfit; i++)
 		if (gateway_check_listener(&l->plan, &l->listeners[i], &why)) {
-			config_entry_error(l->config, &sections[0], &l->config->sections[0].items[i], why.text, errors);
+			config_entry_error(l->config, &sections[0], &listeners->items[i], why.text, errors);
 			good = false;
 		}
-	for (size_t i = 0; i < l->plan.sink_count; i++)
-		if (gateway_check_sink(&l->plan, &l->sinks[i], &why)) {
-			config_entry_error(l->config, &sections[1], &l->config->sections[1].items[i], why.text, errors);
+	for (size_t i = 0; i < sinks->count; i++)
+		if (!sinks->items[i].unfit && gateway_check_sink(&l->plan, &l->sinks[i], &why)) {
+			config_entry_error(l->config, &sections[1], &sinks->items[i], why.text, errors);
 			good = false;
 		}
-	if (gateway_check_whole(&l->plan, &why)) {
-		fprintf(errors, "%s: %s\n", l->config->path, why.text);
+	if (!l->config->unfit && gateway_check_whole(&l->plan, &why)) {
+		config_whole_error(l->config, why.text, errors);
 		good = false;
 	}
 	return good;
@@ -138,14 +143,15 @@ static bool check_plan(const struct loaded *l, FILE *errors)
 static int load_from(struct loaded *l, const char *path, const char *text)
 {
 	memset(l, 0, sizeof(*l));
-	if (config_read(&schema, path, text, stderr, &l->config) ||
+	enum gw_err err = config_read_all(&schema, path, text, stderr, &l->config);
+	if (!l->config ||
 	    config_read(&schema, "built-in", "sinks: {file: {path: dead/intake.ndjson}}", stderr, &l->dead))
 		return EXIT_USAGE;
 	if (!make_plan(l)) {
 		fputs("sluice: out of memory\n", stderr);
 		return EXIT_FAILED;
 	}
-	return check_plan(l, stderr) ? 0 : EXIT_USAGE;
+	return check_plan(l, stderr) && !err ? 0 : EXIT_USAGE;
 }
 
 static int load(struct loaded *l, const char *path)
@@ -248,7 +254,7 @@ static int run(const char *path, bool hints)
 
 /* -- other commands -- */
 
-static int check(const char *path)
+static int check_one(const char *path)
 {
 	struct loaded l;
 	int code = load(&l, path);
@@ -258,6 +264,16 @@ static int check(const char *path)
 		printf("%s: good: %zu listeners, %zu sinks\n", path, l.plan.listener_count, l.plan.sink_count);
 	}
 	unload(&l);
+	return code;
+}
+
+static int check(const char *first, int count, char **more)
+{
+	int code = check_one(first);
+	for (int i = 0; i < count; i++) {
+		int next = check_one(more[i]);
+		code = next > code ? next : code;
+	}
 	return code;
 }
 
@@ -387,7 +403,7 @@ static void usage(FILE *out)
 	fputs(
 	    "Sluice " SLUICE_VERSION ", an IoT ingestion gateway\n\n"
 	    "  sluice [run] [--config FILE] [--hints]   run; --hints prints a first command per protocol\n"
-	    "  sluice --check FILE                      look for errors in a configuration, and exit\n"
+	    "  sluice --check FILE...                   look for errors in configurations, and exit\n"
 	    "  sluice health [--ready]                  ask a running gateway: /livez, or /readyz with --ready\n"
 	    "  sluice cursor list | drop NAME           where sinks are in the journal; give up what a sink has not "
 	    "got\n"
@@ -474,7 +490,7 @@ int main(int argc, char **argv)
 {
 	const char *config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml";
 	bool hints = false, ready = false;
-	char *data = NULL;
+	char *data = NULL, *checked = NULL;
 	if (argc > 1 && strcmp(argv[1], "journal") == 0) /* has options of its own, and no configuration */
 		return cmd_journal(argc - 1, argv + 1);
 	make_schema();
@@ -487,12 +503,18 @@ int main(int argc, char **argv)
 		case OPTION_HINTS: hints = true; break;
 		case OPTION_READY: ready = true; break;
 		case OPTION_DATA: data = optarg; break;
-		case OPTION_CHECK: return check(optarg);
+		case OPTION_CHECK:
+			if (checked) /* --check A --check B */
+				return fputs("sluice: --check takes all files at once\n", stderr), EXIT_USAGE;
+			checked = optarg;
+			break;
 		case OPTION_CONFIG_HELP: return help_config(optarg);
 		case OPTION_METRICS: stats_reference(stdout); return 0;
 		case OPTION_VERSION: versions_write(stdout); return 0;
 		case OPTION_HELP: usage(stdout); return 0;
 		default: usage(stderr); return EXIT_USAGE;
 		}
+	if (checked)
+		return check(checked, argc - optind, argv + optind);
 	return command(config, hints, ready, data, argc - optind, argv + optind);
 }

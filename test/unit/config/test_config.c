@@ -466,6 +466,57 @@ static void unreadable_file_is_named(void **state)
 
 /* ---- Errors found later ---- */
 
+static char *later(const char *text, void (*report)(struct outcome *o, FILE *out))
+{
+	char *said;
+	size_t size, error_size;
+	FILE *out = open_memstream(&said, &size);
+	struct outcome o = {0};
+	FILE *errors = open_memstream(&o.errors, &error_size);
+	o.err = config_read_all(&schema, "s.yaml", text, errors, &o.config);
+	fclose(errors);
+	assert_non_null(o.config);
+	report(&o, out);
+	fclose(out);
+	outcome_free(&o);
+	return said;
+}
+
+static void report_entry_and_whole(struct outcome *o, FILE *out)
+{
+	config_entry_error(o->config, &sections[0], entry_at(o, 0, 0), "ack: \"x\" is impossible", out);
+	config_entry_error(o->config, &sections[0], entry_at(o, 0, 0), "max_packet: is too much", out);
+	config_entry_error(o->config, &sections[0], entry_at(o, 0, 0), "extra and ack exclude each other", out);
+	config_whole_error(o->config, "journal.size: 1; at least 2", out);
+	config_whole_error(o->config, "listeners.mqtt: ack: clashes", out);
+	config_whole_error(o->config, "sinks: none", out);
+}
+
+static void an_error_of_an_entry_is_placed_at_the_key_that_its_text_begins_with(void **state)
+{
+	(void)state;
+	char *said = later("listeners:\n  mqtt:\n    ack: durable\n    extra: [a]\njournal:\n  size: 1MiB\n",
+	                   report_entry_and_whole);
+	assert_string_equal(said, "s.yaml:3:5: listeners.mqtt: ack: \"x\" is impossible\n"
+	                          "s.yaml:2:3: listeners.mqtt: max_packet: is too much\n"
+	                          "s.yaml:4:5: listeners.mqtt: extra and ack exclude each other\n"
+	                          "s.yaml:6:3: journal.size: 1; at least 2\n"
+	                          "s.yaml:3:5: listeners.mqtt: ack: clashes\n"
+	                          "s.yaml: sinks: none\n");
+	free(said);
+}
+
+static void what_was_reported_while_reading_is_not_reported_again_and_the_rest_is(void **state)
+{
+	(void)state;
+	char *said = later("listeners:\n  mqtt:\n    ack: durabel\n    extra: [a]\njournal:\n  size: nonsense\n",
+	                   report_entry_and_whole);
+	assert_string_equal(said, "s.yaml:2:3: listeners.mqtt: max_packet: is too much\n"
+	                          "s.yaml:4:5: listeners.mqtt: extra and ack exclude each other\n"
+	                          "s.yaml: sinks: none\n");
+	free(said);
+}
+
 static void later_errors_are_placed_at_the_key(void **state)
 {
 	(void)state;
@@ -526,6 +577,8 @@ int main(void)
 	    cmocka_unit_test(file_is_read_from_disk),
 	    cmocka_unit_test(unreadable_file_is_named),
 	    cmocka_unit_test(later_errors_are_placed_at_the_key),
+	    cmocka_unit_test(an_error_of_an_entry_is_placed_at_the_key_that_its_text_begins_with),
+	    cmocka_unit_test(what_was_reported_while_reading_is_not_reported_again_and_the_rest_is),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
