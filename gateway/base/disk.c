@@ -146,6 +146,8 @@ static int real_place(const struct disk *d, int fd, const char *path)
 		return -errno;
 	if (ours.st_nlink == 0)
 		return DISK_GONE;
+	if (!path)
+		return DISK_HERE;
 	bool found = stat(path, &there) == 0;
 	if (found ? there.st_dev == ours.st_dev && there.st_ino == ours.st_ino : errno != ENOENT && errno != ENOTDIR)
 		return DISK_HERE; /* also where nobody may look */

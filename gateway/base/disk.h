@@ -41,7 +41,8 @@ struct disk {
 	int (*allocate)(const struct disk *d, int fd,
 	                uint64_t len); /* blocks for bytes 0..len are there; the file is that long */
 	int64_t (*size)(const struct disk *d, int fd);
-	int (*place)(const struct disk *d, int fd, const char *path); /* enum disk_place of an open file */
+	int (*place)(const struct disk *d, int fd,
+	             const char *path); /* enum disk_place of an open file; path NULL: only whether it is GONE */
 	int (*remove)(const struct disk *d, const char *path);
 	int (*rename)(const struct disk *d, const char *from, const char *to);
 	int (*make_dir)(const struct disk *d, const char *path); /* 1: it was there already */

@@ -104,6 +104,8 @@ struct journal_stats {
 	stat_t recovered, cut_bytes;     /* at start: records found, bytes of torn tail cut */
 	stat_t damaged_blocks;           /* at start or when read: quarantined ranges; shared: pumps find them, too */
 	stat_t lost_sequences;           /* sequences inside quarantined ranges; shared */
+	stat_t deleted;                  /* records lost with files that somebody deleted under it */
+	stat_t rescued;                  /* records written again since their file was deleted under it */
 	stat_t state_items, state_bytes; /* gauges: what is remembered across a crash */
 	stat_t state_forgotten, checkpoints;
 	stat_t delivered_coalesced; /* the table of deliveries was full; an acknowledgement waited for a later block */

@@ -20,6 +20,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/commands/cmd_journal.h"
 #include "gateway/journal/block.h"
+#include "gateway/journal/directory_lock.h"
 #include "gateway/journal/journal.h"
 #include "gateway/journal/record.h"
 #include "gateway/journal/segment_files.h"
@@ -352,8 +353,8 @@ int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o
 	struct repair r = {
 	    .inspection = l, .out = out, .errors = errors, .fd = -1, .progress = {.out = errors, .command = "repair"}};
 	struct why why = {0};
-	int lock = -1;
-	enum gw_err err = journal_lock(l->dir, &lock, &why);
+	struct directory_lock lock;
+	enum gw_err err = directory_lock_take(&lock, l->dir, &why);
 	if (!err) { /* as it is now that nobody else changes it */
 		char *data = strdup(o->data);
 		const struct disk *disk = l->disk;
@@ -363,8 +364,7 @@ int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o
 	}
 	if (err) {
 		fprintf(errors, "sluice journal repair: %s\n", why.text);
-		if (lock >= 0)
-			close(lock);
+		directory_lock_release(&lock);
 		return CMD_JOURNAL_UNREAD;
 	}
 	bool found = find_damage(&r);
@@ -380,6 +380,6 @@ int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o
 		        l->dir);
 	}
 	free(r.found);
-	close(lock);
+	directory_lock_release(&lock);
 	return good ? CMD_JOURNAL_WHOLE : found ? CMD_JOURNAL_DAMAGED : CMD_JOURNAL_UNREAD;
 }

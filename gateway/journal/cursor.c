@@ -175,17 +175,65 @@ void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Both slots of a file that is at the path now: it may be another one, with a higher count. Under lock. */
+static int make_again(struct cursor *c, uint64_t sequence)
+{
+	char dir[4096];
+	int fd = c->disk->open(c->disk, c->path, DISK_WRITE | DISK_CREATE), err;
+	if (fd < 0)
+		return fd;
+	c->disk->close(c->disk, c->fd);
+	c->fd = fd;
+	snprintf(dir, sizeof(dir), "%s", c->path);
+	*strrchr(dir, '/') = '\0';
+	if ((err = slot_write(c, sequence)) || (err = slot_write(c, sequence)) ||
+	    (err = c->disk->sync_dir(c->disk, dir)))
+		return err;
+	log_event(LOG_WARN, "journal", "the file of a cursor was deleted or moved; it is made again",
+	          LOG_S("sink.name", c->name), LOG_N("sluice.journal.cursor", sequence));
+	return 0;
+}
+
+/* Under lock. */
+static int keep(struct cursor *c, uint64_t sequence)
+{
+	int place = c->frozen ? DISK_HERE : c->disk->place(c->disk, c->fd, c->path);
+	return place == DISK_MOVED || place == DISK_GONE ? make_again(c, sequence) : 0;
+}
+
 enum gw_err cursor_save(struct cursor *c)
 {
 	if (!c->disk)
 		return GW_OK;
 	pthread_mutex_lock(&c->lock);
 	uint64_t sequence = cursor_get(c);
-	if (c->err || c->ahead_changed || sequence != atomic_load_explicit(&c->saved, memory_order_relaxed))
-		c->err = slot_write(c, sequence);
+	if (c->frozen)
+		c->err = -EBUSY;
+	else if ((c->err || c->ahead_changed || sequence != atomic_load_explicit(&c->saved, memory_order_relaxed)) &&
+	         !(c->err = slot_write(c, sequence)))
+		c->err = keep(c, sequence);
 	enum gw_err err = c->err ? GW_IO : GW_OK;
 	pthread_mutex_unlock(&c->lock);
 	return err;
+}
+
+enum gw_err cursor_keep(struct cursor *c)
+{
+	if (!c->disk)
+		return GW_OK;
+	pthread_mutex_lock(&c->lock);
+	int err = keep(c, cursor_get(c));
+	if (err)
+		c->err = err;
+	pthread_mutex_unlock(&c->lock);
+	return err ? GW_IO : GW_OK;
+}
+
+void cursor_freeze(struct cursor *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->frozen = true;
+	pthread_mutex_unlock(&c->lock);
 }
 
 const char *cursor_explain(struct cursor *c, char *out, size_t size)

@@ -42,6 +42,7 @@ struct cursor {
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX]; /* also under lock, once threads run */
 	size_t ahead_count;
 	bool ahead_changed;        /* since the file was written */
+	bool frozen;               /* also under lock */
 	int err;                   /* of the last save: 0 or a negative errno; also under lock */
 	_Atomic uint64_t sequence; /* the pump moves it, the journal reads it to settle `delivered` */
 	_Atomic uint64_t saved;    /* what the file says; the pump stores it, the journal reads it to free space */
@@ -64,6 +65,11 @@ void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size
 /* cursor_save writes and syncs the sequence if it or what is ahead has changed since the last save. GW_OK | GW_IO (the old one stays
  * good). Any thread. */
 enum gw_err cursor_save(struct cursor *c);
+/* cursor_keep makes the file again, with what it should say, when somebody deleted, moved or replaced it. GW_OK | GW_IO (tried
+ * again with the next save). Any thread. */
+enum gw_err cursor_keep(struct cursor *c);
+/* cursor_freeze lets no save reach the file any more: it belongs to another process now. Any thread. */
+void cursor_freeze(struct cursor *c);
 /* cursor_explain writes why the last cursor_save failed (disk_explain.h) into out, which is returned. Any thread. */
 const char *cursor_explain(struct cursor *c, char *out, size_t size);
 void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct */

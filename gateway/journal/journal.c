@@ -2,6 +2,7 @@
 #include "gateway/journal/journal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -180,11 +181,11 @@ static int write_block(struct journal *j, uint64_t first)
 	int err;
 	if (!j->current || j->offset > j->segments[j->segment_count - 1].size ||
 	    size > j->segments[j->segment_count - 1].size - j->offset)
-		if ((err = journal_segments_roll(j, first)))
+		if ((err = journal_guard_now(j) ? journal_segments_roll(j, first) : -EBUSY))
 			return err;
 	seal(j, first);
 	if ((err = j->disk->write(j->disk, j->fd, j->block->bytes, size, j->offset)) ||
-	    (err = j->disk->sync(j->disk, j->fd)))
+	    (err = j->disk->sync(j->disk, j->fd)) || (err = journal_guard_named(j)))
 		return err;
 	j->offset += size;
 	if (!j->block->may_drop)
@@ -235,26 +236,53 @@ void journal_note_memory(struct journal *j)
 	log_say(LOG_ERROR, "journal", "there is no memory: what waits is not acknowledged until there is");
 }
 
+/* What a failed attempt leaves, for the next one. The open segment stays when it was deleted, since its descriptor has
+ * records that are nowhere else, and when nothing was tried. */
+static void fail(struct journal *j, int err, uint64_t first)
+{
+	if (j->guarded)
+		return;
+	stat_add(&j->stats->failures, 1);
+	journal_note_trouble(j, err);
+	/* Perhaps because somebody deleted files: all are looked at before the next attempt. */
+	j->guard_us = 0;
+	atomic_store_explicit(&j->missing, true, memory_order_relaxed);
+	if (j->current && !j->nameless)
+		journal_guard_named(j);
+	if (!j->nameless || j->rescuing) {
+		j->rescue_again |= j->nameless;
+		j->nameless = false;
+		journal_segments_abandon(j, first);
+	}
+}
+
+static void pause_before_retry(struct journal *j)
+{
+	j->retry_us = j->retry_us ? j->retry_us * 2 : RETRY_FIRST_US;
+	if (j->retry_us > RETRY_MOST_US)
+		j->retry_us = RETRY_MOST_US;
+	poll(NULL, 0, (int)(j->retry_us / 1000));
+	heartbeat_beat(&j->heartbeat, clock_mono_us() / 1000);
+}
+
 bool journal_write(struct journal *j, uint64_t first)
 {
 	for (;;) {
 		heartbeat_outside(&j->heartbeat, true);
-		int err = write_block(j, first);
+		int err = journal_guard_turn(j) ? write_block(j, first) : -EBUSY;
 		heartbeat_outside(&j->heartbeat, false);
 		if (!err) {
-			journal_note_trouble(j, 0);
+			if (!j->rescuing)
+				journal_note_trouble(j, 0);
 			j->retry_us = 0;
 			return true;
 		}
-		stat_add(&j->stats->failures, 1);
-		journal_note_trouble(j, err);
-		journal_segments_abandon(j, first);
-		j->retry_us = j->retry_us ? j->retry_us * 2 : RETRY_FIRST_US;
-		if (j->retry_us > RETRY_MOST_US)
-			j->retry_us = RETRY_MOST_US;
-		struct pollfd p = {.fd = -1};
-		poll(&p, 0, (int)(j->retry_us / 1000));
-		heartbeat_beat(&j->heartbeat, clock_mono_us() / 1000);
+		fail(j, err, first);
+		if (j->nameless && !j->retry_us) { /* at once: what it has is written again first */
+			j->retry_us = RETRY_FIRST_US;
+			continue;
+		}
+		pause_before_retry(j);
 		if (atomic_load(&j->stopping) && clock_mono_us() > atomic_load(&j->stop_by_us))
 			return false;
 		journal_segments_maintain(j);
@@ -415,10 +443,12 @@ static void *journal_run(void *arg)
 				continue; /* published between the look above and the order to stop */
 			journal_settle_delivered(j);
 			journal_spill_turn(j);
+			journal_guard_now(j); /* a last time: what was deleted is written again now or never */
 			break;
 		} else {
 			sleep_until_woken(j, journal_spill_wait_ms(j));
 			j->usual -= j->usual / 16;
+			journal_guard_turn(j);
 			journal_segments_maintain(j);
 		}
 		journal_settle_delivered(j);

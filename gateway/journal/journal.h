@@ -65,9 +65,6 @@ struct journal;
  * read, another process has it) | GW_NOMEM, with why. */
 enum gw_err journal_open(struct journal **out, const struct journal_settings *settings, const struct disk *disk,
                          const char *dir, struct journal_stats *stats, struct why *why);
-/* journal_lock takes DIR/lock for this process. *fd: close it to let go. GW_OK | GW_IO (another process has it, or the
- * disk), with why. */
-enum gw_err journal_lock(const char *dir, int *fd, struct why *why);
 /* journal_add_cursor makes or finds the cursor of a sink; from_now: a new one starts behind everything that is there.
  */
 enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_now, struct cursor **out,

@@ -3,12 +3,10 @@
 #include "gateway/journal/journal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,20 +66,7 @@ const struct setting journal_settings[] = {
 
 /* -- opening -- */
 
-enum gw_err journal_lock(const char *dir, int *fd, struct why *why)
-{
-	char path[4096], text[768];
-	snprintf(path, sizeof(path), "%s/lock", dir);
-	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-	if (*fd < 0)
-		return why_set(why, GW_IO, "journal: %s", disk_explain(errno, path, text, sizeof(text)));
-	if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
-		return GW_OK;
-	return why_set(why, GW_IO,
-	               "journal: %s is in use by another process: two gateways cannot share one data directory", dir);
-}
-
-static enum gw_err make_dirs(struct journal *j, struct why *why)
+enum gw_err journal_open_dirs(struct journal *j, struct why *why)
 {
 	int err = disk_make_path(j->disk, j->cursor_dir);
 	char up[4096];
@@ -115,7 +100,7 @@ static bool direct_works(struct journal *j)
 static enum gw_err open_on_disk(struct journal *j, struct why *why)
 {
 	enum gw_err err;
-	if ((err = make_dirs(j, why)) || (err = journal_lock(j->dir, &j->lock_fd, why)))
+	if ((err = journal_open_dirs(j, why)) || (err = directory_lock_take(&j->directory, j->dir, why)))
 		return err;
 	j->direct = direct_works(j);
 	return journal_recover(j, why);
@@ -139,7 +124,8 @@ enum gw_err journal_open(struct journal **out, const struct journal_settings *se
 	j->settings = settings;
 	j->disk = disk;
 	j->stats = stats;
-	j->lock_fd = j->fd = j->wake_fd = -1;
+	j->fd = j->wake_fd = j->remains_fd = -1;
+	j->rescue_from = UINT64_MAX;
 	j->next = j->next_number = 1;
 	j->in_memory_from = UINT64_MAX;
 	atomic_init(&j->spill_after_us, (int64_t)settings->spill_after);
@@ -302,8 +288,9 @@ void journal_close(struct journal *j)
 	block_unref(j->block);
 	if (j->current)
 		j->disk->close(j->disk, j->fd);
-	if (j->lock_fd >= 0)
-		close(j->lock_fd);
+	if (j->remains_fd >= 0)
+		j->disk->close(j->disk, j->remains_fd);
+	directory_lock_release(&j->directory);
 	if (j->wake_fd >= 0)
 		close(j->wake_fd);
 	pthread_mutex_destroy(&j->lock);

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "gateway/journal/directory_lock.h"
 #include "gateway/journal/journal.h"
 #include "gateway/journal/segment_files.h"
 #include "gateway/journal/segment_reader.h"
@@ -39,8 +40,7 @@ struct journal {
 	const struct disk *disk;
 	struct journal_stats *stats;
 	char *dir, *cursor_dir; /* owned */
-	int lock_fd;
-	bool direct; /* O_DIRECT works here */
+	bool direct;            /* O_DIRECT works here */
 	struct journal_lane lanes[LANES_MAX];
 	size_t lane_count;
 	struct cursor cursors[CURSORS_MAX];
@@ -68,6 +68,7 @@ struct journal {
 	_Alignas(64) _Atomic bool sleeping; /* lane.h tells the protocol */
 	_Atomic bool stopping;              /* main sets it */
 	_Atomic int64_t stop_by_us;         /* main sets it before stopping */
+	_Atomic bool missing; /* a reader found no file of a segment; relaxed: looked at within a second */
 
 	/* under lock: changed by the journal's thread, looked at by readers */
 	pthread_mutex_t lock;
@@ -101,6 +102,7 @@ struct journal {
 	uint64_t usual;         /* records per commit, a moving average, times 16 */
 	uint64_t bytes_per_ms;  /* at which they come, a moving average */
 	size_t turn;            /* lane that is drained first */
+	bool space_failed;      /* grow_err is the file system's, which was asked for its space */
 	int64_t retry_us;       /* after a failure: wait that long */
 	_Atomic int grow_err;   /* why no further segment could be made: a negative errno; 0: it could. Relaxed */
 	int64_t asked_space_us; /* when the file system was asked last how much is free, */
@@ -115,6 +117,15 @@ struct journal {
 	int64_t budget_us;              /* ... which was then */
 	_Atomic int64_t spill_after_us; /* settings->spill_after; relaxed: tests change it while the thread runs */
 	bool over_budget;
+	struct directory_lock directory;
+	int64_t guard_us; /* journal_guard_turn looks again then */
+	bool guarded;     /* its verdict: nothing may be written */
+	bool taken;       /* another process has the journal: for good */
+	bool nameless;    /* the open segment was deleted */
+	bool rescuing, rescue_again;
+	uint64_t rescue_from; /* records from here on have to be written again; UINT64_MAX: none */
+	int remains_fd;       /* the open segment that was deleted, until that is done; -1: there is none */
+	struct segment remains;
 };
 
 /* Whether there is a disk behind it, whatever of it is used. */
@@ -206,6 +217,19 @@ void journal_segments_remove(struct journal *j, uint32_t number); /* removes a s
 bool journal_segments_add(struct journal *j, const struct segment *s);
 bool journal_segments_add_spare(struct journal *j, uint32_t number);
 uint64_t journal_cursors_min_stored(const struct journal *j);
+
+/* journal_guard.c: the journal's thread */
+/* journal_guard_named: whether the open segment still has a name; asked after each sync, before anything is settled. 0 | -ENOENT,
+ * then j->nameless and journal_guard_turn looks at once. */
+int journal_guard_named(struct journal *j);
+/* journal_guard_turn looks, once a second, whether directory, lock and files are still there and its own, and writes what was
+ * deleted again. False: nothing may be written or acknowledged now; the log and journal_trouble say why. */
+bool journal_guard_turn(struct journal *j);
+/* journal_guard_now is journal_guard_turn without waiting for the second. */
+bool journal_guard_now(struct journal *j);
+
+/* journal_open.c: makes and syncs its directories. GW_OK | GW_IO, with why. */
+enum gw_err journal_open_dirs(struct journal *j, struct why *why);
 
 /* journal_capacity.c: the journal's thread */
 /* journal_capacity_decide tells those who wait or look whether it is full, and whether it is nearly so: room bytes are left of the

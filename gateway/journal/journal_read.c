@@ -59,8 +59,10 @@ static enum gw_err reader_enter(struct journal_reader *r, const struct segment *
 	if (r->open)
 		segment_reader_close(&r->reader);
 	r->open = journal_segments_open_reader(&r->reader, r->journal, s->number, s->size, DISK_READ) == GW_OK;
-	if (!r->open)
+	if (!r->open) {
+		atomic_store_explicit(&r->journal->missing, true, memory_order_relaxed);
 		return GW_IO;
+	}
 	r->segment = *s;
 	r->offset = SEGMENT_HEADER;
 	r->expected = s->first;

@@ -154,9 +154,10 @@ static void ask_space(struct journal *j)
 	uint64_t free_bytes, total;
 	double left = 0;
 	int err = j->disk->space(j->disk, j->dir, &free_bytes, &total);
-	if (err)
+	if (err || j->space_failed)
 		note_growth(j, err);
-	else
+	j->space_failed = err != 0;
+	if (!err)
 		left = (double)free_bytes - (double)total * j->settings->keep_free / 100;
 	j->asked_space_us = clock_mono_us();
 	j->disk_left = left > 0 ? (uint64_t)left : 0;
@@ -276,7 +277,7 @@ static void trim(struct journal *j, uint64_t want)
 	int64_t now = clock_mono_us();
 	if (j->spare_count == 0 || room_now(j) <= want + 2 * j->settings->segment) {
 		j->trimmed_us = now;
-	} else if (now - j->trimmed_us > TRIM_US) {
+	} else if (now - j->trimmed_us > TRIM_US && journal_guard_now(j)) {
 		j->trimmed_us = now;
 		journal_segments_remove(j, j->spares[--j->spare_count]);
 	}
@@ -313,6 +314,8 @@ void journal_segments_maintain(struct journal *j)
 		keep_memory(j);
 		return;
 	}
+	if (j->guarded)
+		return;
 	journal_segments_recycle(j, journal_cursors_min_stored(j));
 	uint64_t want = j->promised + (uint64_t)j->settings->preallocate * j->settings->segment;
 	uint64_t enough = journal_full(j) ? j->promised + j->settings->segment / 2 : j->promised;
@@ -343,11 +346,9 @@ static int start_segment(struct journal *j, uint32_t number, uint64_t first, int
 	return err;
 }
 
-int journal_segments_roll(struct journal *j, uint64_t first)
+/* Takes a spare and writes its header: *s and *fd are set. */
+static int begin_spare(struct journal *j, uint64_t first, struct segment *s, int *fd)
 {
-	if (j->current)
-		j->disk->close(j->disk, j->fd);
-	j->current = false;
 	if (j->spare_count == 0 && !(may_grow(j) && make_spare(j)))
 		return grow_err(j) ? grow_err(j) : -ENOSPC;
 	uint32_t number = j->spares[--j->spare_count];
@@ -355,17 +356,35 @@ int journal_segments_roll(struct journal *j, uint64_t first)
 	    j->generation_step; /* also when it fails: a header that was written and not removed must not equal
 	                                        the next one */
 	j->generation_step = 1;
-	int fd, err = start_segment(j, number, first, &fd);
+	int err = start_segment(j, number, first, fd);
+	if (!err && j->current && (err = journal_guard_named(j)))
+		j->disk->close(j->disk, *fd);
 	if (err) {
 		journal_segments_remove(j, number);
 		return err;
 	}
+	*s = (struct segment){.number = number,
+	                      .generation = j->generation,
+	                      .first = first,
+	                      .size = j->settings->segment,
+	                      .promised = SEGMENT_MAY_DROP};
+	return 0;
+}
+
+int journal_segments_roll(struct journal *j, uint64_t first)
+{
+	/* The segment before is closed when the new one is there: if it was deleted, what it has can be read through its
+	 * descriptor alone. */
+	struct segment s;
+	int fd = -1, err = begin_spare(j, first, &s, &fd);
+	if (err && j->current && journal_guard_named(j))
+		return -ENOENT;
+	if (j->current)
+		j->disk->close(j->disk, j->fd);
+	j->current = false;
+	if (err)
+		return err;
 	/* The header is synced together with the first block: before that, nothing in this segment was acknowledged. */
-	struct segment s = {.number = number,
-	                    .generation = j->generation,
-	                    .first = first,
-	                    .size = j->settings->segment,
-	                    .promised = SEGMENT_MAY_DROP};
 	if (!journal_segments_add(j, &s)) {
 		j->disk->close(j->disk, fd);
 		return -ENOMEM;

@@ -212,6 +212,13 @@ static inline int64_t flat_size(const struct disk *d, int fd)
 	return (int64_t)flat_of(d, fd)->len;
 }
 
+static inline int flat_place(const struct disk *d, int fd, const char *path)
+{
+	(void)path;
+	flat_of(d, fd);
+	return DISK_HERE;
+}
+
 static inline int flat_remove(const struct disk *d, const char *path)
 {
 	struct flat *f = d->context;
@@ -300,6 +307,7 @@ static inline void flat_empty(struct flat *f, const char *root, struct flat_file
 	                        .sync_dir = flat_sync_dir,
 	                        .allocate = flat_allocate,
 	                        .size = flat_size,
+	                        .place = flat_place,
 	                        .remove = flat_remove,
 	                        .rename = flat_rename,
 	                        .make_dir = flat_make_dir,

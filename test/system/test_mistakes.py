@@ -3,12 +3,12 @@ what of the acknowledged ones is lost by that: nothing, or what the log says. Th
 
 import os
 import resource
-import stat
-from pathlib import Path
+import shutil
+import socket
 
 import pytest
 from conftest import merge, wait_until
-from harness import free_ports, send_lines
+from harness import free_ports
 from test_verify import Verdict, finish, settled, start, target
 
 SMALL = {"segment": "1MiB", "max_bytes": "64MiB", "block": "256KiB"}
@@ -101,4 +101,132 @@ def test_why_no_segment_can_be_made_is_told_before_the_journal_is_full_and_it_re
     settled(gateway)
     assert gateway.stop() == 0
     v = verdict(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+
+
+# ---- deleted and moved ---------------------------------------------------------------------------------------------------
+
+
+def count_lost(gateway):
+    return sum(e["sluice.journal.records_lost"] for e in gateway.log_events() if "only they had" in e["message"])
+
+
+def delivered_after_a_kill(gateway, *ledgers):
+    gateway.kill()
+    bring_back(gateway)
+    gateway.restart()
+    settled(gateway)
+    assert gateway.stop() == 0
+    return verdict(gateway, *ledgers)
+
+
+@pytest.mark.parametrize("tail", ["8MiB", "0"], ids=["with a tail in memory", "without"])
+def test_a_journal_deleted_under_load_loses_nothing_that_the_open_segment_had(sluice, tmp_path, tail):
+    gateway, ledger = loaded(sluice, journal={"segment": "16MiB", "tail_memory": tail}), tmp_path / "ledger"
+    sending = load(gateway, ledger)
+    gateway.wait_metric("sluice_journal_records_total", 300, 20)
+    shutil.rmtree(gateway.data / "journal")
+    gateway.wait_log("its files were deleted while it ran", 10)
+    assert (gateway.data / "journal" / "cursors" / "away.cursor").exists()
+    finish(sending)
+    assert gateway.status("/readyz") == 200, "it recovers without a restart"
+    assert gateway.metrics().sum("sluice_journal_rescued_records_total") >= 250
+    v = delivered_after_a_kill(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+    assert count_lost(gateway) == 0
+
+
+def test_older_segments_deleted_lose_what_only_they_had_and_the_range_is_told(sluice, tmp_path):
+    gateway, first, second = loaded(sluice, journal={"tail_memory": "0"}), tmp_path / "first", tmp_path / "second"
+    finish(start(target(gateway, "tcp", "#size=4000"), "-n", 800, "-d", 1, "--run", "mistakes", "--name", "old-{n}", "--ledger", first))
+    assert gateway.metrics().sum("sluice_journal_segments") >= 3
+    shutil.rmtree(gateway.data / "journal")
+    finish(load(gateway, second, seconds=2))
+    gateway.wait_log("its files were deleted while it ran")
+    counted = gateway.metrics().sum("sluice_journal_deleted_records_total")
+    lost = count_lost(gateway)
+    assert 0 < lost < 800 and counted == lost
+    told = [e for e in gateway.log_events() if "only they had" in e["message"]]
+    assert all(e["sluice.journal.last_lost"] - e["sluice.journal.first_lost"] + 1 == e["sluice.journal.records_lost"] for e in told)
+    v = delivered_after_a_kill(gateway, first, second)
+    assert v.total["missing"] == lost, v.output
+
+
+def test_segments_alone_deleted_in_an_idle_gateway_are_written_again(sluice, tmp_path):
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
+    finish(load(gateway, ledger, seconds=1))
+    for file in (gateway.data / "journal").glob("*.segment"):
+        file.unlink()
+    for file in (gateway.data / "journal" / "cursors").iterdir():
+        file.unlink()
+    gateway.wait_log("its files were deleted while it ran", 10)
+    gateway.wait_log("the file of a cursor was deleted", 10)
+    v = delivered_after_a_kill(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+
+
+@pytest.mark.parametrize("which", ["data", "journal"])
+def test_a_moved_directory_stops_acknowledging_until_it_is_back_and_loses_nothing(sluice, tmp_path, which):
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
+    directory = gateway.data if which == "data" else gateway.data / "journal"
+    away = tmp_path / "elsewhere"
+    sending = load(gateway, ledger, seconds=5)
+    gateway.wait_metric("sluice_journal_records_total", 300, 20)
+    directory.rename(away)
+    gateway.wait_log("was moved, it is", 10)
+    assert gateway.status("/readyz") == 503
+    told = explained(gateway, "was moved, it is")[0]["error.message"]
+    assert str(away) in told and "move it back" in told
+    commits = gateway.metrics().sum("sluice_journal_records_total")
+    wait_until(lambda: gateway.metrics().sum("sluice_lane_bytes") > 0, 20, "messages wait")
+    assert gateway.metrics().sum("sluice_journal_records_total") == commits
+    away.rename(directory)
+    wait_until(lambda: gateway.status("/readyz") == 200, 20, "it goes on without a restart")
+    finish(sending)
+    v = delivered_after_a_kill(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+    assert count_lost(gateway) == 0
+
+
+# ---- two processes --------------------------------------------------------------------------------------------------------
+
+
+def second_gateway(sluice, gateway):
+    config = merge(gateway.config, {"listeners": {"tcp": {"listen": f"127.0.0.1:{free_ports()}"}},
+                                    "admin": {"listen": f"127.0.0.1:{free_ports()}"}})
+    second = sluice(config, defaults=False, start=False)
+    second.write_config()
+    return second
+
+
+def test_a_deleted_lock_file_lets_no_second_gateway_in(sluice, tmp_path):
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
+    sending = load(gateway, ledger)
+    gateway.wait_metric("sluice_journal_records_total", 100, 20)
+    (gateway.data / "journal" / "lock").unlink()
+    second = second_gateway(sluice, gateway)
+    refused = second.command("--config", second.config_path)
+    assert refused.returncode == 1 and "in use by another process" in refused.stderr + refused.stdout
+    gateway.wait_log("its lock file was deleted", 10)
+    wait_until(lambda: (gateway.data / "journal" / "lock").read_text().strip(), 10, "it is made again")
+    finish(sending)
+    v = delivered_after_a_kill(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+
+
+def test_another_token_in_the_lock_file_stops_acknowledging(sluice, tmp_path):
+    """As where locks do not reach the other host or container."""
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
+    finish(load(gateway, ledger, seconds=1))
+    cursor = gateway.data / "journal" / "cursors" / "away.cursor"
+    before = cursor.read_bytes()
+    (gateway.data / "journal" / "lock").write_text("0123456789abcdef" * 2 + "\n")
+    gateway.wait_log("another process has taken", 10)
+    assert gateway.status("/readyz") == 503
+    with socket.create_connection(gateway.address("tcp"), timeout=2) as s:
+        s.sendall(b'{"device":"late"}\n')
+        with pytest.raises(TimeoutError):
+            pytest.fail(f"acknowledged: {s.recv(10)}")
+    assert cursor.read_bytes() == before
+    v = delivered_after_a_kill(gateway, ledger)
     assert (v.code, v.total["missing"]) == (0, 0), v.output

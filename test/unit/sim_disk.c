@@ -471,14 +471,14 @@ static int sim_place(const struct disk *d, int fd, const char *path)
 	int err = call_begin(d);
 	const struct sim_node *node = handle_of(s, fd)->node;
 	int place = DISK_GONE;
-	path_clean(path, clean);
+	path_clean(path ? path : "/", clean);
 	for (size_t i = 0; i < s->name_count; i++)
 		if (s->names[i].now == node)
-			place = DISK_MOVED;
-	if (node_now(s, clean) == node)
+			place = path ? DISK_MOVED : DISK_HERE;
+	if (path && node_now(s, clean) == node)
 		place = DISK_HERE;
 	call_end(d, 0);
-	return err ? err : place;
+	return err && path ? err : place; /* asking an open descriptor alone does not fail */
 }
 
 static int sim_remove(const struct disk *d, const char *path)
