@@ -160,6 +160,27 @@ static enum gw_err check_addresses(const struct gateway_plan *plan, struct why *
 	return GW_OK;
 }
 
+/* More would be forgotten as soon as it is used, and devices told that they have no session. */
+static enum gw_err check_state(const struct gateway_plan *plan, struct why *why)
+{
+	const struct journal_settings *j = &plan->settings->journal;
+	uint64_t left = j->max_state;
+	for (size_t i = 0; j->type == JOURNAL_DISK && i < plan->listener_count; i++) {
+		const struct listener_plan *l = &plan->listeners[i];
+		const char *setting;
+		uint64_t need = l->protocol->state_bytes ? l->protocol->state_bytes(l->settings, l->name, &setting) : 0;
+		if (need > left)
+			return why_set(
+			    why, GW_CONFIG,
+			    "listeners.%s: %s: needs %llu bytes of journal.max_state, which has %llu%s: lower "
+			    "it or raise journal.max_state",
+			    l->name, setting, (unsigned long long)need, (unsigned long long)left,
+			    left < j->max_state ? " left" : "");
+		left -= need;
+	}
+	return GW_OK;
+}
+
 enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why)
 {
 	if (plan->listener_count == 0)
@@ -175,7 +196,9 @@ enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why
 		return why_set(why, GW_CONFIG, "journal.low_water: %g%%; at most journal.high_water, which is %g%%",
 		               j->low_water, j->high_water);
 	enum gw_err err = check_addresses(plan, why);
-	return err ? err : check_segment(plan, why);
+	if (!err)
+		err = check_segment(plan, why);
+	return err ? err : check_state(plan, why);
 }
 
 void gateway_warn(const struct gateway_plan *plan)

@@ -45,9 +45,10 @@ void intake_fini(struct intake *in)
 	lane_fini(&in->lane);
 	normalise_fini(&in->normaliser);
 	free(in->state);
-	free(in->answers);
+	free(in->answers.ring);
+	free(in->notes.ring);
 	in->state = NULL;
-	in->answers = NULL;
+	in->answers = in->notes = (struct answer_queue){0};
 }
 
 void intake_set_phase(struct intake *in, enum intake_phase phase)
@@ -268,29 +269,54 @@ uint64_t intake_position(const struct intake *in)
 
 /* -- answers -- */
 
-static bool grow(struct intake *in)
+static bool grow(struct answer_queue *q)
 {
-	size_t room = in->room ? in->room * 2 : 64;
+	size_t room = q->room ? q->room * 2 : 64;
 	struct waiting_answer *more = malloc(room * sizeof(*more));
 	if (!more)
 		return false;
-	for (size_t i = 0; i < in->count; i++)
-		more[i] = in->answers[(in->first + i) & (in->room - 1)];
-	free(in->answers);
-	in->answers = more;
-	in->room = room;
-	in->first = 0;
+	for (size_t i = 0; i < q->count; i++)
+		more[i] = q->ring[(q->first + i) & (q->room - 1)];
+	free(q->ring);
+	*q = (struct answer_queue){.ring = more, .count = q->count, .room = room};
 	return true;
+}
+
+static enum gw_err queue(struct answer_queue *q, const struct waiting_answer *w)
+{
+	if (q->count == q->room && !grow(q))
+		return GW_NOMEM;
+	assert(q->count == 0 || q->ring[(q->first + q->count - 1) & (q->room - 1)].position <= w->position);
+	q->ring[(q->first + q->count++) & (q->room - 1)] = *w;
+	return GW_OK;
+}
+
+static const struct waiting_answer *queue_head(const struct answer_queue *q)
+{
+	return q->count > 0 ? &q->ring[q->first & (q->room - 1)] : NULL;
+}
+
+static void give(struct answer_queue *q, struct answer *a)
+{
+	const struct waiting_answer *w = queue_head(q);
+	a->who = w->who;
+	a->what = w->what;
+	a->kind = (enum answer_kind)w->kind;
+	q->first = (q->first + 1) & (q->room - 1);
+	q->count--;
 }
 
 enum gw_err intake_await(struct intake *in, uint64_t position, enum answer_kind kind, void *who, uint64_t what)
 {
-	if (in->count == in->room && !grow(in))
-		return GW_NOMEM;
-	assert(in->count == 0 || in->answers[(in->first + in->count - 1) & (in->room - 1)].position <= position);
-	in->answers[(in->first + in->count++) & (in->room - 1)] = (struct waiting_answer){
+	const struct waiting_answer w = {
 	    .position = position, .who = who, .what = what, .since_us = in->now_us, .kind = (uint8_t)kind};
-	return GW_OK;
+	return queue(&in->answers, &w);
+}
+
+enum gw_err intake_await_note(struct intake *in, uint64_t position, void *who, uint64_t what)
+{
+	const struct waiting_answer w = {.position = position, .who = who, .what = what, .kind = ANSWER_RELEASE};
+	return queue(&in->notes, &w);
 }
 
 static uint64_t read_settled(const struct intake *in)
@@ -304,6 +330,20 @@ static uint64_t read_settled(const struct intake *in)
 	return atomic_load_explicit(&l->delivered, memory_order_seq_cst);
 }
 
+/* What is awaited by intake_await_note is due up to here. */
+static uint64_t read_noted(const struct intake *in)
+{
+	if (in->listener->settings->ack == ACK_ACCEPTED)
+		return in->lane.published;
+	return atomic_load_explicit((_Atomic uint64_t *)&in->lane.durable, memory_order_seq_cst);
+}
+
+static bool is_noted(const struct intake *in)
+{
+	const struct waiting_answer *w = queue_head(&in->notes);
+	return w && w->position <= read_noted(in);
+}
+
 bool intake_settled(const struct intake *in, uint64_t position)
 {
 	return read_settled(in) >= position;
@@ -314,17 +354,21 @@ void intake_watch(struct intake *in, uint64_t position)
 	in->watched = position;
 }
 
-static bool is_late(struct intake *in, const struct waiting_answer *w)
+static bool is_late(const struct intake *in, const struct waiting_answer *w)
 {
 	return in->late && in->now_us - w->since_us > (int64_t)in->listener->settings->ack_timeout;
 }
 
 bool intake_answer(struct intake *in, struct answer *a)
 {
-	if (in->count == 0)
-		return false;
-	struct waiting_answer *w = &in->answers[in->first & (in->room - 1)];
 	a->late = a->durable = false;
+	if (is_noted(in)) {
+		give(&in->notes, a);
+		return true;
+	}
+	const struct waiting_answer *w = queue_head(&in->answers);
+	if (!w)
+		return false;
 	if (w->position > in->settled && w->position > (in->settled = read_settled(in))) {
 		if (!is_late(in, w))
 			return false;
@@ -337,11 +381,7 @@ bool intake_answer(struct intake *in, struct answer *a)
 		stat_add(&in->stats.acknowledged, 1);
 		stats_histogram_add(&in->stats.ack, (uint64_t)(in->answered_us - w->since_us), 1);
 	}
-	a->who = w->who;
-	a->what = w->what;
-	a->kind = (enum answer_kind)w->kind;
-	in->first = (in->first + 1) & (in->room - 1);
-	in->count--;
+	give(&in->answers, a);
 	return true;
 }
 
@@ -352,7 +392,7 @@ void intake_late(struct intake *in, bool on)
 
 size_t intake_waiting(const struct intake *in)
 {
-	return in->count;
+	return in->answers.count + in->notes.count;
 }
 
 void intake_flush(struct intake *in)
@@ -370,7 +410,8 @@ int intake_sleep(struct intake *in, int timeout_ms)
 {
 	intake_flush(in);
 	atomic_store_explicit(&in->lane.waiting, true, memory_order_seq_cst);
-	if (in->count > 0 && read_settled(in) >= in->answers[in->first & (in->room - 1)].position)
+	const struct waiting_answer *w = queue_head(&in->answers);
+	if ((w && read_settled(in) >= w->position) || is_noted(in))
 		return 0;
 	if (in->watched && read_settled(in) >= in->watched)
 		return 0;

@@ -94,12 +94,17 @@ uint64_t intake_position(const struct intake *in);
 enum answer_kind {
 	ANSWER_ACKNOWLEDGEMENT, /* its message is safe */
 	ANSWER_REFUSAL,         /* its message is refused; the answer only keeps its place among the others */
-	ANSWER_RELEASE,         /* the rest of an exchange whose message was acknowledged, or a repetition of that */
+	ANSWER_RELEASE, /* speaks of no message, or of one that was acknowledged before: a release, a repetition */
 };
 /* intake_await queues an answer: it becomes due when position is settled at this listener's ack level. Positions must
  * not decrease. kind, who and what come back as they were given (who must stay valid until then: keep a count in it).
  * GW_NOMEM: nothing queued. */
 enum gw_err intake_await(struct intake *in, uint64_t position, enum answer_kind kind, void *who, uint64_t what);
+
+/* intake_await_note queues an answer that waits for what intake_note put at position, and no longer than until that is on
+ * disk, even with `ack: delivered`: it is of no use to a sink. An order of its own: neither before nor after the answers of
+ * intake_await. Never late; otherwise as intake_await. */
+enum gw_err intake_await_note(struct intake *in, uint64_t position, void *who, uint64_t what);
 
 struct answer {
 	void *who;

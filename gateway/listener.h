@@ -36,6 +36,12 @@ struct waiting_answer {
 	uint8_t kind; /* enum answer_kind */
 };
 
+/* Answers in the order of their positions. */
+struct answer_queue {
+	struct waiting_answer *ring; /* owned; a power of two long */
+	size_t first, count, room;
+};
+
 struct intake {
 	struct lane lane;
 	struct listener_stats stats;
@@ -63,8 +69,7 @@ struct intake {
 	uint64_t watched;    /* position asked for by intake_watch; 0: none */
 	size_t starved;      /* room that a message of this turn did not find; 0: all found it */
 	uint64_t settled;    /* as last read */
-	struct waiting_answer *answers; /* owned; a ring, a power of two long */
-	size_t first, count, room;
+	struct answer_queue answers, notes; /* notes: for what only has to be on disk (intake_await_note) */
 };
 
 struct intake_plan {

@@ -38,7 +38,7 @@ static const struct metric listener_metrics[] = {
     {"sluice_messages_duplicate_total", COUNTER, LISTENER(duplicates),
      "Retransmissions that were recognised and not taken again."},
     {"sluice_exchanges_forgotten_total", COUNTER, LISTENER(forgotten),
-     "CoAP requests, MQTT sessions with open QoS 2 identifiers, and HTTP idempotency keys forgotten before their time "
+     "CoAP requests, MQTT sessions, and HTTP idempotency keys forgotten before their time "
      "for "
      "want of room; a later "
      "retransmission is a second message."},
@@ -110,7 +110,7 @@ static const struct metric journal_metrics[] = {
     {"sluice_journal_rescued_records_total", COUNTER, JOURNAL(rescued),
      "Records written again from memory and the open segment since somebody had deleted their file."},
     {"sluice_journal_state_items", GAUGE, JOURNAL(state_items),
-     "QoS 2 identifiers and idempotency keys that are remembered across a crash."},
+     "MQTT sessions, QoS 2 identifiers and idempotency keys that are remembered across a crash."},
     {"sluice_journal_state_bytes", GAUGE, JOURNAL(state_bytes), "Their bytes; journal.max_state is the limit."},
     {"sluice_journal_state_forgotten_total", COUNTER, JOURNAL(state_forgotten),
      "Those forgotten before their time for want of room (journal.max_state): after a crash a repetition is a second "

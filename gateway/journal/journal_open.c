@@ -53,11 +53,11 @@ const struct setting journal_settings[] = {
             "that the rest is for messages that are promised something."),
     SETTING(struct journal_settings, low_water, SETTING_PERCENT, "80%", 0, 100,
             "When it is no more than this, that ends."),
-    SETTING(
-        struct journal_settings, max_state, SETTING_BYTES, "2MiB", 4096, 1 << 28,
-        "Most bytes of what must be remembered across a crash (open MQTT QoS 2 identifiers, HTTP idempotency keys); "
-        "at most an eighth of `segment`, since each segment begins with it. When it is more, the oldest is "
-        "forgotten and sluice_journal_state_forgotten_total counts it."),
+    SETTING(struct journal_settings, max_state, SETTING_BYTES, "2MiB", 4096, 1 << 28,
+            "Most bytes of what must be remembered across a crash (MQTT sessions, open QoS 2 identifiers, HTTP "
+            "idempotency keys); "
+            "at most an eighth of `segment`, since each segment begins with it. When it is more, the oldest is "
+            "forgotten and sluice_journal_state_forgotten_total counts it."),
     SETTING(struct journal_settings, write_budget, SETTING_BYTES, "0", 0, 1e15,
             "Bytes that may be written in 24 hours before a warning and sluice_journal_over_budget tell of it (the "
             "endurance of flash); 0: no budget. Nothing is refused because of it."),

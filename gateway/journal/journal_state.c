@@ -66,7 +66,8 @@ void journal_state_begin(struct journal *j)
 	j->stale_state = dropped > 0;
 	if (dropped > 0 && journal_keeps_state(j))
 		log_event(LOG_INFO, "journal",
-		          "forgets the QoS 2 identifiers and idempotency keys of listeners that are no longer there",
+		          "forgets the MQTT sessions, QoS 2 identifiers and idempotency keys of listeners that are no "
+		          "longer there",
 		          LOG_N("sluice.journal.state", dropped));
 	if (j->scope_count == 0) {
 		j->state_generation = UINT64_MAX;
@@ -121,8 +122,9 @@ enum gw_err journal_state_discard(struct journal *j, struct why *why)
 {
 	if (j->settings->type != JOURNAL_SPILL || !j->stale_state)
 		return GW_OK;
-	log_say(LOG_WARN, "journal",
-	        "forgets open QoS 2 identifiers and idempotency keys: they are not kept with type spill");
+	log_say(
+	    LOG_WARN, "journal",
+	    "forgets MQTT sessions, open QoS 2 identifiers and idempotency keys: they are not kept with type spill");
 	j->checkpoint_room = BLOCK_ALIGN;
 	int err = journal_segments_roll(j, j->next);
 	j->checkpoint_room = 0;

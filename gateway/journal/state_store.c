@@ -29,7 +29,26 @@ void state_store_init(struct state_store *t, size_t max)
 {
 	*t = (struct state_store){.max = max};
 	TAILQ_INIT(&t->items);
+	TAILQ_INIT(&t->bare);
 	siphash_key_random(&t->key);
+}
+
+/* -- the lists by age: first what goes first -- */
+
+static struct state_items *list_of(struct state_store *t, size_t member_len, size_t value_len)
+{
+	return member_len + value_len > 0 ? &t->items : &t->bare;
+}
+
+static struct state_item *item_first(struct state_store *t)
+{
+	return TAILQ_EMPTY(&t->bare) ? TAILQ_FIRST(&t->items) : TAILQ_FIRST(&t->bare);
+}
+
+static struct state_item *item_next(struct state_store *t, struct state_item *i)
+{
+	struct state_item *next = TAILQ_NEXT(i, by_age);
+	return !next && i->member_len + i->value_len == 0 ? TAILQ_FIRST(&t->items) : next;
 }
 
 static struct state_change change_of(const struct state_item *i)
@@ -84,7 +103,7 @@ static void item_drop(struct state_store *t, struct state_item *i)
 	struct state_group *g = i->group;
 	t->bytes -= record_state_size(&c);
 	t->count--;
-	TAILQ_REMOVE(&t->items, i, by_age);
+	TAILQ_REMOVE(list_of(t, i->member_len, i->value_len), i, by_age);
 	TAILQ_REMOVE(&g->items, i, in_group);
 	free(i);
 	group_free_if_empty(t, g);
@@ -93,7 +112,7 @@ static void item_drop(struct state_store *t, struct state_item *i)
 void state_store_clear(struct state_store *t)
 {
 	while (t->count > 0)
-		item_drop(t, TAILQ_FIRST(&t->items));
+		item_drop(t, item_first(t));
 }
 
 void state_store_fini(struct state_store *t)
@@ -159,7 +178,7 @@ static bool item_make(struct state_store *t, struct state_group *g, const struct
 	i->member_len = c->member.len;
 	i->value_len = c->value.len;
 	record_state_put_text(record_state_put_text(i->bytes, &c->member), &c->value);
-	TAILQ_INSERT_TAIL(&t->items, i, by_age);
+	TAILQ_INSERT_TAIL(list_of(t, i->member_len, i->value_len), i, by_age);
 	TAILQ_INSERT_TAIL(&g->items, i, in_group);
 	t->count++;
 	t->bytes += record_state_size(c);
@@ -170,7 +189,7 @@ static size_t make_room(struct state_store *t)
 {
 	size_t dropped = 0;
 	while (t->bytes > t->max) {
-		item_drop(t, TAILQ_FIRST(&t->items));
+		item_drop(t, item_first(t));
 		dropped++;
 	}
 	return dropped;
@@ -227,8 +246,8 @@ size_t state_store_limit(struct state_store *t, size_t max)
 
 void state_store_expire(struct state_store *t, int64_t now_us)
 {
-	for (struct state_item *i = TAILQ_FIRST(&t->items), *next; i; i = next) {
-		next = TAILQ_NEXT(i, by_age);
+	for (struct state_item *i = item_first(t), *next; i; i = next) {
+		next = item_next(t, i);
 		if (i->expires_us != 0 && i->expires_us <= now_us)
 			item_drop(t, i);
 	}
@@ -237,8 +256,8 @@ void state_store_expire(struct state_store *t, int64_t now_us)
 size_t state_store_keep(struct state_store *t, bool (*keep)(void *context, struct state_text scope), void *context)
 {
 	size_t dropped = 0;
-	for (struct state_item *i = TAILQ_FIRST(&t->items), *next; i; i = next) {
-		next = TAILQ_NEXT(i, by_age);
+	for (struct state_item *i = item_first(t), *next; i; i = next) {
+		next = item_next(t, i);
 		if (keep(context, change_of(i).scope))
 			continue;
 		item_drop(t, i);
@@ -252,13 +271,13 @@ bool state_store_next(struct state_store *t, struct state_change *c)
 	if (!t->next)
 		return false;
 	*c = change_of(t->next);
-	t->next = TAILQ_NEXT(t->next, by_age);
+	t->next = item_next(t, t->next);
 	return true;
 }
 
 bool state_store_first(struct state_store *t, struct state_change *c)
 {
-	t->next = t->count > 0 ? TAILQ_FIRST(&t->items) : NULL;
+	t->next = t->count > 0 ? item_first(t) : NULL;
 	return state_store_next(t, c);
 }
 

@@ -6,7 +6,8 @@
  * last checkpoint and what follows it, and the listeners are handed what is theirs (intake_recall).
  *
  * An item is named by scope (the listener's name), group (a client identifier, an idempotency key) and member (a packet
- * identifier); it has a value and a time after which it no longer counts.
+ * identifier); it has a value and a time after which it no longer counts. An item with neither member nor value says only
+ * that its group exists (a client's session); when there is no room such items go before the others.
  *
  * How a change looks as bytes is in record.h. A table belongs to one thread. */
 #ifndef SLUICE_GATEWAY_JOURNAL_STATE_STORE_H
@@ -32,12 +33,13 @@ struct state_store {
 	struct state_group **buckets; /* owned; a power of two of them; NULL until the first */
 	size_t bucket_count, group_count;
 	struct state_items items; /* the oldest first */
+	struct state_items bare;  /* the same, of groups that only exist: neither member nor value; they go first */
 	size_t count, bytes, max; /* bytes: of the changes that state_store_next gives */
 	struct siphash_key key;
 	struct state_item *next; /* state_store_next */
 };
 
-/* max: most bytes of all items; when they are more, the oldest go. fini is safe on zeros. */
+/* max: most bytes of all items; when they are more, the oldest bare ones go, then the oldest. fini is safe on zeros. */
 void state_store_init(struct state_store *t, size_t max);
 void state_store_fini(struct state_store *t);
 void state_store_clear(struct state_store *t);
@@ -52,7 +54,7 @@ size_t state_store_limit(struct state_store *t, size_t max);
 void state_store_expire(struct state_store *t, int64_t now_us);
 /* state_store_keep drops every item for whose scope `keep` says no; returns how many. */
 size_t state_store_keep(struct state_store *t, bool (*keep)(void *context, struct state_text scope), void *context);
-/* state_store_first, _next walk over all items, the oldest first, as the change that sets them; false: no more. Nothing
+/* state_store_first, _next walk over all items, bare ones first, the oldest of each kind first, as the change that sets them; false: no more. Nothing
  * may be applied meanwhile. */
 bool state_store_first(struct state_store *t, struct state_change *c);
 bool state_store_next(struct state_store *t, struct state_change *c);

@@ -1,7 +1,7 @@
 /* MQTT listener: an ingest server for devices that speak MQTT 3.1 or 3.1.1. It takes what they publish and is no
  * broker: nothing is ever published to a client, so subscriptions are refused, wills are checked and ignored, retained
- * messages are ordinary messages whose flag is recorded, and a session is nothing but the QoS 2 packet identifiers that
- * are still open.
+ * messages are ordinary messages whose flag is recorded, and a session is nothing but that it exists, and the QoS 2 packet
+ * identifiers that are still open.
  *
  * This file has the settings and what the stream and the core call. mqtt_codec.c knows the bytes, mqtt_conn.c a
  * connection's life, mqtt_packets.c what is done with each packet, mqtt_topics.c the device, mqtt_clients.c who is
@@ -44,10 +44,13 @@ static const struct setting mqtt_settings[] = {
             "QoS 2 messages of one client between PUBLISH and PUBREL; one more ends the connection. MQTT 3.1.1 cannot "
             "tell a client of a limit, so by default there is none but the number of packet identifiers; they take at "
             "most 8 KiB a client."),
-    SETTING(
-        struct mqtt, max_sessions, SETTING_INT, "10000", 16, 10000000,
-        "Clients that are away whose open QoS 2 identifiers are remembered, over all threads; the oldest make room."),
-    SETTING(struct mqtt, session_expiry, SETTING_DURATION, "1h", 1e6, 2.592e12, "How long they are remembered."),
+    SETTING(struct mqtt, max_sessions, SETTING_INT, "10000", 16, 10000000,
+            "Sessions (clean session 0) of clients that are away that are remembered, over all threads; the oldest "
+            "make room, "
+            "those without open QoS 2 identifiers first."),
+    SETTING(struct mqtt, session_expiry, SETTING_DURATION, "1h", 1e6, 2.592e12,
+            "How long they are remembered after the client has left; counted from the start where the gateway was "
+            "stopped meanwhile."),
     SETTINGS_END,
 };
 
@@ -110,7 +113,6 @@ static void take_requests(struct mqtt *self, struct mqtt_conn *own, unsigned req
 		stream_close(own->c, false);
 	} else if (!stream_closing(own->c)) {
 		mqtt_conn_open(self, own);
-		stream_resume(own->c);
 	}
 }
 
@@ -147,6 +149,16 @@ static enum gw_err mqtt_check(const void *ptr, const struct listener_settings *c
 	return err;
 }
 
+/* Sessions of clients that are away, each with the longest identifier: an item without member and value (state_store.h). */
+static uint64_t mqtt_state_bytes(const void *ptr, const char *listener, const char **setting)
+{
+	const struct mqtt *self = ptr;
+	const struct state_change c = {.scope = {listener, strlen(listener)},
+	                               .group = {NULL, (size_t)self->max_client_id}};
+	*setting = "max_sessions";
+	return (uint64_t)self->max_sessions * record_state_size(&c);
+}
+
 struct restoring {
 	struct mqtt *self;
 	int64_t now_ms;
@@ -156,9 +168,14 @@ static void restore(void *ptr, const struct state_change *c)
 {
 	struct restoring *r = ptr;
 	const uint8_t *member = c->member.bytes;
-	if (c->member.len == 2 && c->group.len > 0 && c->group.len <= DEVICE_MAX)
-		(void)mqtt_clients_restore(r->self->clients, (struct mqtt_string){c->group.bytes, c->group.len},
-		                           (uint16_t)(member[0] | member[1] << 8), r->now_ms);
+	uint16_t packet = 0;
+	if (c->member.len == 2)
+		packet = (uint16_t)(member[0] | member[1] << 8);
+	else if (c->member.len != 0)
+		return;
+	if (c->group.len > 0 && c->group.len <= DEVICE_MAX)
+		(void)mqtt_clients_restore(r->self->clients, (struct mqtt_string){c->group.bytes, c->group.len}, packet,
+		                           r->now_ms);
 }
 
 static void wake_stream(void *s)
@@ -236,6 +253,7 @@ const struct protocol mqtt_protocol = {
     .settings = mqtt_settings,
     .max_threads = 64,
     .check = mqtt_check,
+    .state_bytes = mqtt_state_bytes,
     .open = mqtt_open,
     .run = mqtt_run,
     .close = mqtt_close,

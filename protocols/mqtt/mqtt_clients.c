@@ -5,8 +5,9 @@
  *   settling  its connection has left, but messages it put are not settled yet. Only the thread whose lane holds them
  *             may end this state; it keeps these clients in a list by position. A connection of that same thread may
  *             have it at once, since answers of one lane are in order anyway; one of another thread waits.
- *   kept      nothing but its QoS 2 identifiers is left; in the shard's list by expiry, where the oldest make room. A
- *             client with nothing left is freed.
+ *   kept      nothing but its session is left; in one of the shard's lists by expiry, where the oldest make room.
+ * A client with nothing left is freed; where several threads have lanes, only after the note that says so is settled, or
+ * the note of a new session could come before it.
  */
 #include "protocols/mqtt/mqtt_clients.h"
 
@@ -245,11 +246,11 @@ static void list_remove(struct mqtt_client **first, struct mqtt_client **last, s
 	c->before = c->after = NULL;
 }
 
-enum gw_err mqtt_clients_forget(struct intake *in, struct mqtt_string id)
+enum gw_err mqtt_clients_forget(struct intake *in, struct mqtt_string id, uint64_t *position)
 {
-	uint64_t position;
+	*position = 0;
 	struct state_change c = {.op = STATE_DELETE_GROUP, .group = {id.text, id.len}};
-	return in ? intake_note(in, &c, &position) : GW_OK;
+	return in ? intake_note(in, &c, position) : GW_OK;
 }
 
 void mqtt_clients_intake(struct mqtt_clients *r, unsigned thread, struct intake *in)
@@ -257,31 +258,70 @@ void mqtt_clients_intake(struct mqtt_clients *r, unsigned thread, struct intake 
 	r->mailboxes[thread].in = in;
 }
 
+static void kept_add(struct mqtt_shard *s, struct mqtt_client *c, int64_t expires_ms)
+{
+	bool open = mqtt_ids_count(c->ids) > 0;
+	c->state = CLIENT_KEPT;
+	c->until.expires_ms = expires_ms;
+	list_append(&s->kept[open].oldest, &s->kept[open].newest, c);
+	s->sessions++;
+}
+
+static void kept_remove(struct mqtt_shard *s, struct mqtt_client *c)
+{
+	bool open = mqtt_ids_count(c->ids) > 0;
+	list_remove(&s->kept[open].oldest, &s->kept[open].newest, c);
+	s->sessions--;
+}
+
+/* The list is by position: one that leaves later waits no shorter. */
+static void settling_add(struct mqtt_clients *r, struct mqtt_shard *s, struct mqtt_client *c, unsigned thread,
+                         uint64_t position)
+{
+	struct mqtt_mailbox *box = &r->mailboxes[thread];
+	struct mqtt_client *last = box->settling_last;
+	c->state = CLIENT_SETTLING;
+	c->thread = (uint16_t)thread;
+	c->until.position = last && last->until.position > position ? last->until.position : position;
+	list_append(&box->settling_first, &box->settling_last, c);
+	s->sessions++;
+}
+
 /* False: the journal has no room to be told, so it must be remembered for now: what came back after a crash could
  * swallow a message. */
-static bool session_drop_oldest(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread)
+static bool session_drop(struct mqtt_clients *r, struct mqtt_shard *s, struct mqtt_client *c, unsigned thread)
 {
-	struct mqtt_client *c = s->oldest;
-	if (mqtt_clients_forget(r->mailboxes[thread].in, (struct mqtt_string){c->id, c->len}) != GW_OK)
+	struct intake *in = r->mailboxes[thread].in;
+	uint64_t position;
+	if (mqtt_clients_forget(in, (struct mqtt_string){c->id, c->len}, &position) != GW_OK)
 		return false;
-	list_remove(&s->oldest, &s->newest, c);
-	s->sessions--;
-	shard_remove(s, c);
+	kept_remove(s, c);
+	mqtt_ids_free(c->ids);
+	c->ids = NULL;
+	/* Not where settled means delivered: the client would be shut out for as long as a sink is down. */
+	if (r->threads > 1 && in && intake_keeps_state(in) && intake_settings(in)->ack != ACK_DELIVERED)
+		settling_add(r, s, c, thread, position);
+	else
+		shard_remove(s, c);
 	return true;
 }
 
-/* Counts c as one more session without a connection, for which the oldest may have to go; false: no room, and all
- * others are settling. */
-static bool session_count(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread, size_t *given_up)
+static struct mqtt_client *session_oldest(struct mqtt_shard *s)
 {
-	if (s->sessions >= r->max_sessions) {
-		(*given_up)++;
-		if (!s->oldest)
-			return false;
-		(void)session_drop_oldest(r, s, thread);
-	}
-	s->sessions++;
-	return true;
+	return s->kept[false].oldest ? s->kept[false].oldest : s->kept[true].oldest;
+}
+
+/* Makes room for one more session without a connection, for which the oldest may have to go; false: there is none, and all
+ * others are settling. */
+static bool session_room(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread, size_t *given_up)
+{
+	struct mqtt_client *oldest = session_oldest(s);
+	if (s->sessions < r->max_sessions)
+		return true;
+	(*given_up)++;
+	if (oldest)
+		(void)session_drop(r, s, oldest, thread);
+	return oldest != NULL;
 }
 
 /* -- from one connection to the next; all under the shard's lock -- */
@@ -303,13 +343,13 @@ static size_t client_pass_on(struct mqtt_clients *r, struct mqtt_shard *s, struc
 		c->waiter = NULL;
 		client_grant(c, m);
 		member_ask(r, m, MQTT_REQUEST_GRANTED);
-	} else if (c->ids && session_count(r, s, thread, &given_up)) {
-		c->state = CLIENT_KEPT;
-		c->until.expires_ms = now_ms + r->expiry_ms;
-		list_append(&s->oldest, &s->newest, c);
+	} else if (c->ids && session_room(r, s, thread, &given_up)) {
+		kept_add(s, c, now_ms + r->expiry_ms);
 	} else {
+		uint64_t position;
 		if (c->ids)
-			(void)mqtt_clients_forget(r->mailboxes[thread].in, (struct mqtt_string){c->id, c->len});
+			(void)mqtt_clients_forget(r->mailboxes[thread].in, (struct mqtt_string){c->id, c->len},
+			                          &position);
 		shard_remove(s, c);
 	}
 	return given_up;
@@ -322,19 +362,13 @@ static void client_settled(struct mqtt_clients *r, struct mqtt_shard *s, struct 
 	s->sessions--;
 }
 
-/* Waits in this thread's list; false: no room for one more. The list is by position: one that leaves later waits no
- * shorter. */
+/* Waits in this thread's list; false: no room for one more. */
 static bool client_settle(struct mqtt_clients *r, struct mqtt_shard *s, struct mqtt_client *c, unsigned thread,
                           uint64_t position, size_t *given_up)
 {
-	struct mqtt_mailbox *box = &r->mailboxes[thread];
-	struct mqtt_client *last = box->settling_last;
-	if (!session_count(r, s, thread, given_up))
+	if (!session_room(r, s, thread, given_up))
 		return false;
-	c->state = CLIENT_SETTLING;
-	c->thread = (uint16_t)thread;
-	c->until.position = last && last->until.position > position ? last->until.position : position;
-	list_append(&box->settling_first, &box->settling_last, c);
+	settling_add(r, s, c, thread, position);
 	return true;
 }
 
@@ -366,10 +400,11 @@ static bool client_claim(struct mqtt_clients *r, struct mqtt_shard *s, struct mq
 			c->waiter = NULL;
 		}
 	} else if (c->state == CLIENT_KEPT) {
-		list_remove(&s->oldest, &s->newest, c);
-		s->sessions--;
+		uint64_t position;
+		kept_remove(s, c);
 		if (c->until.expires_ms <= now_ms &&
-		    mqtt_clients_forget(r->mailboxes[m->thread].in, (struct mqtt_string){c->id, c->len}) == GW_OK) {
+		    mqtt_clients_forget(r->mailboxes[m->thread].in, (struct mqtt_string){c->id, c->len}, &position) ==
+		        GW_OK) {
 			mqtt_ids_free(c->ids);
 			c->ids = NULL;
 		}
@@ -400,6 +435,21 @@ enum gw_err mqtt_clients_claim(struct mqtt_clients *r, struct mqtt_member *m, un
 	return err;
 }
 
+static bool restore_in(struct mqtt_shard *s, struct mqtt_client *c, uint16_t packet, int64_t expires_ms)
+{
+	if (c->ids)
+		kept_remove(s, c);
+	else
+		c->ids = mqtt_ids_new();
+	if (!c->ids) {
+		shard_remove(s, c);
+		return false;
+	}
+	bool added = packet == 0 || mqtt_ids_has(c->ids, packet) || mqtt_ids_add(&c->ids, packet) == GW_OK;
+	kept_add(s, c, expires_ms);
+	return added;
+}
+
 bool mqtt_clients_restore(struct mqtt_clients *r, struct mqtt_string id, uint16_t packet, int64_t now_ms)
 {
 	uint64_t hash = siphash(&r->key, id.text, id.len);
@@ -407,13 +457,7 @@ bool mqtt_clients_restore(struct mqtt_clients *r, struct mqtt_string id, uint16_
 	struct mqtt_shard *s = &r->shards[shard];
 	pthread_mutex_lock(&s->lock);
 	struct mqtt_client *c = shard_client(s, shard, (uint32_t)hash, id);
-	bool added = c && (mqtt_ids_has(c->ids, packet) || mqtt_ids_add(&c->ids, packet) == GW_OK);
-	if (c && c->state != CLIENT_KEPT) {
-		c->state = CLIENT_KEPT;
-		c->until.expires_ms = now_ms + r->expiry_ms;
-		list_append(&s->oldest, &s->newest, c);
-		s->sessions++;
-	}
+	bool added = c && restore_in(s, c, packet, now_ms + r->expiry_ms);
 	pthread_mutex_unlock(&s->lock);
 	return added;
 }
@@ -452,8 +496,9 @@ static size_t owner_leave(struct mqtt_clients *r, struct mqtt_shard *s, struct m
 			return given_up;
 		/* No room to remember that its messages are not safe yet: then nothing may be taken for a repetition of
 		 * them. */
+		uint64_t position;
 		if (c->ids)
-			(void)mqtt_clients_forget(r->mailboxes[m->thread].in, mqtt_clients_id(m));
+			(void)mqtt_clients_forget(r->mailboxes[m->thread].in, mqtt_clients_id(m), &position);
 		mqtt_ids_free(c->ids);
 		c->ids = NULL;
 	}
@@ -489,8 +534,10 @@ size_t mqtt_clients_leave(struct mqtt_clients *r, struct mqtt_member *m, struct 
 static void shard_expire(struct mqtt_clients *r, struct mqtt_shard *s, unsigned thread, int64_t now_ms)
 {
 	pthread_mutex_lock(&s->lock);
-	while (s->oldest && s->oldest->until.expires_ms <= now_ms && session_drop_oldest(r, s, thread))
-		;
+	for (int open = 0; open < 2; open++)
+		while (s->kept[open].oldest && s->kept[open].oldest->until.expires_ms <= now_ms &&
+		       session_drop(r, s, s->kept[open].oldest, thread))
+			;
 	pthread_mutex_unlock(&s->lock);
 }
 

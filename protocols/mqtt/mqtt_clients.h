@@ -1,6 +1,7 @@
 /* The registry of client identifiers of one MQTT listener: which connection, on whichever thread, is the client of that
  * name. It makes sure that there is at most one [MQTT-3.1.4-2], that a new one begins only when the old one is gone,
- * and it keeps, for a bounded time, the QoS 2 packet identifiers that clients with clean session 0 left behind.
+ * and it keeps, for a bounded time, the sessions that clients with clean session 0 left behind: a session is its set of
+ * open QoS 2 packet identifiers, which may be empty; that it exists is told to the client (session present).
  *
  * How a client is taken over: the new connection claims the identifier; if an old one has it, the old one's thread is
  * asked to close it and the new one waits. When the old one leaves, and what it had put into its thread's lane is
@@ -49,8 +50,12 @@ struct mqtt_shard {
 	pthread_mutex_t lock;
 	struct mqtt_client **buckets; /* owned; a power of two of them, NULL until the first client */
 	size_t bucket_count, count;
-	struct mqtt_client *oldest, *newest; /* sessions without a connection, in the order of their expiry */
-	size_t sessions;                     /* those, and those whose messages are not settled yet */
+	/* Sessions without a connection, each kind in the order of its expiry: [false] without identifiers, which make room
+	 * first, [true] with some. */
+	struct {
+		struct mqtt_client *oldest, *newest;
+	} kept[2];
+	size_t sessions; /* those, and those whose messages are not settled yet */
 };
 
 struct mqtt_mailbox {
@@ -79,7 +84,7 @@ struct mqtt_clients {
 
 /* mqtt_clients_open prepares the zeroed registry at its first call; each further thread's call adds a user. Main
  * thread.
- *   max_sessions  QoS 2 states kept for clients that are away, shared out over the shards
+ *   max_sessions  sessions kept for clients that are away, shared out over the shards
  * GW_OK | GW_NOMEM.
  * mqtt_clients_close takes the user away and frees everything with the last one. */
 enum gw_err mqtt_clients_open(struct mqtt_clients *r, unsigned threads, size_t max_sessions, int64_t expiry_ms);
@@ -93,12 +98,13 @@ void mqtt_clients_listen(struct mqtt_clients *r, unsigned thread, void (*wake)(v
  * in memory only. Main thread. */
 void mqtt_clients_intake(struct mqtt_clients *r, unsigned thread, struct intake *in);
 
-/* mqtt_clients_restore adds an identifier that a client left open before the gateway was started; its session expires as
- * if the client had left at now_ms. Main thread, before the threads. False: out of memory. */
+/* mqtt_clients_restore adds the session that a client had before the gateway was started, and an identifier that it left
+ * open in it (0: none); it expires as if the client had left at now_ms. Main thread, before the threads. False: out of memory. */
 bool mqtt_clients_restore(struct mqtt_clients *r, struct mqtt_string id, uint16_t packet, int64_t now_ms);
 
-/* mqtt_clients_forget notes that a client has no open identifiers any more. GW_OK | GW_FULL: not now. */
-enum gw_err mqtt_clients_forget(struct intake *in, struct mqtt_string id);
+/* mqtt_clients_forget notes that a client has no session any more; position as intake_note (0 where in is NULL).
+ * GW_OK | GW_FULL: not now. */
+enum gw_err mqtt_clients_forget(struct intake *in, struct mqtt_string id, uint64_t *position);
 
 /* mqtt_clients_claim asks for an identifier on behalf of m, a connection of this thread.
  * GW_OK: m owns it | GW_AGAIN: wait for MQTT_REQUEST_GRANTED or _CLOSE | GW_NOMEM: m has not joined. */
@@ -108,12 +114,11 @@ enum gw_err mqtt_clients_claim(struct mqtt_clients *r, struct mqtt_member *m, un
 /* mqtt_clients_id is the identifier that m owns; valid until m leaves. */
 struct mqtt_string mqtt_clients_id(const struct mqtt_member *m);
 
-/* mqtt_clients_session hands over the QoS 2 identifiers that the owner's predecessor left; NULL: none. The caller owns
- * them. */
+/* mqtt_clients_session hands over the session that the owner's predecessor left; NULL: there is none. The caller owns it. */
 struct mqtt_ids *mqtt_clients_session(struct mqtt_clients *r, struct mqtt_member *m);
 
 /* mqtt_clients_leave ends what claim began; m may be freed after it. Does nothing for a member that has not joined.
- *   ids        state to keep for the next connection of that name, taken over; NULL: none
+ *   ids        session to keep for the next connection of that name, taken over; NULL: it has none
  *   unsettled  position of the member's last message if it is not settled yet, else 0
  * Returns how many sessions were given up because the table is full. The member's thread. */
 size_t mqtt_clients_leave(struct mqtt_clients *r, struct mqtt_member *m, struct mqtt_ids *ids, uint64_t unsettled,

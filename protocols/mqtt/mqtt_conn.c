@@ -28,14 +28,15 @@ void mqtt_conn_log(struct mqtt *self, struct log_limit *limit, struct mqtt_conn 
 	if (!log_allow(limit, intake_now_ms(self->in), &left_out))
 		return;
 	char id[DEVICE_MAX + 1] = "", peer[INET6_ADDRSTRLEN];
-	if (own->state == STATE_OPEN) {
+	bool named = own->state == STATE_OPENING || own->state == STATE_OPEN;
+	if (named) {
 		struct mqtt_string s = mqtt_clients_id(&own->member);
 		memcpy(id, s.text, s.len);
 		id[s.len] = '\0';
 	}
 	peer_text(stream_peer(own->c), peer);
 	log_event(LOG_WARN, "mqtt", message, LOG_S("sluice.listener", intake_name(self->in)),
-	          LOG_S("error.message", reason), LOG_S("sluice.mqtt.client_id", own->state == STATE_OPEN ? id : NULL),
+	          LOG_S("error.message", reason), LOG_S("sluice.mqtt.client_id", named ? id : NULL),
 	          LOG_S("source.ip", peer), LOG_N("sluice.log.suppressed", left_out));
 }
 
@@ -73,15 +74,16 @@ void mqtt_conn_late(struct mqtt *self, struct mqtt_conn *own)
 	static const char *const silent[] = {
 	    [STATE_NEW] = "no CONNECT within connect_timeout",
 	    [STATE_WAITING] = "the connection it takes over did not end within connect_timeout",
+	    [STATE_OPENING] = "the session was not durable within connect_timeout",
 	    [STATE_OPEN] = "nothing received for 1.5 times the keep-alive, or for idle_timeout",
 	    [STATE_LEFT] = "taken over",
 	};
 	uint8_t out[MQTT_CONNACK_MAX];
-	if (own->state == STATE_WAITING)
+	if (own->state == STATE_WAITING || own->state == STATE_OPENING)
 		stream_write(own->c, out, mqtt_connack_write(out, own->version, false, MQTT_SERVER_UNAVAILABLE));
 	intake_refuse(self->in, REFUSED_TIMEOUT);
 	mqtt_conn_log(self, &self->fault_log, own, "connection closed", silent[own->state]);
-	stream_close(own->c, true);
+	stream_close(own->c, own->state == STATE_OPEN); /* else there is nothing to be acknowledged */
 }
 
 void mqtt_conn_forgotten(struct mqtt *self, size_t count)
@@ -98,13 +100,14 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 	uint64_t position = own->state == STATE_WAITING ? intake_position(self->in) : own->position;
 	uint64_t unsettled = intake_settled(self->in, position) ? 0 : position;
 	own->ids = NULL;
-	if (ids && (own->clean_session || mqtt_ids_count(ids) == 0)) {
+	if (own->clean_session) {
 		mqtt_ids_free(ids);
 		ids = NULL;
 	}
 	/* Without identifiers to protect, waiting only keeps the client's messages in order over two lanes; that is
 	 * worth the disk's time, not the sinks'. */
-	if (!ids && own->state == STATE_OPEN && intake_settled(self->in, own->released) &&
+	bool begun = own->state == STATE_OPENING || own->state == STATE_OPEN;
+	if (begun && mqtt_ids_count(ids) == 0 && intake_settled(self->in, own->released) &&
 	    intake_settings(self->in)->ack == ACK_DELIVERED)
 		unsettled = 0;
 	own->state = STATE_LEFT;
@@ -114,26 +117,70 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 
 /* -- CONNECT -- */
 
+bool mqtt_conn_outlives(const struct mqtt *self, const struct mqtt_conn *own)
+{
+	return !own->clean_session && intake_keeps_state(self->in);
+}
+
+void mqtt_conn_accept(struct mqtt_conn *own, bool present)
+{
+	uint8_t out[MQTT_CONNACK_MAX];
+	if (own->state != STATE_OPENING)
+		return;
+	own->state = STATE_OPEN;
+	stream_write(own->c, out, mqtt_connack_write(out, own->version, present, MQTT_SUCCESS));
+	stream_deadline(own->c, own->silence_ms);
+	stream_resume(own->c);
+}
+
+/* Clean session 1: what there was is forgotten for good [MQTT-3.1.2-6]. False: not now; the client is refused. */
+static bool session_end(struct mqtt *self, struct mqtt_conn *own)
+{
+	if (!own->ids)
+		return true;
+	if (mqtt_clients_forget(self->in, mqtt_clients_id(&own->member), &own->position) != GW_OK) {
+		own->clean_session = false; /* it stays for the next connection */
+		conn_refuse(self, own, own->version, MQTT_SERVER_UNAVAILABLE,
+		            "the journal has no room to forget the session");
+		return false;
+	}
+	mqtt_ids_free(own->ids);
+	own->ids = NULL;
+	return true;
+}
+
+/* Clean session 0: from now on there is one, though nothing is in it [MQTT-3.1.2-4]. False: the client is refused. */
+static bool session_begin(struct mqtt *self, struct mqtt_conn *own)
+{
+	struct mqtt_string id = mqtt_clients_id(&own->member);
+	struct state_change c = {.op = STATE_SET, .group = {id.text, id.len}};
+	own->ids = mqtt_ids_new();
+	if (own->ids && intake_note(self->in, &c, &own->position) == GW_OK) {
+		self->noted = own->position;
+		return true;
+	}
+	own->clean_session = true; /* none began */
+	conn_refuse(self, own, own->version, MQTT_SERVER_UNAVAILABLE,
+	            own->ids ? "the journal has no room for the session" : "out of memory");
+	return false;
+}
+
 void mqtt_conn_open(struct mqtt *self, struct mqtt_conn *own)
 {
 	own->ids = mqtt_clients_session(self->clients, &own->member);
-	if (own->clean_session && own->ids && mqtt_clients_forget(self->in, mqtt_clients_id(&own->member)) != GW_OK) {
-		own->clean_session = false; /* what could not be forgotten for good stays for the next connection */
-		conn_refuse(self, own, own->version, MQTT_SERVER_UNAVAILABLE,
-		            "the journal has no room to forget the session");
+	bool present = own->ids && !own->clean_session;
+	if (own->clean_session ? !session_end(self, own) : !present && !session_begin(self, own))
 		return;
-	}
-	if (own->clean_session) { /* [MQTT-3.1.2-6] */
-		mqtt_ids_free(own->ids);
-		own->ids = NULL;
-	}
-	bool present = own->ids != NULL;
 	if (present) /* the first copies may be in this lane and not settled yet */
 		own->position = intake_position(self->in);
-	own->state = STATE_OPEN;
-	uint8_t out[MQTT_CONNACK_MAX];
-	stream_write(own->c, out, mqtt_connack_write(out, own->version, present, MQTT_SUCCESS));
-	stream_deadline(own->c, own->silence_ms);
+	own->state = STATE_OPENING;
+	if (!mqtt_conn_outlives(self, own)) {
+		mqtt_conn_accept(own, present);
+		return;
+	}
+	/* One that was there already may have been noted a moment ago. */
+	stream_pause(own->c);
+	(void)stream_await_note(own->c, self->noted, (uint64_t)MQTT_CONNACK << 16 | present);
 }
 
 /* 1.5 times the keep-alive [MQTT-3.1.2-24]; 3.1.1 gives the server no way to lower it but to act upon it. */

@@ -33,25 +33,28 @@ struct mqtt {
 	struct mqtt_topics topics;
 	struct mqtt_clients *clients; /* shared by the listener's threads */
 	struct log_limit fault_log, refusal_log;
+	uint64_t noted; /* position of the last note of a new session in this thread's lane */
 };
 
 enum mqtt_state {
 	STATE_NEW,     /* CONNECT is due */
 	STATE_WAITING, /* another connection of its client identifier has to go first; not read */
+	STATE_OPENING, /* CONNACK waits until the session is durable; not read */
 	STATE_OPEN,
 	STATE_LEFT, /* has no client identifier any more; nothing is taken from it */
 };
 
 /* The state of a connection: what an idle device costs, next to its client identifier in the registry. */
 struct mqtt_conn {
-	struct mqtt_member member; /* its client identifier; readable when STATE_OPEN */
+	struct mqtt_member member; /* its client identifier; readable when STATE_OPENING and _OPEN */
 	struct stream_conn *c;
-	struct mqtt_ids *ids; /* owned: QoS 2 messages between PUBLISH and PUBREL; NULL: none so far */
-	uint64_t position;    /* of the last message or release it put; 0: none */
-	uint64_t released;    /* of the last release; 0: none */
-	uint32_t silence_ms;  /* longest time between two packets */
-	uint8_t state;        /* enum mqtt_state */
-	uint8_t version;      /* enum mqtt_version, from CONNECT on */
+	struct mqtt_ids *
+	    ids; /* owned: QoS 2 messages between PUBLISH and PUBREL; with clean session 0 the session itself; NULL: none so far */
+	uint64_t position;   /* of the last message or release it put; 0: none */
+	uint64_t released;   /* of the last release; 0: none */
+	uint32_t silence_ms; /* longest time between two packets */
+	uint8_t state;       /* enum mqtt_state */
+	uint8_t version;     /* enum mqtt_version, from CONNECT on */
 	bool clean_session;
 };
 
@@ -59,8 +62,12 @@ struct mqtt_conn {
 
 /* mqtt_conn_connect takes the first packet. */
 void mqtt_conn_connect(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_frame *f);
-/* mqtt_conn_open begins the session when the client identifier is its own: CONNACK. */
+/* mqtt_conn_open begins the session when the client identifier is its own: CONNACK, at once or when the session is durable. */
 void mqtt_conn_open(struct mqtt *self, struct mqtt_conn *own);
+/* mqtt_conn_accept writes CONNACK and goes on reading; does nothing unless that is what it waits for. */
+void mqtt_conn_accept(struct mqtt_conn *own, bool present);
+/* mqtt_conn_outlives tells whether the client's session is to survive the process: it does not end with the connection. */
+bool mqtt_conn_outlives(const struct mqtt *self, const struct mqtt_conn *own);
 /* mqtt_conn_leave gives the client identifier back and leaves behind what the next connection of that name needs.
  * Harmless when repeated. */
 void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own);

@@ -26,6 +26,11 @@ static struct mqtt_ids *ids_new(uint32_t slots)
 	return ids;
 }
 
+struct mqtt_ids *mqtt_ids_new(void)
+{
+	return ids_new(IDS_SLOTS_MIN);
+}
+
 static bool is_bitmap(const struct mqtt_ids *ids)
 {
 	return ids->mask == IDS_ALL - 1;

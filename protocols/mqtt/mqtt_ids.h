@@ -12,6 +12,9 @@
 
 struct mqtt_ids; /* NULL is the empty set */
 
+struct mqtt_ids *
+mqtt_ids_new(void); /* an empty set that is not NULL: a session without identifiers; NULL: out of memory */
+
 bool mqtt_ids_has(const struct mqtt_ids *ids, uint16_t id);
 size_t mqtt_ids_count(const struct mqtt_ids *ids);
 

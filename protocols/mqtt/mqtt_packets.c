@@ -35,7 +35,10 @@ static void packet_follow(struct mqtt *self, struct mqtt_conn *own, enum mqtt_ty
 void mqtt_packet_answer(struct stream_conn *c, uint64_t what)
 {
 	uint8_t out[MQTT_ID_SIZE];
-	stream_write(c, out, mqtt_id_write(out, (enum mqtt_type)(what >> 16), (uint16_t)what));
+	if (what >> 16 == MQTT_CONNACK)
+		mqtt_conn_accept(stream_own(c), what & 1);
+	else
+		stream_write(c, out, mqtt_id_write(out, (enum mqtt_type)(what >> 16), (uint16_t)what));
 }
 
 /* The message can never be taken, which 3.x cannot say. QoS 0 expects no answer; else see on_refused. GW_OK:
@@ -78,12 +81,6 @@ static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const s
 	return err;
 }
 
-/* Whether the client's identifiers are to survive the process: its session does not end with the connection. */
-static bool conn_outlives(const struct mqtt *self, const struct mqtt_conn *own)
-{
-	return !own->clean_session && intake_keeps_state(self->in);
-}
-
 /* What the journal is to remember of an identifier. */
 static struct state_change id_change(const struct mqtt_conn *own, enum state_op op, uint16_t id, uint8_t member[2])
 {
@@ -115,7 +112,7 @@ static bool publish_exactly_once(struct mqtt *self, struct mqtt_conn *own, const
 	}
 	uint8_t member[2];
 	struct state_change change = id_change(own, STATE_SET, p->id, member);
-	enum gw_err err = publish_put(self, own, p, conn_outlives(self, own) ? &change : NULL);
+	enum gw_err err = publish_put(self, own, p, mqtt_conn_outlives(self, own) ? &change : NULL);
 	if (err == GW_OK)
 		packet_acknowledge(self, own, ANSWER_ACKNOWLEDGEMENT, MQTT_PUBREC, p->id);
 	else
@@ -149,7 +146,7 @@ static bool take_pubrel(struct mqtt *self, struct mqtt_conn *own, const struct m
 		mqtt_conn_fault(self, own, &fault);
 		return true;
 	}
-	if (!conn_outlives(self, own)) {
+	if (!mqtt_conn_outlives(self, own)) {
 		(void)mqtt_ids_remove(own->ids, id); /* not known: a PUBREL sent again; its PUBCOMP was lost */
 		packet_follow(self, own, MQTT_PUBCOMP, id);
 		return true;

@@ -109,6 +109,8 @@ bool stream_unwrite(struct stream_conn *c, size_t len);
 /* stream_await: as intake_await, with the connection kept alive until the answer came back. Returns false when memory
  * is out: the connection is closed, after the answers that it waits for already. */
 bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kind, uint64_t what);
+/* stream_await_note: the same as intake_await_note. */
+bool stream_await_note(struct stream_conn *c, uint64_t position, uint64_t what);
 size_t stream_waiting(const struct stream_conn *c); /* answers this connection waits for */
 /* stream_hold: there is no room for its next message (GW_FULL); it is not read, and data is called again when there is.
  */

@@ -111,14 +111,23 @@ void stream_deadline(struct stream_conn *c, uint32_t ms)
 
 /* -- answers -- */
 
+static bool queued(struct stream_conn *c, enum gw_err err)
+{
+	if (err)
+		stream_close(c, true);
+	else
+		c->waiting++;
+	return !err;
+}
+
 bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kind, uint64_t what)
 {
-	if (intake_await(c->stream->in, position, kind, c, what) != GW_OK) {
-		stream_close(c, true);
-		return false;
-	}
-	c->waiting++;
-	return true;
+	return queued(c, intake_await(c->stream->in, position, kind, c, what));
+}
+
+bool stream_await_note(struct stream_conn *c, uint64_t position, uint64_t what)
+{
+	return queued(c, intake_await_note(c->stream->in, position, c, what));
 }
 
 size_t stream_waiting(const struct stream_conn *c)

@@ -74,6 +74,12 @@ bool stream_await(struct stream_conn *c, uint64_t position, enum answer_kind kin
 	return intake_await(c->mqtt->in, position, kind, c, what) == GW_OK;
 }
 
+bool stream_await_note(struct stream_conn *c, uint64_t position, uint64_t what)
+{
+	c->waiting++;
+	return intake_await_note(c->mqtt->in, position, c, what) == GW_OK;
+}
+
 size_t stream_waiting(const struct stream_conn *c)
 {
 	return c->waiting;

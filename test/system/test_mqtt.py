@@ -462,6 +462,28 @@ def test_qos_2_repetition_is_recognised_after_reconnecting(sluice, threads):
     assert [r["payload"]["number"] for r in records] == list(range(40))
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("kind", ["disk", "spill"])
+def test_session_is_present_from_the_second_connection_on(sluice, threads, kind):
+    gw = sluice({"listeners": {"mqtt": {"threads": threads}}, "journal": {"type": kind}})
+    for n in range(10):
+        raw = Raw(gw, "dev", clean=False, expect=CONNACK_PRESENT if n else CONNACK)
+        raw.send(DISCONNECT).expect_closed() if n % 2 else raw.close()
+    Raw(gw, "dev", clean=True).send(DISCONNECT).expect_closed()
+    Raw(gw, "dev", clean=False, expect=CONNACK).close()
+
+
+def test_sessions_are_bounded_and_those_with_open_identifiers_go_last(sluice):
+    gw = sluice(mqtt(max_sessions=160))
+    for n in range(16):
+        Raw(gw, f"open-{n}", clean=False).send(publish("t", "1", qos=2, mid=1)).expect(pubrec(1)).close()
+    for n in range(400):
+        Raw(gw, f"bare-{n}", clean=False).close()
+    gw.wait_metric("sluice_exchanges_forgotten_total", 200, listener="mqtt")
+    for n in range(16):
+        Raw(gw, f"open-{n}", clean=False, expect=CONNACK_PRESENT).close()
+
+
 def test_clean_session_forgets_qos_2(one):
     Raw(one, "dev", clean=False).send(publish("t", "1", qos=2, mid=5)).expect(pubrec(5)).close()
     Raw(one, "dev", clean=True).send(publish("t", "1", qos=2, mid=5, dup=True)).expect(pubrec(5)).close()
@@ -645,7 +667,7 @@ def test_device_that_never_reads_is_not_read_either(sluice):
 
 
 def test_many_client_identifiers_leave_nothing_behind(sluice):
-    gw = sluice()
+    gw = sluice(mqtt(max_sessions=160))
     sizes = []
     for round_ in range(4):
         for n in range(500):

@@ -15,7 +15,7 @@ import httpx
 
 from conftest import merge, wait_until
 from test_crash import SMALL_JOURNAL
-from test_mqtt import CONNACK, CONNACK_PRESENT, Raw, connect, pubcomp, publish, pubrec, pubrel
+from test_mqtt import CONNACK, CONNACK_PRESENT, Raw, connect, device, pubcomp, publish, pubrec, pubrel
 
 SEED = int(os.environ.get("SLUICE_STATE_SEED", random.randrange(1 << 32)))
 
@@ -168,7 +168,7 @@ def test_open_identifiers_survive_kill_9_and_recycled_segments(sluice):
     again.send(pubrel(77)).expect(pubcomp(77))
     gw.kill()
     gw.start()
-    last = Raw(gw, "held", clean=False, expect=CONNACK)
+    last = Raw(gw, "held", clean=False, expect=CONNACK_PRESENT)  # nothing is open in it, but the session is there
     last.send(pubrel(77)).expect(pubcomp(77))
     last.send(publish("devices/h/t", '{"n":1000}', qos=2, mid=77)).expect(pubrec(77))  # another message
     assert sorted(wait_messages(gw, 601)) == [*range(600), 1000]
@@ -186,7 +186,7 @@ def test_a_clean_session_is_forgotten_across_kill_9(sluice):
 
 
 def test_what_finds_no_room_in_the_state_is_forgotten_the_oldest_first_and_counted(sluice):
-    gw = sluice(merge(SMALL_JOURNAL, {"journal": {"max_state": "4KiB"}}))
+    gw = sluice(merge(SMALL_JOURNAL, {"journal": {"max_state": "4KiB"}, "listeners": {"mqtt": {"max_sessions": 16}}}))
     client = Raw(gw, "many", clean=False)
     for n in range(1, 401):
         client.send(publish("devices/m/t", json.dumps({"n": n}), qos=2, mid=n)).expect(pubrec(n))
@@ -202,6 +202,70 @@ def test_what_finds_no_room_in_the_state_is_forgotten_the_oldest_first_and_count
     times = collections.Counter(messages(gw))
     twice = [n for n in sorted(times) if times[n] == 2]
     assert len(times) == 400 and twice == list(range(1, len(twice) + 1)) and 0 < len(twice) <= forgotten
+
+
+def test_a_session_without_identifiers_survives_kill_9(sluice):
+    """[MQTT-3.2.2-2]: a client that reads 0 throws away what it has queued."""
+    gw = sluice(merge(SMALL_JOURNAL, {"listeners": {"mqtt": {"threads": 4}}}))
+    for n in range(20):
+        Raw(gw, f"dev-{n}", clean=False).close()  # killed as soon as CONNACK came
+        if n % 5 == 4:
+            gw.kill()
+            gw.start()
+    for n in range(20):
+        Raw(gw, f"dev-{n}", clean=False, expect=CONNACK_PRESENT).close()
+    Raw(gw, "dev-3", clean=True).send(publish("devices/d/t", '{"n":1}', qos=1, mid=1)).read(4)
+    Raw(gw, "dev-3", clean=True).close()  # no session began, none is left
+    gw.kill()
+    gw.start()
+    Raw(gw, "dev-3", clean=False).close()
+    Raw(gw, "dev-4", clean=False, expect=CONNACK_PRESENT).close()
+
+
+def test_a_session_expires_counted_from_the_restart(sluice):
+    gw = sluice(merge(SMALL_JOURNAL, {"listeners": {"mqtt": {"session_expiry": "3s"}}}))
+    Raw(gw, "dev", clean=False).close()
+    time.sleep(2)  # of its three seconds
+    gw.kill()
+    gw.start()
+    started = time.monotonic()
+    time.sleep(max(0, started + 1.5 - time.monotonic()))  # over 3 s since it left, under 3 s since the start
+    Raw(gw, "dev", clean=False, expect=CONNACK_PRESENT).close()
+    wait_until(lambda: gw.metrics().sum("sluice_journal_state_items") == 0, 20, "the session is forgotten")
+    gw.kill()
+    gw.start()
+    Raw(gw, "dev", clean=False).close()
+
+
+def test_max_sessions_must_fit_into_the_journals_state(sluice):
+    config = merge(SMALL_JOURNAL, {"journal": {"max_state": "16KiB"}, "listeners": {"mqtt": {"max_sessions": 200, "max_client_id": 128}}})
+    gw = sluice(config, start=False)
+    done = gw.command("--check", gw.config_path)
+    assert done.returncode == 2
+    text = done.stdout + done.stderr
+    assert "max_sessions" in text and "journal.max_state" in text and "16384" in text
+    fits = sluice(merge(config, {"listeners": {"mqtt": {"max_sessions": 100}}}), start=False)
+    assert fits.command("--check", fits.config_path).returncode == 0
+
+
+def test_paho_keeps_its_session_and_what_it_queued(sluice):
+    gw = sluice()
+    client = device("paho-session", clean=False)
+    present, published = [], set()
+    client.on_publish = lambda c, u, mid, reason, p: published.add(mid)
+    client.on_connect = lambda c, u, flags, reason, p: present.append(flags.session_present)
+    client.reconnect_delay_set(1, 1)
+    client.connect(*gw.address("mqtt"))
+    client.loop_start()
+    wait_until(lambda: len(present) == 1, what="the first connection")
+    gw.kill()
+    infos = [client.publish("devices/p/t", json.dumps({"n": n}), qos=1) for n in range(50)]
+    gw.start()
+    wait_until(lambda: all(info.mid in published for info in infos), 20, "the acknowledgements")
+    client.disconnect()
+    client.loop_stop()
+    assert present == [False, True]
+    assert set(wait_messages(gw, 50)) == set(range(50))
 
 
 # ---- Idempotency-Key -------------------------------------------------------------------------------------------------

@@ -294,8 +294,31 @@ enum gw_err intake_await(struct intake *in, uint64_t position, enum answer_kind 
 	return GW_OK;
 }
 
+enum gw_err intake_await_note(struct intake *in, uint64_t position, void *who, uint64_t what)
+{
+	if (in->await_fails)
+		return GW_NOMEM;
+	assert(in->awaiting_note_count < sizeof(in->awaiting_note) / sizeof(in->awaiting_note[0]));
+	in->awaiting_note[in->awaiting_note_count++] =
+	    (struct fake_answer){.position = position, .who = who, .what = what, .kind = ANSWER_RELEASE};
+	return GW_OK;
+}
+
+static bool fake_noted(const struct intake *in)
+{
+	uint64_t durable = in->durable > in->settled ? in->durable : in->settled;
+	return in->awaiting_note_count > 0 && in->awaiting_note[0].position <= durable;
+}
+
 bool intake_answer(struct intake *in, struct answer *a)
 {
+	if (fake_noted(in)) {
+		*a = (struct answer){
+		    .who = in->awaiting_note[0].who, .what = in->awaiting_note[0].what, .kind = ANSWER_RELEASE};
+		memmove(in->awaiting_note, in->awaiting_note + 1,
+		        --in->awaiting_note_count * sizeof(in->awaiting_note[0]));
+		return true;
+	}
 	if (in->answer_count == 0)
 		return false;
 	const struct fake_answer *f = &in->answers[in->answer_first];
@@ -322,7 +345,7 @@ void intake_late(struct intake *in, bool on)
 
 size_t intake_waiting(const struct intake *in)
 {
-	return in->answer_count;
+	return in->answer_count + in->awaiting_note_count;
 }
 
 bool intake_settled(const struct intake *in, uint64_t position)
@@ -354,6 +377,8 @@ int intake_sleep(struct intake *in, int timeout_ms)
 		in->on_sleep(in, in->on_sleep_arg);
 	int limit = in->turn_limit >= 0 ? 2 : 1000;
 	if (in->answer_count > 0 && in->answers[in->answer_first].position <= in->settled)
+		return 0;
+	if (fake_noted(in))
 		return 0;
 	if (in->watched && in->watched <= in->settled)
 		return 0;

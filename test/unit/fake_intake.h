@@ -64,6 +64,7 @@ struct intake {
 	struct fake_message *messages;
 	size_t message_count;
 	uint64_t position, flushed, settled, watched;
+	uint64_t durable;            /* what intake_note put up to here is on disk; at least `settled` */
 	size_t flushes, puts, notes; /* notes: changes of state sent alone */
 	enum state_op last_note;
 	char address[128]; /* as given to intake_listening */
@@ -77,6 +78,8 @@ struct intake {
 	size_t message_room;
 	struct fake_answer *answers;
 	size_t answer_first, answer_count, answer_room;
+	struct fake_answer awaiting_note[64]; /* by intake_await_note */
+	size_t awaiting_note_count;
 	bool late;
 	void *shared;
 	char last_id[RECORD_ID_LEN + 1];

@@ -152,6 +152,39 @@ static void only_acknowledgements_are_counted_and_measured(void **unused)
 	fixture_fini(&f);
 }
 
+static void a_note_waits_for_the_disk_and_for_no_sink(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	struct answer a;
+	fixture_init(&f, ACK_DELIVERED);
+	uint64_t position = put(&f);
+	assert_int_equal(intake_await(f.in, position, ANSWER_ACKNOWLEDGEMENT, NULL, 1), GW_OK);
+	assert_int_equal(intake_await_note(f.in, position, &f, 2), GW_OK);
+	assert_int_equal(intake_waiting(f.in), 2);
+	intake_flush(f.in);
+	assert_false(intake_answer(f.in, &a));
+	lane_settle_durable(&f.in->lane, position);
+	assert_int_equal(intake_sleep(f.in, -1), 0);
+	assert_true(intake_answer(f.in, &a));
+	assert_int_equal(a.what, 2);
+	assert_ptr_equal(a.who, &f);
+	assert_false(a.late);
+	assert_false(intake_answer(f.in, &a));
+	assert_int_equal(stat_get(&f.in->stats.acknowledged), 0);
+	lane_settle_delivered(&f.in->lane, position);
+	assert_true(intake_answer(f.in, &a));
+	assert_int_equal(a.what, 1);
+	fixture_fini(&f);
+	fixture_init(&f, ACK_ACCEPTED);
+	position = put(&f);
+	assert_int_equal(intake_await_note(f.in, position, NULL, 3), GW_OK);
+	assert_false(intake_answer(f.in, &a));
+	intake_flush(f.in);
+	assert_true(intake_answer(f.in, &a));
+	fixture_fini(&f);
+}
+
 static void each_level_waits_for_its_own_position(void **unused)
 {
 	(void)unused;
@@ -484,6 +517,7 @@ int main(void)
 	    cmocka_unit_test(each_level_waits_for_its_own_position),
 	    cmocka_unit_test(the_queue_of_answers_grows_and_wraps),
 	    cmocka_unit_test(only_acknowledgements_are_counted_and_measured),
+	    cmocka_unit_test(a_note_waits_for_the_disk_and_for_no_sink),
 	    cmocka_unit_test(late_answers_are_given_only_to_those_who_ask),
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_due),
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_watched),

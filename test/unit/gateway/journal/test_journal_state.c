@@ -329,6 +329,36 @@ static void changes_that_are_cut_or_lie_are_refused(void **unused)
 	}
 }
 
+/* Sessions of clients (neither member nor value) are known by more than the journal; identifiers by nothing else. */
+static void bare_groups_make_room_first(void **unused)
+{
+	(void)unused;
+	struct state_store t;
+	struct state_change c = {.op = STATE_SET, .scope = {"mqtt", 4}};
+	char group[8], member = 'm';
+	state_store_init(&t, 20 * 32);
+	for (int i = 0; i < 40; i++) {
+		c.group = (struct state_text){group, (size_t)snprintf(group, sizeof(group), "%d", i)};
+		c.member = i % 2 ? (struct state_text){&member, 1} : (struct state_text){0};
+		(void)state_store_apply(&t, &c);
+	}
+	size_t bare = 0, others = 0;
+	for (bool more = state_store_first(&t, &c); more; more = state_store_next(&t, &c)) {
+		bare += c.member.len == 0;
+		others += c.member.len == 1;
+		assert_true(c.member.len == 1 || others == 0); /* in this order they are made again, too */
+	}
+	assert_int_equal(others, 20);
+	assert_int_equal(bare, 0);
+	c = (struct state_change){.op = STATE_SET, .scope = {"mqtt", 4}, .group = {"x", 1}};
+	assert_int_equal(state_store_apply(&t, &c), 1); /* there is no room for it */
+	assert_int_equal(t.count, 20);
+	c = (struct state_change){.op = STATE_DELETE_GROUP, .scope = {"mqtt", 4}, .group = {"1", 1}};
+	assert_int_equal(state_store_apply(&t, &c), 0);
+	assert_int_equal(t.count, 19);
+	state_store_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -338,6 +368,7 @@ int main(void)
 	    TEST(state_of_nobody_is_dropped),
 	    TEST(a_run_with_spill_forgets_it),
 	    cmocka_unit_test(the_oldest_goes_when_there_is_no_room),
+	    cmocka_unit_test(bare_groups_make_room_first),
 	    cmocka_unit_test(changes_that_are_cut_or_lie_are_refused),
 	};
 	log_init(getenv("SLUICE_TEST_LOG") ? LOG_DEBUG : LOG_NONE, LOG_TEXT);

@@ -639,7 +639,9 @@ static void session_recognises_a_repetition_after_reconnecting(void **state)
 	assert_int_equal(r.in->message_count, 1);
 	SEND(again, 0xe0, 0);
 	EXPECT_CLOSED(&r, again);
-	again = client(&r, "dev", false); /* nothing is open any more: session present 0 */
+	again = dial(&r); /* nothing is open any more, but the session is there */
+	send_connect(again, 4, "dev", false, 60);
+	EXPECT(&r, again, 0x20, 2, 1, 0);
 	close(again);
 	rig_free(&r);
 }
@@ -669,23 +671,133 @@ static struct rig rig_keeping(void)
 	return r;
 }
 
+static int client_kept(struct rig *r, const char *id)
+{
+	size_t notes = r->in->notes + 1;
+	int fd = dial(r);
+	send_connect(fd, 4, id, false, 60);
+	RIG_UNTIL(r, r->in->awaiting_note_count == 1 && r->in->notes == notes);
+	expect_nothing(r, fd);
+	r->in->durable = r->in->position;
+	EXPECT(r, fd, 0x20, 2, 0, 0);
+	return fd;
+}
+
+static void session_exists_without_identifiers(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	int fd = client(&r, "dev", false);
+	close(fd);
+	fd = dial(&r);
+	send_connect(fd, 4, "dev", false, 60);
+	EXPECT(&r, fd, 0x20, 2, 1, 0); /* [MQTT-3.2.2-2] */
+	fd = client(&r, "dev", true);  /* taken over, and begun from nothing [MQTT-3.1.2-6] */
+	close(fd);
+	fd = client(&r, "dev", false);
+	close(fd);
+	fd = dial(&r);
+	send_connect(fd, 3, "dev", false, 60);
+	EXPECT(&r, fd, 0x20, 2, 0, 0); /* 3.1 has no such flag */
+	close(fd);
+	rig_free(&r);
+}
+
+static void connack_waits_until_the_session_is_durable(void **state)
+{
+	(void)state;
+	struct rig r = rig_keeping();
+	rig_open(&r);
+	int fd = client_kept(&r, "dev");
+	assert_int_equal(r.in->last_note, STATE_SET);
+	int next = dial(&r);
+	send_connect(next, 4, "dev", false, 60); /* takes over: nothing more to be noted, and it is durable */
+	EXPECT(&r, next, 0x20, 2, 1, 0);
+	EXPECT_CLOSED(&r, fd);
+	close(next);
+	fd = client(&r, "other", true);
+	assert_int_equal(r.in->notes, 1); /* nothing to be remembered or forgotten */
+	close(fd);
+	rig_free(&r);
+}
+
+static void session_is_not_present_before_it_is_durable(void **state)
+{
+	(void)state;
+	struct rig r = rig_keeping();
+	rig_open(&r);
+	int first = dial(&r);
+	send_connect(first, 4, "dev", false, 60);
+	RIG_UNTIL(&r, r.in->notes == 1);
+	close(first); /* before its CONNACK */
+	int fd = dial(&r);
+	send_connect(fd, 4, "dev", false, 60);
+	send_publish(fd, QOS1, "t", 1, "x"); /* not waiting for CONNACK */
+	RIG_UNTIL(&r, r.in->awaiting_note_count == 2);
+	expect_nothing(&r, fd);
+	assert_int_equal(r.in->message_count, 0);
+	fake_settle_all(r.in);
+	EXPECT(&r, fd, 0x20, 2, 1, 0);
+	RIG_UNTIL(&r, r.in->message_count == 1);
+	fake_settle_all(r.in);
+	EXPECT(&r, fd, 0x40, 2, 0, 1);
+	close(fd);
+	rig_free(&r);
+}
+
+static void session_that_cannot_be_noted_is_refused(void **state)
+{
+	(void)state;
+	struct rig r = rig_keeping();
+	rig_open(&r);
+	r.in->lane_room = 0; /* the lane is full, the journal is not */
+	int fd = dial(&r);
+	send_connect(fd, 4, "dev", false, 60);
+	EXPECT_END(&r, fd, 0x20, 2, 0, 3);
+	r.in->lane_room = -1;
+	close(client_kept(&r, "dev")); /* and it did not begin */
+	fd = dial(&r);
+	send_connect(fd, 4, "slow", false, 60);
+	RIG_UNTIL(&r, r.in->awaiting_note_count == 1);
+	pass(&r, 12000);
+	EXPECT_END(&r, fd, 0x20, 2, 0, 3);
+	rig_free(&r);
+}
+
+static void recalled_session_is_present_without_identifiers(void **state)
+{
+	(void)state;
+	const struct state_change recalled[] = {{.op = STATE_SET, .group = {"dev", 3}}};
+	struct rig r = rig_keeping();
+	r.in->manual = false;
+	r.in->recalled = recalled;
+	r.in->recalled_count = 1;
+	rig_open(&r);
+	int fd = dial(&r);
+	send_connect(fd, 4, "dev", false, 60);
+	EXPECT(&r, fd, 0x20, 2, 1, 0);
+	assert_int_equal(r.in->notes, 0);
+	close(fd);
+	rig_free(&r);
+}
+
 static void release_is_answered_when_it_is_settled(void **state)
 {
 	(void)state;
 	struct rig r = rig_keeping();
 	rig_open(&r);
-	int fd = client(&r, "dev", false);
+	int fd = client_kept(&r, "dev");
 	send_publish(fd, QOS2, "t", 7, "x");
 	RIG_UNTIL(&r, r.in->message_count == 1);
 	fake_settle_all(r.in);
 	EXPECT(&r, fd, 0x50, 2, 0, 7);
 	SEND(fd, 0x62, 2, 0, 7);
-	RIG_UNTIL(&r, r.in->notes == 1);
+	RIG_UNTIL(&r, r.in->notes == 2);
 	assert_int_equal(r.in->last_note, STATE_DELETE);
 	expect_nothing(&r, fd);
 	SEND(fd, 0x62, 2, 0, 7); /* again: the release it repeats is not settled yet */
 	expect_nothing(&r, fd);
-	assert_int_equal(r.in->notes, 1);
+	assert_int_equal(r.in->notes, 2);
 	fake_settle_all(r.in);
 	EXPECT(&r, fd, 0x70, 2, 0, 7, 0x70, 2, 0, 7);
 	close(fd);
@@ -1124,6 +1236,11 @@ int main(void)
 	    cmocka_unit_test(more_than_receive_maximum_closes),
 	    cmocka_unit_test(session_recognises_a_repetition_after_reconnecting),
 	    cmocka_unit_test(clean_session_forgets),
+	    cmocka_unit_test(session_exists_without_identifiers),
+	    cmocka_unit_test(connack_waits_until_the_session_is_durable),
+	    cmocka_unit_test(session_is_not_present_before_it_is_durable),
+	    cmocka_unit_test(session_that_cannot_be_noted_is_refused),
+	    cmocka_unit_test(recalled_session_is_present_without_identifiers),
 	    cmocka_unit_test(release_is_answered_when_it_is_settled),
 	    cmocka_unit_test(release_waits_while_the_journal_is_full),
 	    cmocka_unit_test(what_the_journal_recalls_is_recognised),

@@ -227,6 +227,35 @@ static void oldest_sessions_make_room(void **state)
 	close_registry(&f);
 }
 
+/* A device that only has a session can be told that it has none; one with open identifiers would be stored twice. */
+static void sessions_without_identifiers_make_room_first(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct mqtt_member m = {0};
+	char id[32];
+	open_registry(&f, 1600);
+	for (int i = 0; i < 200; i++) {
+		snprintf(id, sizeof id, "open-%d", i);
+		assert_int_equal(mqtt_clients_claim(&f.r, &m, 0, name(id), 1000), GW_OK);
+		assert_int_equal(mqtt_clients_leave(&f.r, &m, some_ids(), 0, 1000), 0);
+	}
+	for (int i = 0; i < 5000; i++) {
+		snprintf(id, sizeof id, "bare-%d", i);
+		assert_int_equal(mqtt_clients_claim(&f.r, &m, 0, name(id), 2000), GW_OK);
+		(void)mqtt_clients_leave(&f.r, &m, mqtt_ids_new(), 0, 2000);
+	}
+	assert_int_equal(clients_known(&f.r), 1600);
+	for (int i = 0; i < 200; i++) {
+		snprintf(id, sizeof id, "open-%d", i);
+		assert_int_equal(mqtt_clients_claim(&f.r, &m, 0, name(id), 3000), GW_OK);
+		struct mqtt_ids *ids = mqtt_clients_session(&f.r, &m);
+		assert_true(mqtt_ids_has(ids, 7));
+		mqtt_clients_leave(&f.r, &m, ids, 0, 3000);
+	}
+	close_registry(&f);
+}
+
 /* A message of the old connection is not settled: another thread must not acknowledge its repetition. */
 static void other_thread_waits_for_what_is_not_settled(void **state)
 {
@@ -474,6 +503,7 @@ int main(void)
 	    cmocka_unit_test(session_comes_back_once),
 	    cmocka_unit_test(session_expires),
 	    cmocka_unit_test(oldest_sessions_make_room),
+	    cmocka_unit_test(sessions_without_identifiers_make_room_first),
 	    cmocka_unit_test(other_thread_waits_for_what_is_not_settled),
 	    cmocka_unit_test(messages_of_one_client_stay_in_order_over_two_lanes),
 	    cmocka_unit_test(same_thread_need_not_wait_for_what_is_not_settled),
