@@ -160,23 +160,21 @@ static enum gw_err check_addresses(const struct gateway_plan *plan, struct why *
 	return GW_OK;
 }
 
-/* More would be forgotten as soon as it is used, and devices told that they have no session. */
+/* More would be forgotten as soon as it is used, and devices told that they have no session. Each listener by itself: that all
+ * have as much as they may at the same time is not to be expected, and what happens then is counted. */
 static enum gw_err check_state(const struct gateway_plan *plan, struct why *why)
 {
 	const struct journal_settings *j = &plan->settings->journal;
-	uint64_t left = j->max_state;
 	for (size_t i = 0; j->type == JOURNAL_DISK && i < plan->listener_count; i++) {
 		const struct listener_plan *l = &plan->listeners[i];
 		const char *setting;
 		uint64_t need = l->protocol->state_bytes ? l->protocol->state_bytes(l->settings, l->name, &setting) : 0;
-		if (need > left)
+		if (need > j->max_state)
 			return why_set(
 			    why, GW_CONFIG,
-			    "listeners.%s: %s: needs %llu bytes of journal.max_state, which has %llu%s: lower "
-			    "it or raise journal.max_state",
-			    l->name, setting, (unsigned long long)need, (unsigned long long)left,
-			    left < j->max_state ? " left" : "");
-		left -= need;
+			    "listeners.%s: %s: needs %llu bytes of journal.max_state, which is %llu: lower it "
+			    "or raise journal.max_state",
+			    l->name, setting, (unsigned long long)need, (unsigned long long)j->max_state);
 	}
 	return GW_OK;
 }

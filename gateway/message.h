@@ -37,7 +37,11 @@ struct message {
 	size_t content_type_len;
 	const char *idempotency_key; /* recorded when given */
 	size_t idempotency_key_len;
-	const struct sockaddr *peer;      /* recorded on request (include: source); NULL: unknown */
+	const struct sockaddr *peer; /* recorded on request (include: source); NULL: unknown */
+	/* The device is told that the message was taken, whatever is wrong with it: where the listener keeps dead letters
+	 * (on_invalid) one without a usable device or channel becomes one, of the device named here. NULL: it is refused. */
+	const char *sender;
+	size_t sender_len;
 	const struct state_change *state; /* kept with it, in the same journal entry (state_store.h); NULL: nothing */
 };
 

@@ -297,6 +297,26 @@ static enum gw_err plan_payload(struct normaliser *n, const struct message *m, s
 	return GW_OK;
 }
 
+/* What could not be taken as it is becomes a dead letter, if that is wanted: of the sender, with as much of the channel as a
+ * record may have. */
+static bool plan_dead(const struct normaliser *n, struct normalise_plan *p, const struct refusal *r)
+{
+	const struct message *m = p->message;
+	if (!m->sender || n->settings->on_invalid != INVALID_DEAD_LETTER)
+		return false;
+	p->kind = RECORD_DEAD;
+	p->error = r->text;
+	p->error_offset = 0;
+	p->device = m->sender;
+	p->device_len = m->sender_len;
+	p->channel = m->channel;
+	p->channel_len = 0;
+	if (m->channel)
+		p->channel_len = utf8_check(m->channel, m->channel_len < CHANNEL_MAX ? m->channel_len : CHANNEL_MAX);
+	p->device_plain = p->channel_plain = false;
+	return true;
+}
+
 static size_t payload_room(const struct normalise_plan *p)
 {
 	if (p->form == FORM_TEXT)
@@ -324,7 +344,7 @@ enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_
 	bool keep = json && n->settings->envelope == 1 && p->form == FORM_OBJECT && plan_keep(n, p);
 	if (!keep) {
 		p->time_us = now_us;
-		if ((err = plan_device(m, json, p, r)) || (err = plan_channel(m, json, p, r)))
+		if (((err = plan_device(m, json, p, r)) || (err = plan_channel(m, json, p, r))) && !plan_dead(n, p, r))
 			return err;
 		if (json && n->has_time)
 			plan_time(n, m, now_us, p);

@@ -24,8 +24,8 @@ struct protocol {
 	 * NULL. Main thread; must not keep anything: open does its own parsing. GW_OK | GW_CONFIG with why ("device:
 	 * /a/ is not ..."). */
 	enum gw_err (*check)(const void *self, const struct listener_settings *common, struct why *why);
-	/* state_bytes is what the settings allow to be remembered across a crash for sure (state_store.h): it must fit into
-	 * journal.max_state. setting: the name of the one that says how much. NULL: nothing. Any thread. */
+	/* state_bytes is what is to be remembered across a crash when the settings are made use of (state_store.h): it must
+	 * fit into journal.max_state. setting: the name of the one that says how much. NULL: nothing. Any thread. */
 	uint64_t (*state_bytes)(const void *self, const char *listener, const char **setting);
 	/* open binds sockets and takes memory; from then on `in` is the thread's intake. Main thread. After an error
 	 * close is called, too. GW_OK | GW_CONFIG | GW_IO (address in use: name address and setting) | GW_NOMEM. */

@@ -11,12 +11,13 @@
 #include "gateway/base/log.h"
 
 const char *const stats_refusal_names[REFUSED_REASONS] = {
-    [REFUSED_PAYLOAD] = "invalid_payload", [REFUSED_NO_DEVICE] = "no_device",
-    [REFUSED_DEVICE] = "invalid_device",   [REFUSED_CHANNEL] = "invalid_channel",
-    [REFUSED_TOO_LARGE] = "too_large",     [REFUSED_FULL] = "full",
-    [REFUSED_PROTOCOL] = "protocol_error", [REFUSED_CONNECTIONS] = "connection_limit",
-    [REFUSED_TIMEOUT] = "timeout",         [REFUSED_MEMORY] = "memory_limit",
-    [REFUSED_UNSUPPORTED] = "unsupported", [REFUSED_DEAD] = "dead_letters_full",
+    [REFUSED_PAYLOAD] = "invalid_payload",   [REFUSED_NO_DEVICE] = "no_device",
+    [REFUSED_DEVICE] = "invalid_device",     [REFUSED_CHANNEL] = "invalid_channel",
+    [REFUSED_TOO_LARGE] = "too_large",       [REFUSED_FULL] = "full",
+    [REFUSED_PROTOCOL] = "protocol_error",   [REFUSED_CONNECTIONS] = "connection_limit",
+    [REFUSED_TIMEOUT] = "timeout",           [REFUSED_MEMORY] = "memory_limit",
+    [REFUSED_UNSUPPORTED] = "unsupported",   [REFUSED_DEAD] = "dead_letters_full",
+    [REFUSED_SUBSCRIPTION] = "subscription", [REFUSED_TAKEN_OVER] = "taken_over",
 };
 
 enum kind { COUNTER, GAUGE, HISTOGRAM };

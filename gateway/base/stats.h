@@ -45,18 +45,20 @@ void stats_histogram_add(struct histogram *h, uint64_t us, uint64_t n); /* one w
 
 /* Why a message was refused. One word per reaction; the words are the metric's label `reason` and become permanent. */
 enum refusal_reason {
-	REFUSED_PAYLOAD,     /* "invalid_payload": declared JSON that is not */
-	REFUSED_NO_DEVICE,   /* "no_device": no device where the listener was told to look */
-	REFUSED_DEVICE,      /* "invalid_device": empty, too long, not UTF-8, control characters */
-	REFUSED_CHANNEL,     /* "invalid_channel" */
-	REFUSED_TOO_LARGE,   /* "too_large": a payload, line, body or packet over its limit */
-	REFUSED_FULL,        /* "full": lane or journal had no room */
-	REFUSED_PROTOCOL,    /* "protocol_error": malformed bytes of the protocol itself */
-	REFUSED_CONNECTIONS, /* "connection_limit" */
-	REFUSED_TIMEOUT,     /* "timeout": the peer was too slow or idle, or keep-alive ran out */
-	REFUSED_MEMORY,      /* "memory_limit": a bounded table (blocks, exchanges, sessions) was full */
-	REFUSED_UNSUPPORTED, /* "unsupported": method, media type, option, coding or feature that is not served */
-	REFUSED_DEAD,        /* "dead_letters_full": invalid, and max_dead_letters allows no more to be kept */
+	REFUSED_PAYLOAD,      /* "invalid_payload": declared JSON that is not */
+	REFUSED_NO_DEVICE,    /* "no_device": no device where the listener was told to look */
+	REFUSED_DEVICE,       /* "invalid_device": empty, too long, not UTF-8, control characters */
+	REFUSED_CHANNEL,      /* "invalid_channel" */
+	REFUSED_TOO_LARGE,    /* "too_large": a payload, line, body or packet over its limit */
+	REFUSED_FULL,         /* "full": lane or journal had no room */
+	REFUSED_PROTOCOL,     /* "protocol_error": malformed bytes of the protocol itself */
+	REFUSED_CONNECTIONS,  /* "connection_limit" */
+	REFUSED_TIMEOUT,      /* "timeout": the peer was too slow or idle, or keep-alive ran out */
+	REFUSED_MEMORY,       /* "memory_limit": a bounded table (blocks, exchanges, sessions) was full */
+	REFUSED_UNSUPPORTED,  /* "unsupported": method, media type, option, coding or feature that is not served */
+	REFUSED_DEAD,         /* "dead_letters_full": invalid, and max_dead_letters allows no more to be kept */
+	REFUSED_SUBSCRIPTION, /* "subscription": MQTT SUBSCRIBE; nothing is ever published to a client */
+	REFUSED_TAKEN_OVER,   /* "taken_over": another connection came with the same MQTT client identifier */
 	REFUSED_REASONS
 };
 extern const char *const stats_refusal_names[REFUSED_REASONS];

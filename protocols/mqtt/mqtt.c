@@ -13,13 +13,18 @@
 #include "gateway/base/clock.h"
 #include "protocols/mqtt/mqtt_conn.h"
 
+#define HEAD_MAX                                                                                                       \
+	(5u + 2 + UINT16_MAX + 2) /* bytes of a PUBLISH before its payload: fixed header, topic, packet identifier */
+
 static const char *const subscribe_choices[] = {"refuse", "grant_silently", NULL};
 static const char *const on_refused_choices[] = {"close", "acknowledge", NULL};
 
 static const struct setting mqtt_settings[] = {
     STREAM_SETTINGS(struct mqtt, "1883"),
-    SETTING(struct mqtt, max_packet, SETTING_BYTES, "256KiB", 128, 256 << 20,
-            "Longest control packet; a client that announces a longer one is disconnected at once."),
+    SETTING(struct mqtt, max_packet, SETTING_BYTES, "0", 0, 256 << 20,
+            "Longest control packet, at least 128 bytes; 0: max_payload and 64 KiB for topic and header. A longer "
+            "PUBLISH is "
+            "skipped and refused (on_refused); a client that announces another longer packet is disconnected at once."),
     SETTING(struct mqtt, device, SETTING_LIST, "devices/{device}/#,{client_id}", 0, 0,
             "Templates that find the device in a topic, first match wins: literal levels, `{device}` (one level), "
             "`+` (any level), `#` or `...` (any rest); `{client_id}` alone takes the client identifier for any topic. "
@@ -29,10 +34,12 @@ static const struct setting mqtt_settings[] = {
     SETTING_CHOICES(struct mqtt, subscribe, "refuse", subscribe_choices,
                     "Answer to SUBSCRIBE: `refuse` with 0x80, or `grant_silently` for firmware that cannot bear it; "
                     "nothing is ever published to a client."),
-    SETTING_CHOICES(struct mqtt, on_refused, "close", on_refused_choices,
-                    "What becomes of a QoS 1 or 2 message that can never be taken (invalid payload or device, too "
-                    "large), which MQTT 3.1.1 cannot say: `close` the connection, or `acknowledge` it as if it were "
-                    "taken, so that the device does not send it for ever. Counted either way."),
+    SETTING_CHOICES(
+        struct mqtt, on_refused, "acknowledge", on_refused_choices,
+        "What becomes of a QoS 1 or 2 message that can never be taken (invalid payload or device, too "
+        "large), which MQTT 3.1.1 cannot say: `acknowledge` it as if it were taken, so that the device does "
+        "not send it for ever and goes on with the next, or `close` the connection. Counted and logged either "
+        "way; what is acknowledged is kept as a dead letter where on_invalid says so, unless it is too large."),
     SETTING(struct mqtt, connect_timeout, SETTING_DURATION, "10s", 1e5, 6e8,
             "Time from the connection to its CONNECT, and for taking over a client."),
     SETTING(struct mqtt, keep_alive_max, SETTING_DURATION, "1h", 1e6, 65535e6,
@@ -64,35 +71,58 @@ static void mqtt_accepted(void *ptr, struct stream_conn *c)
 	stream_deadline(c, (uint32_t)(self->connect_timeout / 1000));
 }
 
+/* Takes what has come of a packet that is skipped. Returns its bytes. */
+static size_t skip(struct mqtt *self, struct mqtt_conn *own, size_t len, bool *whole)
+{
+	size_t n = len < own->skip ? len : own->skip;
+	own->skip -= (uint32_t)n;
+	*whole = own->skip == 0;
+	if (*whole)
+		mqtt_packet_skipped(self, own);
+	return n;
+}
+
+/* Takes the next packet, or what has come of one that is skipped. Returns its bytes; 0: not now, or only with more behind it. */
+static size_t take_one(struct mqtt *self, struct mqtt_conn *own, const uint8_t *bytes, size_t len, bool *whole)
+{
+	struct mqtt_frame f;
+	struct mqtt_fault fault;
+	if (own->skip > 0)
+		return skip(self, own, len, whole);
+	enum gw_err err = mqtt_frame_read(bytes, len, (size_t)self->max_packet, own->state == STATE_NEW, &f, &fault);
+	if (err == GW_AGAIN)
+		return 0;
+	if (err == GW_TOOBIG && f.type == MQTT_PUBLISH && own->state == STATE_OPEN) {
+		if (!mqtt_packet_skip(self, own, &f, len - (size_t)(f.body - bytes)))
+			return 0;
+		return own->skip > 0 && !stream_closing(own->c) ? skip(self, own, len, whole) : len;
+	}
+	if (err != GW_OK) {
+		mqtt_conn_fault(self, own, &fault);
+		return len;
+	}
+	*whole = mqtt_packet_take(self, own, &f);
+	return *whole ? f.size : 0;
+}
+
 static size_t mqtt_data(void *ptr, struct stream_conn *c, const uint8_t *bytes, size_t len)
 {
 	struct mqtt *self = ptr;
 	struct mqtt_conn *own = stream_own(c);
-	size_t at = 0;
-	while (at < len && !stream_blocked(c)) {
-		struct mqtt_frame f;
-		struct mqtt_fault fault;
-		enum gw_err err = mqtt_frame_read(bytes + at, len - at, (size_t)self->max_packet,
-		                                  own->state == STATE_NEW, &f, &fault);
-		if (err == GW_AGAIN)
-			break;
-		if (err != GW_OK) {
-			mqtt_conn_fault(self, own, &fault);
-			return len;
-		}
-		if (!mqtt_packet_take(self, own, &f))
-			break;
-		at += f.size;
+	size_t at = 0, n;
+	bool whole = false, any = false;
+	while (at < len && !stream_blocked(c) && (n = take_one(self, own, bytes + at, len - at, &whole)) > 0) {
+		at += n;
+		any |= whole;
 	}
-	if (at > 0 && own->state == STATE_OPEN)
-		stream_deadline(c, own->silence_ms); /* by whole packets: half of one keeps nobody alive */
+	if (any && own->state == STATE_OPEN)
+		mqtt_conn_alive(self, own); /* by whole packets: half of one keeps nobody alive */
 	return at;
 }
 
 static void mqtt_answer(void *ptr, struct stream_conn *c, uint64_t what)
 {
-	(void)ptr;
-	mqtt_packet_answer(c, what);
+	mqtt_packet_answer(ptr, c, what);
 }
 
 static void mqtt_deadline(void *ptr, struct stream_conn *c)
@@ -109,6 +139,9 @@ static void mqtt_ended(void *ptr, struct stream_conn *c)
 static void take_requests(struct mqtt *self, struct mqtt_conn *own, unsigned requests)
 {
 	if ((requests & MQTT_REQUEST_CLOSE) != 0) { /* [MQTT-3.1.4-2] */
+		intake_refuse(self->in, REFUSED_TAKEN_OVER);
+		mqtt_conn_log(self, &self->take_over_log, own, "connection closed",
+		              "another connection has the same client identifier");
 		mqtt_conn_leave(self, own); /* at once: its last bytes may take as long to leave as the peer likes */
 		stream_close(own->c, false);
 	} else if (!stream_closing(own->c)) {
@@ -144,17 +177,20 @@ static enum gw_err mqtt_check(const void *ptr, const struct listener_settings *c
 	const struct mqtt *self = ptr;
 	struct mqtt_topics topics;
 	(void)common;
+	if (self->max_packet > 0 && self->max_packet < 128)
+		return why_set(why, GW_CONFIG, "max_packet: %llu bytes; at least 128, or 0 for what max_payload needs",
+		               (unsigned long long)self->max_packet);
 	enum gw_err err = mqtt_topics_init(&topics, &self->device, why);
 	mqtt_topics_fini(&topics);
 	return err;
 }
 
-/* Sessions of clients that are away, each with the longest identifier: an item without member and value (state_store.h). */
+/* Sessions of clients that are away, each an item without member and value (state_store.h), with identifiers of the length
+ * that every server has to take [MQTT-3.1.3-5]. */
 static uint64_t mqtt_state_bytes(const void *ptr, const char *listener, const char **setting)
 {
 	const struct mqtt *self = ptr;
-	const struct state_change c = {.scope = {listener, strlen(listener)},
-	                               .group = {NULL, (size_t)self->max_client_id}};
+	const struct state_change c = {.scope = {listener, strlen(listener)}, .group = {NULL, 23}};
 	*setting = "max_sessions";
 	return (uint64_t)self->max_sessions * record_state_size(&c);
 }
@@ -189,7 +225,10 @@ static enum gw_err mqtt_open(void *ptr, struct intake *in, struct why *why)
 	const struct listener_settings *common = intake_settings(in);
 	self->in = in;
 	self->protocol = stream_callbacks;
-	self->protocol.max_message = (size_t)self->max_packet;
+	if (self->max_packet == 0)
+		self->max_packet = common->max_payload + HEAD_MAX;
+	/* Of what is skipped the head has to be there. */
+	self->protocol.max_message = (size_t)(self->max_packet > HEAD_MAX ? self->max_packet : HEAD_MAX);
 	enum gw_err err = mqtt_topics_init(&self->topics, &self->device, why);
 	if (err != GW_OK)
 		return err;

@@ -101,18 +101,18 @@ enum gw_err mqtt_frame_read(const uint8_t *bytes, size_t len, size_t max_packet,
 		if ((b & 0x80) == 0)
 			break;
 	}
-	if (at + remaining > max_packet) {
-		(void)fault_set(fault, MQTT_PACKET_TOO_LARGE, "packet is longer than max_packet");
-		return GW_TOOBIG;
-	}
-	if (len - at < remaining)
+	bool too_big = at + remaining > max_packet;
+	if (!too_big && len - at < remaining)
 		return GW_AGAIN;
 	f->type = (enum mqtt_type)type;
 	f->flags = bytes[0] & 0x0f;
 	f->body = bytes + at;
 	f->len = remaining;
 	f->size = at + remaining;
-	return GW_OK;
+	if (!too_big)
+		return GW_OK;
+	(void)fault_set(fault, MQTT_PACKET_TOO_LARGE, "packet is longer than max_packet");
+	return GW_TOOBIG;
 }
 
 /* -- CONNECT -- */
@@ -282,6 +282,24 @@ enum gw_err mqtt_publish_read(const struct mqtt_frame *f, struct mqtt_publish *p
 	p->payload = in.p;
 	p->payload_len = reader_left(&in);
 	return GW_OK;
+}
+
+enum gw_err mqtt_publish_head(const struct mqtt_frame *f, size_t there, struct mqtt_publish *p,
+                              struct mqtt_fault *fault)
+{
+	struct mqtt_frame head = *f;
+	if (there < 2 && f->len >= 2)
+		return GW_AGAIN;
+	if (f->len >= 2)
+		head.len = 2 + (size_t)(f->body[0] << 8 | f->body[1]) + ((f->flags & 0x06) != 0 ? 2 : 0);
+	if (head.len > f->len)
+		head.len = f->len; /* cut: mqtt_publish_read says where */
+	if (there < head.len)
+		return GW_AGAIN;
+	enum gw_err err = mqtt_publish_read(&head, p, fault);
+	if (!err)
+		p->payload_len = f->len - head.len;
+	return err;
 }
 
 /* -- the others -- */

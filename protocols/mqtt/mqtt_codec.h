@@ -73,7 +73,7 @@ struct mqtt_frame {
  *   max_packet  longest packet allowed, fixed header included: an announced length over it is refused at once
  *   first       true before CONNECT was seen: any other packet is refused from its first byte
  * GW_OK: *f is set | GW_AGAIN: more bytes are needed | GW_INVALID: type 0 or 15, or a remaining length of more than
- * four bytes | GW_TOOBIG. Never looks at what lies behind len. */
+ * four bytes | GW_TOOBIG: *f is set, but not all of its body need be there. Never looks at what lies behind len. */
 enum gw_err mqtt_frame_read(const uint8_t *bytes, size_t len, size_t max_packet, bool first, struct mqtt_frame *f,
                             struct mqtt_fault *fault);
 
@@ -109,6 +109,11 @@ struct mqtt_publish {
 
 /* mqtt_publish_read reads a PUBLISH (section 3.3). GW_OK | GW_INVALID. */
 enum gw_err mqtt_publish_read(const struct mqtt_frame *f, struct mqtt_publish *p, struct mqtt_fault *fault);
+
+/* mqtt_publish_head reads a PUBLISH of whose body only `there` bytes have come: all but the payload, whose length it sets.
+ * GW_OK | GW_AGAIN: more bytes are needed | GW_INVALID. */
+enum gw_err mqtt_publish_head(const struct mqtt_frame *f, size_t there, struct mqtt_publish *p,
+                              struct mqtt_fault *fault);
 
 /* mqtt_plain_check checks the flags of any packet but CONNECT and PUBLISH, and that PINGREQ and DISCONNECT have no body. 3.1 lets
  * the DUP flag be set where it asks for QoS 1 and ignores the flags of the others. GW_OK | GW_INVALID. */

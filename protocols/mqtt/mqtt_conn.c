@@ -92,6 +92,13 @@ void mqtt_conn_forgotten(struct mqtt *self, size_t count)
 		stat_add(&intake_stats(self->in)->forgotten, count);
 }
 
+/* Positions are multiples of 8. Were the last message 4 GiB behind the release, this would be too late a position, never too
+ * early a one. */
+static uint64_t released_at(const struct mqtt_conn *own)
+{
+	return own->released ? own->position - (uint32_t)((uint32_t)own->position - (own->released & ~1u)) : 0;
+}
+
 void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 {
 	struct mqtt_ids *ids = own->ids;
@@ -107,7 +114,7 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 	/* Without identifiers to protect, waiting only keeps the client's messages in order over two lanes; that is
 	 * worth the disk's time, not the sinks'. */
 	bool begun = own->state == STATE_OPENING || own->state == STATE_OPEN;
-	if (begun && mqtt_ids_count(ids) == 0 && intake_settled(self->in, own->released) &&
+	if (begun && mqtt_ids_count(ids) == 0 && intake_settled(self->in, released_at(own)) &&
 	    intake_settings(self->in)->ack == ACK_DELIVERED)
 		unsettled = 0;
 	own->state = STATE_LEFT;
@@ -117,19 +124,33 @@ void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own)
 
 /* -- CONNECT -- */
 
+/* 1.5 times the keep-alive [MQTT-3.1.2-24]; 3.1.1 gives the server no way to lower it but to act upon it. */
+static uint32_t silence_allowed(const struct mqtt *self, uint16_t keep_alive)
+{
+	uint64_t us = keep_alive * UINT64_C(1000000);
+	if (us == 0)
+		return (uint32_t)(self->idle_timeout / 1000);
+	return (uint32_t)((us < self->keep_alive_max ? us : self->keep_alive_max) * 3 / 2 / 1000);
+}
+
+void mqtt_conn_alive(const struct mqtt *self, struct mqtt_conn *own)
+{
+	stream_deadline(own->c, silence_allowed(self, own->keep_alive));
+}
+
 bool mqtt_conn_outlives(const struct mqtt *self, const struct mqtt_conn *own)
 {
 	return !own->clean_session && intake_keeps_state(self->in);
 }
 
-void mqtt_conn_accept(struct mqtt_conn *own, bool present)
+void mqtt_conn_accept(const struct mqtt *self, struct mqtt_conn *own, bool present)
 {
 	uint8_t out[MQTT_CONNACK_MAX];
 	if (own->state != STATE_OPENING)
 		return;
 	own->state = STATE_OPEN;
 	stream_write(own->c, out, mqtt_connack_write(out, own->version, present, MQTT_SUCCESS));
-	stream_deadline(own->c, own->silence_ms);
+	mqtt_conn_alive(self, own);
 	stream_resume(own->c);
 }
 
@@ -175,21 +196,12 @@ void mqtt_conn_open(struct mqtt *self, struct mqtt_conn *own)
 		own->position = intake_position(self->in);
 	own->state = STATE_OPENING;
 	if (!mqtt_conn_outlives(self, own)) {
-		mqtt_conn_accept(own, present);
+		mqtt_conn_accept(self, own, present);
 		return;
 	}
 	/* One that was there already may have been noted a moment ago. */
 	stream_pause(own->c);
 	(void)stream_await_note(own->c, self->noted, (uint64_t)MQTT_CONNACK << 16 | present);
-}
-
-/* 1.5 times the keep-alive [MQTT-3.1.2-24]; 3.1.1 gives the server no way to lower it but to act upon it. */
-static uint32_t silence_allowed(const struct mqtt *self, uint16_t keep_alive)
-{
-	uint64_t us = keep_alive * UINT64_C(1000000);
-	if (us == 0)
-		return (uint32_t)(self->idle_timeout / 1000);
-	return (uint32_t)((us < self->keep_alive_max ? us : self->keep_alive_max) * 3 / 2 / 1000);
 }
 
 #define ASSIGNED_ID_LEN 37 /* auto- and 128 random bits, unique over all replicas */
@@ -262,6 +274,6 @@ void mqtt_conn_connect(struct mqtt *self, struct mqtt_conn *own, const struct mq
 	}
 	own->version = (uint8_t)connect.version;
 	own->clean_session = connect.clean_session;
-	own->silence_ms = silence_allowed(self, connect.keep_alive);
+	own->keep_alive = connect.keep_alive;
 	conn_claim(self, own, connect.client_id);
 }

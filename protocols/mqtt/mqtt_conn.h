@@ -18,7 +18,7 @@ enum mqtt_on_refused { ON_REFUSED_CLOSE, ON_REFUSED_ACKNOWLEDGE };
 /* One listener thread. */
 struct mqtt {
 	struct stream_settings stream; /* first: stream.h */
-	uint64_t max_packet;           /* bytes */
+	uint64_t max_packet;           /* bytes; from open on never 0 */
 	int64_t max_client_id;         /* bytes */
 	struct string_list device;
 	int subscribe;                                                          /* enum mqtt_subscribe */
@@ -32,7 +32,7 @@ struct mqtt {
 	struct stream_protocol protocol;
 	struct mqtt_topics topics;
 	struct mqtt_clients *clients; /* shared by the listener's threads */
-	struct log_limit fault_log, refusal_log;
+	struct log_limit fault_log, refusal_log, subscribe_log, take_over_log;
 	uint64_t noted; /* position of the last note of a new session in this thread's lane */
 };
 
@@ -48,13 +48,15 @@ enum mqtt_state {
 struct mqtt_conn {
 	struct mqtt_member member; /* its client identifier; readable when STATE_OPENING and _OPEN */
 	struct stream_conn *c;
-	struct mqtt_ids *
-	    ids; /* owned: QoS 2 messages between PUBLISH and PUBREL; with clean session 0 the session itself; NULL: none so far */
-	uint64_t position;   /* of the last message or release it put; 0: none */
-	uint64_t released;   /* of the last release; 0: none */
-	uint32_t silence_ms; /* longest time between two packets */
-	uint8_t state;       /* enum mqtt_state */
-	uint8_t version;     /* enum mqtt_version, from CONNECT on */
+	struct mqtt_ids *ids; /* owned: QoS 2 messages between PUBLISH and PUBREL; with clean session 0 the session */
+	uint64_t position;    /* of the last message or release it put; 0: none */
+	uint32_t released;    /* of the last release: its lower half with bit 0 set; 0: none */
+	uint32_t skip;        /* bytes of a PUBLISH over max_packet that are still to come; none of them is kept */
+	uint16_t keep_alive;  /* seconds; 0: none */
+	uint16_t skip_id;     /* its packet identifier */
+	uint8_t skip_qos;     /* with which it is acknowledged when it has passed; 0: not at all */
+	uint8_t state;        /* enum mqtt_state */
+	uint8_t version;      /* enum mqtt_version, from CONNECT on */
 	bool clean_session;
 };
 
@@ -65,9 +67,11 @@ void mqtt_conn_connect(struct mqtt *self, struct mqtt_conn *own, const struct mq
 /* mqtt_conn_open begins the session when the client identifier is its own: CONNACK, at once or when the session is durable. */
 void mqtt_conn_open(struct mqtt *self, struct mqtt_conn *own);
 /* mqtt_conn_accept writes CONNACK and goes on reading; does nothing unless that is what it waits for. */
-void mqtt_conn_accept(struct mqtt_conn *own, bool present);
+void mqtt_conn_accept(const struct mqtt *self, struct mqtt_conn *own, bool present);
 /* mqtt_conn_outlives tells whether the client's session is to survive the process: it does not end with the connection. */
 bool mqtt_conn_outlives(const struct mqtt *self, const struct mqtt_conn *own);
+/* mqtt_conn_alive restarts the time that the client may be silent. */
+void mqtt_conn_alive(const struct mqtt *self, struct mqtt_conn *own);
 /* mqtt_conn_leave gives the client identifier back and leaves behind what the next connection of that name needs.
  * Harmless when repeated. */
 void mqtt_conn_leave(struct mqtt *self, struct mqtt_conn *own);
@@ -86,7 +90,11 @@ void mqtt_conn_forgotten(struct mqtt *self, size_t count);
 
 /* mqtt_packet_take takes one packet of any type; false: not now, the connection is held. */
 bool mqtt_packet_take(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_frame *f);
+/* mqtt_packet_skip takes the head of a PUBLISH over max_packet, of whose body `there` bytes have come; the rest of it is
+ * skipped (mqtt_conn.skip, from the first byte of the packet on) and mqtt_packet_skipped called. False: more bytes are needed. */
+bool mqtt_packet_skip(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_frame *f, size_t there);
+void mqtt_packet_skipped(struct mqtt *self, struct mqtt_conn *own);
 /* mqtt_packet_answer writes an awaited answer that is due. */
-void mqtt_packet_answer(struct stream_conn *c, uint64_t what);
+void mqtt_packet_answer(const struct mqtt *self, struct stream_conn *c, uint64_t what);
 
 #endif

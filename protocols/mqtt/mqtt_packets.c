@@ -29,14 +29,14 @@ static void packet_follow(struct mqtt *self, struct mqtt_conn *own, enum mqtt_ty
 	if (stream_waiting(own->c) > 0)
 		packet_acknowledge(self, own, ANSWER_RELEASE, type, id);
 	else
-		mqtt_packet_answer(own->c, (uint64_t)type << 16 | id);
+		mqtt_packet_answer(self, own->c, (uint64_t)type << 16 | id);
 }
 
-void mqtt_packet_answer(struct stream_conn *c, uint64_t what)
+void mqtt_packet_answer(const struct mqtt *self, struct stream_conn *c, uint64_t what)
 {
 	uint8_t out[MQTT_ID_SIZE];
 	if (what >> 16 == MQTT_CONNACK)
-		mqtt_conn_accept(stream_own(c), what & 1);
+		mqtt_conn_accept(self, stream_own(c), what & 1);
 	else
 		stream_write(c, out, mqtt_id_write(out, (enum mqtt_type)(what >> 16), (uint16_t)what));
 }
@@ -47,19 +47,23 @@ static enum gw_err publish_refused(struct mqtt *self, struct mqtt_conn *own, con
                                    const struct refusal *refusal)
 {
 	bool close = p->qos > 0 && self->on_refused == ON_REFUSED_CLOSE;
-	mqtt_conn_log(self, &self->refusal_log, own, close ? "message refused, connection closed" : "message refused",
+	mqtt_conn_log(self, &self->refusal_log, own,
+	              close        ? "message refused, connection closed"
+	              : p->qos > 0 ? "message refused, acknowledged all the same"
+	                           : "message refused",
 	              refusal->text);
 	if (close)
 		stream_close(own->c, true); /* what it sent before is still acknowledged */
 	return p->qos > 0 && !close ? GW_OK : GW_INVALID;
 }
 
-/* Puts a message into the lane. GW_OK: acknowledge it | GW_FULL: the connection is held, the packet comes again |
+/* Puts a message into the lane. GW_OK: acknowledge it, as kind says | GW_FULL: the connection is held, the packet comes again |
  * GW_INVALID: done with it. */
 static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_publish *p,
-                               const struct state_change *state)
+                               const struct state_change *state, enum answer_kind *kind)
 {
-	struct mqtt_string device = mqtt_topics_device(&self->topics, p->topic, mqtt_clients_id(&own->member));
+	struct mqtt_string client = mqtt_clients_id(&own->member),
+	                   device = mqtt_topics_device(&self->topics, p->topic, client);
 	const struct message m = {
 	    .device = device.len > 0 ? device.text : NULL,
 	    .device_len = device.len,
@@ -71,13 +75,18 @@ static enum gw_err publish_put(struct mqtt *self, struct mqtt_conn *own, const s
 	    .retain = p->retain,
 	    .peer = stream_peer(own->c),
 	    .state = state,
+	    .sender = self->on_refused == ON_REFUSED_ACKNOWLEDGE ? client.text : NULL,
+	    .sender_len = client.len,
 	};
 	struct refusal refusal;
+	*kind = ANSWER_ACKNOWLEDGEMENT;
 	enum gw_err err = stream_crowded(own->c) ? GW_FULL : intake_put(self->in, &m, &own->position, &refusal);
-	if (err == GW_FULL)
+	if (err == GW_FULL) {
 		stream_hold(own->c); /* QoS 0 too: TCP pushes back, nothing is dropped unseen */
-	else if (err != GW_OK)
+	} else if (err != GW_OK) {
+		*kind = ANSWER_REFUSAL;
 		err = publish_refused(self, own, p, &refusal);
+	}
 	return err;
 }
 
@@ -90,31 +99,40 @@ static struct state_change id_change(const struct mqtt_conn *own, enum state_op 
 	return (struct state_change){.op = op, .group = {client.text, client.len}, .member = {member, 2}};
 }
 
-/* QoS 2. An identifier that is still open is the same message, whatever the DUP flag says [MQTT-4.3.3-2]. It is
- * remembered first, for when there is no memory for it the message must not be taken. */
-static bool publish_exactly_once(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_publish *p)
+/* Opens an identifier. It is remembered first, for when there is no memory for it the message must not be taken. False: the
+ * connection closes. */
+static bool id_open(struct mqtt *self, struct mqtt_conn *own, uint16_t id)
 {
 	static const struct mqtt_fault too_many = {MQTT_RECEIVE_MAXIMUM_EXCEEDED,
 	                                           "more QoS 2 messages without PUBREL than receive_maximum"};
 	static const struct mqtt_fault no_memory = {MQTT_SERVER_UNAVAILABLE, "out of memory"};
-	if (mqtt_ids_has(own->ids, p->id)) {
-		stat_add(&intake_stats(self->in)->duplicates, 1);
-		packet_acknowledge(self, own, ANSWER_RELEASE, MQTT_PUBREC, p->id);
+	bool room = mqtt_ids_count(own->ids) < (size_t)self->receive_maximum;
+	if (room && mqtt_ids_add(&own->ids, id) == GW_OK)
 		return true;
-	}
-	if (mqtt_ids_count(own->ids) >= (size_t)self->receive_maximum) {
-		mqtt_conn_fault(self, own, &too_many);
+	mqtt_conn_fault(self, own, room ? &no_memory : &too_many);
+	return false;
+}
+
+/* QoS 2. An identifier that is still open is the same message, whatever the DUP flag says [MQTT-4.3.3-2]. */
+static bool is_repetition(struct mqtt *self, struct mqtt_conn *own, uint16_t id)
+{
+	if (!mqtt_ids_has(own->ids, id))
+		return false;
+	stat_add(&intake_stats(self->in)->duplicates, 1);
+	packet_acknowledge(self, own, ANSWER_RELEASE, MQTT_PUBREC, id);
+	return true;
+}
+
+static bool publish_exactly_once(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_publish *p)
+{
+	if (is_repetition(self, own, p->id) || !id_open(self, own, p->id))
 		return true;
-	}
-	if (mqtt_ids_add(&own->ids, p->id) != GW_OK) {
-		mqtt_conn_fault(self, own, &no_memory);
-		return true;
-	}
 	uint8_t member[2];
+	enum answer_kind kind;
 	struct state_change change = id_change(own, STATE_SET, p->id, member);
-	enum gw_err err = publish_put(self, own, p, mqtt_conn_outlives(self, own) ? &change : NULL);
+	enum gw_err err = publish_put(self, own, p, mqtt_conn_outlives(self, own) ? &change : NULL, &kind);
 	if (err == GW_OK)
-		packet_acknowledge(self, own, ANSWER_ACKNOWLEDGEMENT, MQTT_PUBREC, p->id);
+		packet_acknowledge(self, own, kind, MQTT_PUBREC, p->id);
 	else
 		(void)mqtt_ids_remove(own->ids, p->id);
 	return err != GW_FULL;
@@ -130,10 +148,39 @@ static bool take_publish(struct mqtt *self, struct mqtt_conn *own, const struct 
 	}
 	if (p.qos == 2)
 		return publish_exactly_once(self, own, &p);
-	enum gw_err err = publish_put(self, own, &p, NULL);
+	enum answer_kind kind;
+	enum gw_err err = publish_put(self, own, &p, NULL, &kind);
 	if (err == GW_OK && p.qos == 1)
-		packet_acknowledge(self, own, ANSWER_ACKNOWLEDGEMENT, MQTT_PUBACK, p.id);
+		packet_acknowledge(self, own, kind, MQTT_PUBACK, p.id);
 	return err != GW_FULL;
+}
+
+bool mqtt_packet_skip(struct mqtt *self, struct mqtt_conn *own, const struct mqtt_frame *f, size_t there)
+{
+	static const struct refusal too_large = {.reason = REFUSED_TOO_LARGE,
+	                                         .text = "packet is longer than max_packet"};
+	struct mqtt_publish p;
+	struct mqtt_fault fault;
+	enum gw_err err = mqtt_publish_head(f, there, &p, &fault);
+	if (err == GW_AGAIN)
+		return false;
+	if (err != GW_OK) {
+		mqtt_conn_fault(self, own, &fault);
+		return true;
+	}
+	intake_refuse(self->in, too_large.reason);
+	own->skip = (uint32_t)f->size;
+	own->skip_id = p.id;
+	own->skip_qos = publish_refused(self, own, &p, &too_large) == GW_OK ? p.qos : 0;
+	return true;
+}
+
+void mqtt_packet_skipped(struct mqtt *self, struct mqtt_conn *own)
+{
+	if (own->skip_qos == 1)
+		packet_acknowledge(self, own, ANSWER_REFUSAL, MQTT_PUBACK, own->skip_id);
+	else if (own->skip_qos == 2 && !is_repetition(self, own, own->skip_id) && id_open(self, own, own->skip_id))
+		packet_acknowledge(self, own, ANSWER_REFUSAL, MQTT_PUBREC, own->skip_id);
 }
 
 /* -- the other packets -- */
@@ -159,7 +206,8 @@ static bool take_pubrel(struct mqtt *self, struct mqtt_conn *own, const struct m
 			stream_hold(own->c);
 			return false;
 		}
-		own->position = own->released = position;
+		own->position = position;
+		own->released = (uint32_t)position | 1;
 		(void)mqtt_ids_remove(own->ids, id);
 	} /* else a PUBREL sent again, whose release may not be settled yet */
 	packet_acknowledge(self, own, ANSWER_RELEASE, MQTT_PUBCOMP, id);
@@ -189,8 +237,11 @@ static bool take_subscribe(struct mqtt *self, struct mqtt_conn *own, const struc
 		return true;
 	}
 	bool grant = self->subscribe == SUBSCRIBE_GRANT_SILENTLY || own->version == MQTT_3_1;
-	if (!grant)
-		intake_refuse(self->in, REFUSED_UNSUPPORTED);
+	if (!grant) {
+		intake_refuse(self->in, REFUSED_SUBSCRIPTION);
+		mqtt_conn_log(self, &self->subscribe_log, own, "subscription refused",
+		              "nothing is ever published to a client; see subscribe");
+	}
 	uint8_t head[MQTT_SUBACK_HEAD_MAX], codes[256];
 	stream_write(own->c, head, mqtt_suback_head_write(head, s.id, s.count));
 	struct mqtt_string filter;

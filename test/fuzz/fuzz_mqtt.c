@@ -139,7 +139,7 @@ static char *templates[] = {"devices/{device}/#", "+/{device}", "{client_id}"};
 
 static struct mqtt settings_for(uint8_t options)
 {
-	return (struct mqtt){.max_packet = 4096,
+	return (struct mqtt){.max_packet = options & 16 ? 48 : 4096, /* few fit: the others are skipped */
 	                     .max_client_id = 64,
 	                     .device = {.items = templates, .count = options & 1 ? 3 : 2},
 	                     .subscribe = options >> 1 & 1,

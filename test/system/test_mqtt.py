@@ -342,8 +342,7 @@ def test_silence_beyond_the_keep_alive_is_closed(sluice):
     packet(0x30, b"\x00\x09t"), packet(0x30), packet(0x32, b"\x00\x01t\x00"),
     b"\x30\xff\xff\xff\xff\x01",
     b"\x30\x80\x80\x80\x80",
-    b"\x30\xff\xff\xff\x7f",                                       # 256 MiB
-    b"\x30\xfe\xff\x0f",                                           # 1 byte over max_packet, 256 KiB
+    b"\x82\xff\xff\xff\x7f",                                       # 256 MiB, and no PUBLISH
     b"\x00\x00", b"\xf0\x00", b"\x20\x02\x00\x00", b"\x90\x03\x00\x01\x00", b"\xb0\x02\x00\x01", b"\xd0\x00",
     b"\xc1\x00", b"\xe1\x00", b"\xc0\x01\x00", b"\x60\x02\x00\x01", b"\x62\x02\x00\x00", b"\x62\x03\x00\x01\x00",
     packet(0x82, b"\x00\x01"), packet(0x82, b"\x00\x01" + text("t") + b"\x03"), packet(0x80, b"\x00\x01" + text("t") + b"\x00"),
@@ -376,7 +375,8 @@ def test_largest_packet_is_taken(sluice):
     raw = Raw(gw)
     size = 100 * 1024 - 4 - 2 - 1 - 2
     raw.send(publish("t", b"x" * size, qos=1, mid=3)).expect(puback(3))
-    raw.send(publish("t", b"x" * (size + 1), qos=1, mid=4)).expect_closed()
+    raw.send(publish("t", b"x" * (size + 1), qos=1, mid=4)).expect(puback(4)).send(PINGREQ).expect(PINGRESP)  # refused, not kept
+    assert gw.metrics().sum("sluice_messages_refused_total", listener="mqtt", reason="too_large") == 1
     assert gw.wait_records(1)[0]["payload"]["text"] == "x" * size
 
 
@@ -401,7 +401,7 @@ def test_topics_that_look_dangerous_are_only_text(one):
 
 
 def test_device_comes_from_the_first_template_that_matches(sluice):
-    gw = sluice(mqtt(device=["site/+/{device}/...", "{device}/state"]))
+    gw = sluice(mqtt(device=["site/+/{device}/...", "{device}/state"], on_refused="close"))
     raw = Raw(gw)
     raw.send(publish("site/7/pump/on", "1", qos=1, mid=1), publish("valve/state", "1", qos=1, mid=2)).expect(puback(1), puback(2))
     raw.send(publish("else", "1", qos=0), publish("else", "1", qos=1, mid=3)).expect_closed()
@@ -519,7 +519,7 @@ def test_open_qos_2_identifiers_are_bounded(sluice):
 
 
 def test_refused_message_closes_or_is_acknowledged(sluice):
-    gw = sluice({"listeners": {"mqtt": {"payload": "json"}, "kind": {"protocol": "mqtt", "payload": "json", "on_refused": "acknowledge"}}})
+    gw = sluice({"listeners": {"mqtt": {"payload": "json", "on_refused": "close"}, "kind": {"protocol": "mqtt", "payload": "json"}}})
     raw = Raw(gw)
     raw.send(publish("t", "{", qos=0), publish("t", "{}", qos=1, mid=1), publish("t", "{", qos=1, mid=2))
     raw.expect_closed(puback(1))
@@ -530,6 +530,52 @@ def test_refused_message_closes_or_is_acknowledged(sluice):
     metrics = gw.metrics()
     assert metrics.sum("sluice_messages_refused_total", listener="mqtt", reason="invalid_payload") == 2
     assert metrics.sum("sluice_messages_refused_total", listener="kind", reason="invalid_payload") == 2
+
+
+@pytest.mark.parametrize("size", [262124, 262144, 262145, 400000, 5000000])
+def test_a_message_over_the_limit_does_not_block_its_device(one, size):
+    raw = Raw(one, "large")
+    before = one.metrics().sum("sluice_messages_refused_total", listener="mqtt", reason="too_large")
+    body = b'"' + b"x" * (size - 2) + b'"'
+    raw.send(publish("devices/large/t", body, qos=1, mid=7), publish("devices/large/t", "{}", qos=1, mid=8)).expect(puback(7), puback(8))
+    refused = one.metrics().sum("sluice_messages_refused_total", listener="mqtt", reason="too_large") - before
+    assert refused == (size > 262144)
+    assert len(one.wait_records(2 - refused)) == 2 - refused
+    assert not refused or "acknowledged all the same" in one.log()
+
+
+def test_an_acknowledged_refusal_is_a_dead_letter_where_there_are_some(sluice):
+    gw = sluice(mqtt(payload="json", on_invalid="dead_letter", device=["devices/{device}/#"]))
+    raw = Raw(gw, "odd")
+    raw.send(publish("devices/d/t", "", qos=1, mid=1), publish("devices/d/t", "{", qos=2, mid=2), publish("else", "{}", qos=1, mid=3),
+             publish("devices/d/" + "t" * 2000, "{}", qos=1, mid=4), publish("devices/d/t", '{"n":5}', qos=1, mid=5))
+    raw.expect(puback(1), pubrec(2), puback(3), puback(4), puback(5))
+    assert [r["payload"] for r in gw.wait_records(1)] == [{"n": 5}]
+    dead = gw.data / "dead" / "intake.ndjson"
+    wait_until(lambda: dead.exists() and len(dead.read_bytes().splitlines()) == 4, what="four dead letters")
+    letters = [json.loads(line) for line in dead.read_bytes().splitlines()]
+    assert [r["device"]["id"] for r in letters] == ["d", "d", "odd", "odd"]
+    assert all(r["sluice"]["error"]["reason"] for r in letters)
+
+
+def test_an_empty_message_under_payload_json_does_not_block_its_device(sluice):
+    gw = sluice(mqtt(payload="json"))
+    Raw(gw).send(publish("t", "", qos=1, mid=1), publish("t", "{}", qos=1, mid=2)).expect(puback(1), puback(2))
+    assert len(gw.wait_records(1)) == 1
+    assert gw.metrics().sum("sluice_messages_refused_total", listener="mqtt", reason="invalid_payload") == 1
+
+
+def test_who_was_refused_or_taken_over_is_logged_and_counted(sluice):
+    gw = sluice(mqtt())
+    first = Raw(gw, "same-name")
+    first.send(packet(0x82, b"\x00\x07" + text("a/#") + b"\x01")).expect(b"\x90\x03\x00\x07\x80")
+    Raw(gw, "same-name").send(PINGREQ).expect(PINGRESP).close()
+    first.expect_closed()
+    for reason, words in (("subscription", "subscription refused"), ("taken_over", "another connection has the same client identifier")):
+        assert gw.metrics().sum("sluice_messages_refused_total", listener="mqtt", reason=reason) == 1
+        line = next(e for e in gw.log_events() if words in (e["message"], e.get("error.message")))
+        assert line["sluice.mqtt.client_id"] == "same-name"
+        assert line["source.ip"] == "127.0.0.1" and line["sluice.listener"] == "mqtt"
 
 
 def test_subscribe_is_answered_per_filter(sluice):

@@ -238,13 +238,13 @@ def test_a_session_expires_counted_from_the_restart(sluice):
 
 
 def test_max_sessions_must_fit_into_the_journals_state(sluice):
-    config = merge(SMALL_JOURNAL, {"journal": {"max_state": "16KiB"}, "listeners": {"mqtt": {"max_sessions": 200, "max_client_id": 128}}})
+    config = merge(SMALL_JOURNAL, {"journal": {"max_state": "16KiB"}, "listeners": {"mqtt": {"max_sessions": 300}}})
     gw = sluice(config, start=False)
     done = gw.command("--check", gw.config_path)
     assert done.returncode == 2
     text = done.stdout + done.stderr
     assert "max_sessions" in text and "journal.max_state" in text and "16384" in text
-    fits = sluice(merge(config, {"listeners": {"mqtt": {"max_sessions": 100}}}), start=False)
+    fits = sluice(merge(config, {"listeners": {"mqtt": {"max_sessions": 290}}}), start=False)
     assert fits.command("--check", fits.config_path).returncode == 0
 
 

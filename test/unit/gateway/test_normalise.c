@@ -173,6 +173,39 @@ static void declared_json_that_is_none_is_refused_wrapped_or_dead(void **unused)
 	assert_payload(&s, m, "{\"text\":\"{\\\"broken\\\":\"}");
 }
 
+/* The device hears that it was taken: it does not come again. */
+static void what_is_acknowledged_all_the_same_becomes_a_dead_letter(void **unused)
+{
+	(void)unused;
+	struct listener_settings s = defaults();
+	struct message m = text_message("{\"a\":1}");
+	m.device = NULL;
+	m.sender = "client-1";
+	m.sender_len = 8;
+	assert_int_equal(normalise(&s, m)->refusal.reason, REFUSED_NO_DEVICE);
+	s.on_invalid = INVALID_DEAD_LETTER;
+	struct result *r = normalise(&s, m);
+	assert_int_equal(r->err, GW_OK);
+	assert_int_equal(r->record.kind, RECORD_DEAD);
+	assert_non_null(strstr(r->json, "\"device\":{\"id\":\"client-1\"}"));
+	assert_non_null(strstr(r->json, "\"reason\":\"no device identifier"));
+	assert_non_null(strstr(r->json, "\"payload\":{\"a\":1}"));
+	char device[DEVICE_MAX + 1], channel[CHANNEL_MAX + 1];
+	memset(device, '\1', sizeof(device));
+	memset(channel, 'c', sizeof(channel));
+	memcpy(channel + CHANNEL_MAX - 1, "\xc3\xa4", 2); /* cut before, not inside */
+	m.device = device;
+	m.device_len = sizeof(device);
+	m.channel = channel;
+	m.channel_len = sizeof(channel);
+	r = normalise(&s, m);
+	assert_int_equal(r->record.kind, RECORD_DEAD);
+	const char *at = strstr(r->json, "\"channel\":\"");
+	assert_int_equal(strspn(at + 11, "c"), CHANNEL_MAX - 1);
+	m.sender = NULL;
+	assert_int_equal(normalise(&s, m)->err, GW_INVALID);
+}
+
 static void too_deep_json_is_no_json(void **unused)
 {
 	(void)unused;
@@ -600,6 +633,7 @@ int main(void)
 	    cmocka_unit_test(every_form_of_payload_has_its_place),
 	    cmocka_unit_test(what_the_sender_declares_wins_over_the_setting),
 	    cmocka_unit_test(declared_json_that_is_none_is_refused_wrapped_or_dead),
+	    cmocka_unit_test(what_is_acknowledged_all_the_same_becomes_a_dead_letter),
 	    cmocka_unit_test(too_deep_json_is_no_json),
 	    cmocka_unit_test(the_channel_and_the_rest_stand_in_their_places),
 	    cmocka_unit_test(bytes_of_headers_never_spoil_the_record),

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "protocols/mqtt/mqtt_conn.h"
+#include "protocols/net/stream_conn.h"
 #include "test/unit/fake_intake.c"
 
 extern const struct protocol mqtt_protocol;
@@ -307,9 +308,77 @@ static void packet_over_the_limit_closes_when_it_is_announced(void **state)
 	expect_nothing(&r, fd);
 	close(fd);
 	fd = client(&r, "dev2", true);
-	SEND(fd, 0x30, 0xfe, 0x1f);
+	SEND(fd, 0x82, 0xfe, 0x1f);
 	EXPECT_CLOSED(&r, fd);
 	assert_int_equal(refused(&r, REFUSED_TOO_LARGE), 2);
+	rig_free(&r);
+}
+
+static void send_oversize(int fd, uint8_t flags, uint16_t id, size_t left)
+{
+	uint8_t b[5000] = {(uint8_t)(0x30 | flags), 0x88, 0x27, 0, 1, 't', (uint8_t)(id >> 8), (uint8_t)id}; /* 5000 */
+	assert_true(left <= sizeof(b));
+	send_bytes(fd, b, sizeof(b) - left);
+}
+
+static void send_zeros(int fd, size_t len)
+{
+	static const uint8_t zeros[5000];
+	send_bytes(fd, zeros, len);
+}
+
+static void publish_over_the_limit_is_skipped_and_acknowledged(void **state)
+{
+	(void)state;
+	struct rig r = rig_make();
+	r.mqtt->on_refused = ON_REFUSED_ACKNOWLEDGE;
+	rig_open(&r);
+	int fd = client(&r, "dev", false);
+	send_oversize(fd, QOS1, 7, 4000);
+	RIG_UNTIL(&r, refused(&r, REFUSED_TOO_LARGE) == 1);
+	expect_nothing(&r, fd); /* before it has come wholly there is no telling what comes next */
+	assert_int_equal(r.mqtt->s->buffered, 0);
+	send_zeros(fd, 4003);
+	send_publish(fd, QOS1, "t", 8, "x");
+	EXPECT(&r, fd, 0x40, 2, 0, 7, 0x40, 2, 0, 8);
+	send_oversize(fd, QOS2, 9, 0);
+	send_zeros(fd, 3);
+	SEND(fd, 0x62, 2, 0, 9);
+	EXPECT(&r, fd, 0x50, 2, 0, 9, 0x70, 2, 0, 9);
+	send_oversize(fd, QOS0, 0, 0);
+	send_zeros(fd, 3);
+	SEND(fd, 0xc0, 0);
+	EXPECT(&r, fd, 0xd0, 0);
+	assert_int_equal(refused(&r, REFUSED_TOO_LARGE), 3);
+	assert_int_equal(r.in->message_count, 1);
+	assert_int_equal(r.in->stats.acknowledged, 1);
+	close(fd);
+	rig_free(&r);
+}
+
+static void publish_over_the_limit_closes_on_request(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	int fd = client(&r, "dev", true);
+	send_publish(fd, QOS1, "t", 1, "x");
+	send_oversize(fd, QOS1, 7, 4990);
+	EXPECT_END(&r, fd, 0x40, 2, 0, 1);
+	assert_int_equal(refused(&r, REFUSED_TOO_LARGE), 1);
+	fd = client(&r, "dev", true);
+	SEND(fd, 0x32, 0x88, 0x27, 0, 1, '#', 0, 1); /* malformed all the same */
+	EXPECT_CLOSED(&r, fd);
+	assert_int_equal(refused(&r, REFUSED_PROTOCOL), 1);
+	rig_free(&r);
+}
+
+static void largest_payload_fits_by_default(void **state)
+{
+	(void)state;
+	struct rig r = rig_make();
+	r.mqtt->max_packet = 0;
+	rig_open(&r);
+	assert_true(r.mqtt->max_packet >= r.in->settings.max_payload + 65535 + 9);
 	rig_free(&r);
 }
 
@@ -498,7 +567,7 @@ static void subscribe_is_refused_or_granted(void **state)
 	int fd = client(&r, "dev", true);
 	SEND(fd, 0x82, 10, 0, 7, 0, 1, 'a', 1, 0, 1, 'b', 2);
 	EXPECT(&r, fd, 0x90, 4, 0, 7, 0x80, 0x80);
-	assert_int_equal(refused(&r, REFUSED_UNSUPPORTED), 1);
+	assert_int_equal(refused(&r, REFUSED_SUBSCRIPTION), 1);
 	SEND(fd, 0xa2, 5, 0, 8, 0, 1, 'a');
 	EXPECT(&r, fd, 0xb0, 2, 0, 8);
 	r.mqtt->subscribe = SUBSCRIBE_GRANT_SILENTLY;
@@ -1220,6 +1289,9 @@ int main(void)
 	    cmocka_unit_test(second_connect_closes),
 	    cmocka_unit_test(connect_must_come_in_time),
 	    cmocka_unit_test(packet_over_the_limit_closes_when_it_is_announced),
+	    cmocka_unit_test(publish_over_the_limit_is_skipped_and_acknowledged),
+	    cmocka_unit_test(publish_over_the_limit_closes_on_request),
+	    cmocka_unit_test(largest_payload_fits_by_default),
 	    cmocka_unit_test(empty_client_identifier_is_replaced),
 	    cmocka_unit_test(publish_becomes_a_message_with_its_topic),
 	    cmocka_unit_test(packets_are_whole_wherever_they_are_cut),
