@@ -123,19 +123,22 @@ enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t 
 		c->path = NULL;
 		return why_set(why, GW_NOMEM, "cursor %s: out of memory", f->name);
 	}
-	c->fd = f->disk->open(f->disk, c->path, DISK_WRITE | DISK_CREATE);
+	c->fd = f->disk->open(f->disk, c->path, DISK_WRITE);
+	bool made = c->fd == -ENOENT;
+	if (made)
+		c->fd = f->disk->open(f->disk, c->path, DISK_WRITE | DISK_CREATE);
 	if (c->fd < 0) {
 		why_set(why, GW_IO, "cursor %s: %s", f->name, disk_explain(c->fd, c->path, text, sizeof(text)));
 		goto failed;
 	}
 	struct content saved = {0};
+	*existed = !made;
 	switch (slots_read(f->disk, c->fd, &saved)) {
 	case SLOTS_UNREAD:
 		why_set(why, GW_IO, "cursor %s cannot be read: %s", f->name,
 		        disk_explain(saved.err, c->path, text, sizeof(text)));
 		goto failed;
 	case SLOTS_GOOD:
-		*existed = true;
 		c->count = saved.count;
 		c->ahead_count = saved.ahead_count;
 		memcpy(c->ahead, saved.ahead, sizeof(c->ahead));
@@ -148,7 +151,14 @@ enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t 
 		start = 0;
 		atomic_init(&c->sequence, start);
 		break;
-	case SLOTS_NEW: break;
+	case SLOTS_NEW: /* a crash left it, or a full disk, or a backup: it was somewhere, too */
+		if (made)
+			break;
+		log_event(LOG_WARN, "journal", "a cursor holds nothing; its sink starts with the oldest record",
+		          LOG_S("sink.name", f->name));
+		start = 0;
+		atomic_init(&c->sequence, start);
+		break;
 	}
 	int err = slot_write(c, start);
 	if (err || (err = f->disk->sync_dir(f->disk, f->dir))) {

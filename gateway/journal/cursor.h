@@ -55,7 +55,7 @@ struct cursor_file {
 };
 
 /* cursor_open reads or creates the file. Its texts are copied. A new one starts at `start` and is synced with its directory before
- * it returns; one that was there and is damaged starts at 0. Main thread.
+ * it returns; one that was there and is damaged or holds nothing starts at 0. Main thread.
  *   existed  set: whether it was there
  * GW_OK | GW_IO (also when it cannot be read) | GW_NOMEM, with why. */
 enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t start, bool *existed, struct why *why);

@@ -14,6 +14,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
+#include "gateway/journal/cursor_names.h"
 #include "gateway/journal/journal_parts.h"
 
 static const char *const types[] = {"disk", "memory", "spill", NULL};
@@ -159,16 +160,28 @@ static uint64_t oldest(const struct journal *j)
 	return j->segment_count ? j->segments[0].first : j->next;
 }
 
+static bool is_known_sink(const struct journal *j, const char *name)
+{
+	struct cursor_names known;
+	cursor_names_read(&known, j->disk, j->dir);
+	return cursor_names_has(&known, name);
+}
+
 enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_now, struct cursor **out, struct why *why)
 {
 	if (j->cursor_count == CURSORS_MAX)
 		return why_set(why, GW_CONFIG, "journal: at most %u sinks", CURSORS_MAX);
 	struct cursor *c = &j->cursors[j->cursor_count];
 	bool existed;
+	bool is_known = journal_has_disk(j) && is_known_sink(j, name);
 	const struct cursor_file file = {journal_has_disk(j) ? j->disk : NULL, j->cursor_dir, name};
-	enum gw_err err = cursor_open(c, &file, from_now ? j->next - 1 : oldest(j) - 1, &existed, why);
+	enum gw_err err = cursor_open(c, &file, from_now && !is_known ? j->next - 1 : oldest(j) - 1, &existed, why);
 	if (err)
 		return err;
+	if (is_known && !existed)
+		log_event(LOG_WARN, "journal",
+		          "the cursor of a sink is missing; the sink starts with the oldest record",
+		          LOG_S("sink.name", name), LOG_S("file.path", c->path));
 	j->cursor_count++;
 	if (cursor_get(c) >= j->next) {
 		/* The sink has more than the journal: its tail was lost. Its numbers must not be given out a second
@@ -232,14 +245,29 @@ static void look_at_cursor(void *context, const char *name)
 	j->disk->remove(j->disk, path);
 }
 
+/* Without the list nothing is lost but the knowledge that a sink is not new. */
+static void note_sinks(const struct journal *j)
+{
+	struct cursor_names names = {.count = 0};
+	char text[512];
+	for (size_t i = 0; i < j->cursor_count; i++)
+		cursor_names_add(&names, j->cursors[i].name);
+	int err = cursor_names_write(&names, j->disk, j->dir);
+	if (err)
+		log_event(LOG_WARN, "journal", "the list of its sinks cannot be stored",
+		          LOG_S("error.message", disk_explain(err, j->dir, text, sizeof(text))));
+}
+
 enum gw_err journal_check_cursors(struct journal *j, struct why *why)
 {
 	struct strangers s = {.journal = j};
 	if (!journal_has_disk(j))
 		return GW_OK;
 	j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &s);
-	if (!s.refused)
+	if (!s.refused) {
+		note_sinks(j);
 		return GW_OK;
+	}
 	return why_set(
 	    why, GW_CONFIG,
 	    "sinks are gone from the configuration that have not got everything yet: %s. Put them back, or give "

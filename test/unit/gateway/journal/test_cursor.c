@@ -230,6 +230,31 @@ static void one_spoilt_slot_costs_one_step(void **unused)
 		}
 }
 
+/* No bytes, or zeros: what a crash, a full disk or a restored backup leaves of a cursor. */
+static void a_cursor_that_is_there_and_holds_nothing_starts_behind_everything(void **unused)
+{
+	(void)unused;
+	for (int zeros = 0; zeros < 2; zeros++) {
+		struct sim *sim = sim_new(DIR_PATH, 0);
+		struct cursor c;
+		bool existed;
+		assert_int_equal(open_at(&c, sim, 77, &existed), GW_OK);
+		cursor_close(&c);
+		size_t len;
+		uint8_t *bytes = sim_bytes(sim, FILE_PATH, &len);
+		if (zeros)
+			memset(bytes, 0, len);
+		else
+			sim_truncate(sim, FILE_PATH, 0);
+		assert_int_equal(open_at(&c, sim, 12345, &existed), GW_OK);
+		assert_true(existed);
+		assert_int_equal(cursor_get(&c), 0);
+		cursor_close(&c);
+		assert_int_equal(reopened(sim), 0);
+		sim_free(sim);
+	}
+}
+
 static void a_cursor_damaged_wholly_starts_behind_everything(void **unused)
 {
 	(void)unused;
@@ -340,6 +365,7 @@ int main(void)
 	    cmocka_unit_test(a_torn_write_leaves_the_old_or_the_new),
 	    cmocka_unit_test(a_failed_save_keeps_the_old_one_and_is_made_up_for),
 	    cmocka_unit_test(one_spoilt_slot_costs_one_step),
+	    cmocka_unit_test(a_cursor_that_is_there_and_holds_nothing_starts_behind_everything),
 	    cmocka_unit_test(a_cursor_damaged_wholly_starts_behind_everything),
 	    cmocka_unit_test(a_disk_that_fails_at_the_start_is_no_new_cursor),
 	    cmocka_unit_test(a_cursor_is_looked_at_without_being_changed),
