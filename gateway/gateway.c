@@ -92,6 +92,17 @@ static uint64_t delivered_bits(const struct gateway_plan *plan, const struct lis
 	return bits;
 }
 
+/* A run with on_invalid: dead_letter ended before all of them were in their file. Nobody configured that sink, so nobody could
+ * put it back. */
+static bool has_dead_letters_left(const struct gateway *g)
+{
+	char path[4096];
+	uint64_t sequence;
+	snprintf(path, sizeof(path), "%s/journal/cursors/" DEAD_LETTER_INTAKE ".cursor", g->plan->settings->data);
+	return journal_has_cursor(g->journal, DEAD_LETTER_INTAKE) &&
+	       (cursor_peek(&disk_real, path, &sequence) != GW_OK || sequence < journal_last(g->journal));
+}
+
 /* A drain has no listeners: the journal alone says whether one of them took invalid messages. */
 static bool any_dead_letters(const struct gateway *g)
 {
@@ -99,7 +110,8 @@ static bool any_dead_letters(const struct gateway *g)
 	for (size_t i = 0; i < plan->listener_count; i++)
 		if (plan->listeners[i].common->on_invalid == INVALID_DEAD_LETTER)
 			return true;
-	return plan->listener_count == 0 && journal_has_cursor(g->journal, DEAD_LETTER_INTAKE);
+	return plan->listener_count == 0 ? journal_has_cursor(g->journal, DEAD_LETTER_INTAKE)
+	                                 : has_dead_letters_left(g);
 }
 
 static enum gw_err open_pump(struct gateway *g, const struct pump_plan *p, struct why *why)

@@ -6,6 +6,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/socket.h"
+#include "gateway/journal/inspection.h"
 #include "gateway/pump/dead_letter_file.h"
 
 static const struct sink_plan *find_sink(const struct gateway_plan *plan, const char *name)
@@ -199,6 +200,33 @@ enum gw_err gateway_check_whole(const struct gateway_plan *plan, struct why *why
 	return err ? err : check_state(plan, why);
 }
 
+/* With `type: memory` nobody looks at the disk: what an earlier run left there would wait for ever, or be deleted with the
+ * directory. */
+static void warn_of_what_is_left(const struct gateway_plan *plan)
+{
+	struct inspection l;
+	struct why why = {0};
+	if (inspection_open(&l, &disk_real, plan->settings->data, &why))
+		return;
+	inspection_find_last(&l);
+	uint64_t most = l.cursor_count > 0 ? 0 : l.last;
+	const char *sink = "-";
+	for (size_t i = 0; i < l.cursor_count; i++) {
+		uint64_t behind = inspection_behind(&l, &l.cursors[i]);
+		if (behind > most) {
+			most = behind;
+			sink = l.cursors[i].name;
+		}
+	}
+	if (most > 0)
+		log_event(
+		    LOG_WARN, "journal",
+		    "records of an earlier run wait on disk, and with journal.type memory nobody delivers them: stop, "
+		    "run `sluice drain`, start again",
+		    LOG_S("file.path", l.dir), LOG_S("sink.name", sink), LOG_N("sluice.sink.lag_records", most));
+	inspection_close(&l);
+}
+
 void gateway_warn(const struct gateway_plan *plan)
 {
 	bool lost;
@@ -223,4 +251,6 @@ void gateway_warn(const struct gateway_plan *plan)
 	if (plan->settings->journal.type == JOURNAL_MEMORY)
 		log_say(LOG_WARN, "journal",
 		        "is kept in memory: records that no sink has yet are lost with the process");
+	if (plan->settings->journal.type == JOURNAL_MEMORY)
+		warn_of_what_is_left(plan);
 }

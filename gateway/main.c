@@ -23,6 +23,7 @@
 #include "gateway/commands/cmd_drain.h"
 #include "gateway/commands/cmd_journal.h"
 #include "gateway/commands/cmd_replay.h"
+#include "gateway/commands/data_directory.h"
 #include "gateway/gateway.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_AT_ONCE = 3, EXIT_UNSAFE = 4 };
@@ -296,19 +297,39 @@ static int health(const char *path, bool ready)
 	return code;
 }
 
-static int cursors(const char *path, int count, char **words)
+/* What the command line says before or behind a command's name. */
+struct flags {
+	const char *config;
+	char *data; /* NULL: the configuration's */
+	bool hints, ready, yes;
+};
+
+static void set_data(struct loaded *l, struct gateway_settings *settings, char *data)
+{
+	*settings = *l->plan.settings;
+	if (data)
+		settings->data = data_directory(data);
+	l->plan.settings = settings;
+}
+
+static int cursors(const struct flags *f, int count, char **words)
 {
 	struct loaded l;
 	struct why why = {0};
+	struct gateway_settings settings;
 	bool list = count == 1 && strcmp(words[0], "list") == 0, drop = count == 2 && strcmp(words[0], "drop") == 0;
 	if (!list && !drop) {
 		fputs("sluice cursor: say `list`, or `drop NAME`\n", stderr);
 		return EXIT_USAGE;
 	}
-	int code = load(&l, path);
-	if (!code && cmd_cursor(&l.plan, drop ? words[1] : NULL, stdout, &why)) {
-		fprintf(stderr, "sluice cursor: %s\n", why.text);
-		code = EXIT_FAILED;
+	int code = load(&l, f->config);
+	if (!code) {
+		set_data(&l, &settings, f->data);
+		enum gw_err err = list ? cmd_cursor_list(&l.plan, stdout, &why)
+		                       : cmd_cursor_drop(&l.plan, words[1], f->yes, stdout, &why);
+		if (err && err != GW_AGAIN)
+			fprintf(stderr, "sluice cursor: %s\n", why.text);
+		code = !err ? 0 : err == GW_AGAIN || err == GW_CONFIG ? EXIT_USAGE : EXIT_FAILED;
 	}
 	unload(&l);
 	return code;
@@ -325,10 +346,8 @@ static int drain(const char *path, char *data)
 		unload(&l);
 		return code;
 	}
-	struct gateway_settings settings = *l.plan.settings;
-	if (data)
-		settings.data = data;
-	l.plan.settings = &settings;
+	struct gateway_settings settings;
+	set_data(&l, &settings, data);
 	block_signals(&set);
 	log_init((enum log_level)settings.log.level, (enum log_format)settings.log.format);
 	enum gw_err err = cmd_drain(&l.plan, stdout, &left, &why);
@@ -386,10 +405,8 @@ static int run_own(const struct own_command *c, const char *config, int count, c
 	if (code)
 		return code < 0 ? 0 : code;
 	if ((code = load(&l, line.config)) == 0) {
-		struct gateway_settings settings = *l.plan.settings;
-		if (line.data)
-			settings.data = line.data;
-		l.plan.settings = &settings;
+		struct gateway_settings settings;
+		set_data(&l, &settings, line.data);
 		block_signals(&set);
 		log_init((enum log_level)settings.log.level, (enum log_format)settings.log.format);
 		code = c->run(&l.plan, &options);
@@ -405,8 +422,10 @@ static void usage(FILE *out)
 	    "  sluice [run] [--config FILE] [--hints]   run; --hints prints a first command per protocol\n"
 	    "  sluice --check FILE...                   look for errors in configurations, and exit\n"
 	    "  sluice health [--ready]                  ask a running gateway: /livez, or /readyz with --ready\n"
-	    "  sluice cursor list | drop NAME           where sinks are in the journal; give up what a sink has not "
-	    "got\n"
+	    "  sluice cursor list [--data DIR]          where sinks are in the journal, also while a gateway runs\n"
+	    "  sluice cursor drop NAME [--yes]          give up what a sink has not received; without --yes it says "
+	    "how "
+	    "many\n"
 	    "  sluice drain [--data DIR]                deliver a journal that no gateway serves any more, without "
 	    "listeners;\n"
 	    "                                           DIR instead of the configuration's `data`\n"
@@ -450,6 +469,7 @@ enum {
 	OPTION_HINTS,
 	OPTION_READY,
 	OPTION_DATA,
+	OPTION_YES,
 	OPTION_CONFIG_HELP,
 	OPTION_METRICS
 };
@@ -460,6 +480,7 @@ static const struct option options[] = {
     {"hints", no_argument, NULL, OPTION_HINTS},
     {"ready", no_argument, NULL, OPTION_READY},
     {"data", required_argument, NULL, OPTION_DATA},
+    {"yes", no_argument, NULL, OPTION_YES},
     {"help", no_argument, NULL, OPTION_HELP},
     {"help-config", optional_argument, NULL, OPTION_CONFIG_HELP},
     {"help-metrics", no_argument, NULL, OPTION_METRICS},
@@ -467,20 +488,21 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static int command(const char *config, bool hints, bool ready, char *data, int count, char **words)
+static int command(const struct flags *f, int count, char **words)
 {
+	bool is_cursor = count > 0 && strcmp(words[0], "cursor") == 0;
 	if (count == 1 && strcmp(words[0], "drain") == 0)
-		return drain(config, data);
-	if (data) {
-		fputs("sluice: --data goes with drain\n", stderr);
+		return drain(f->config, f->data);
+	if (f->data && !is_cursor) {
+		fputs("sluice: --data goes with drain, cursor, journal, replay and deadletters\n", stderr);
 		return EXIT_USAGE;
 	}
+	if (is_cursor)
+		return cursors(f, count - 1, words + 1);
 	if (count == 0 || (count == 1 && strcmp(words[0], "run") == 0))
-		return run(config, hints);
+		return run(f->config, f->hints);
 	if (count == 1 && strcmp(words[0], "health") == 0)
-		return health(config, ready);
-	if (strcmp(words[0], "cursor") == 0)
-		return cursors(config, count - 1, words + 1);
+		return health(f->config, f->ready);
 	fprintf(stderr, "sluice: unknown command \"%s\"\n\n", words[0]);
 	usage(stderr);
 	return EXIT_USAGE;
@@ -488,21 +510,21 @@ static int command(const char *config, bool hints, bool ready, char *data, int c
 
 int main(int argc, char **argv)
 {
-	const char *config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml";
-	bool hints = false, ready = false;
-	char *data = NULL, *checked = NULL;
+	struct flags f = {.config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml"};
+	char *checked = NULL;
 	if (argc > 1 && strcmp(argv[1], "journal") == 0) /* has options of its own, and no configuration */
 		return cmd_journal(argc - 1, argv + 1);
 	make_schema();
 	for (size_t i = 0; argc > 1 && i < sizeof(own_commands) / sizeof(own_commands[0]); i++)
 		if (strcmp(argv[1], own_commands[i].name) == 0)
-			return run_own(&own_commands[i], config, argc - 1, argv + 1);
+			return run_own(&own_commands[i], f.config, argc - 1, argv + 1);
 	for (int o; (o = getopt_long(argc, argv, "c:hV", options, NULL)) != -1;)
 		switch (o) {
-		case OPTION_CONFIG: config = optarg; break;
-		case OPTION_HINTS: hints = true; break;
-		case OPTION_READY: ready = true; break;
-		case OPTION_DATA: data = optarg; break;
+		case OPTION_CONFIG: f.config = optarg; break;
+		case OPTION_HINTS: f.hints = true; break;
+		case OPTION_READY: f.ready = true; break;
+		case OPTION_YES: f.yes = true; break;
+		case OPTION_DATA: f.data = optarg; break;
 		case OPTION_CHECK:
 			if (checked) /* --check A --check B */
 				return fputs("sluice: --check takes all files at once\n", stderr), EXIT_USAGE;
@@ -516,5 +538,5 @@ int main(int argc, char **argv)
 		}
 	if (checked)
 		return check(checked, argc - optind, argv + optind);
-	return command(config, hints, ready, data, argc - optind, argv + optind);
+	return command(&f, argc - optind, argv + optind);
 }

@@ -21,9 +21,10 @@ int cmd_deadletters(const struct gateway_plan *plan, const struct cmd_deadletter
 	j->errors = errors;
 	j->progress = (struct cmd_journal_progress){.out = errors, .command = "deadletters"};
 	deadletters_find(j);
-	int code = o->command == DEADLETTERS_LIST   ? deadletters_list(j)
-	           : o->command == DEADLETTERS_SHOW ? deadletters_show(j)
-	                                            : deadletters_retry_or_purge(j);
+	int code = o->sink && !deadletters_is_known(j, o->sink) ? 2
+	           : o->command == DEADLETTERS_LIST             ? deadletters_list(j)
+	           : o->command == DEADLETTERS_SHOW             ? deadletters_show(j)
+	                                                        : deadletters_retry_or_purge(j);
 	dead_letter_line_reader_close(j->reader);
 	free(j);
 	return code;

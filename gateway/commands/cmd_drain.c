@@ -43,6 +43,9 @@ enum gw_err cmd_drain(const struct gateway_plan *plan, FILE *progress, uint64_t 
 	snprintf(dir, sizeof(dir), "%s/journal", settings.data);
 	if (access(dir, F_OK) != 0)
 		return why_set(why, GW_CONFIG, "%s: there is no journal", dir);
+	if (settings.journal.type == JOURNAL_MEMORY)
+		settings.journal.type =
+		    JOURNAL_DISK;       /* what is on disk is to be delivered, whatever is kept there now */
 	settings.admin.enabled = false; /* the gateway that took over may have its address */
 	settings.stop.drain = 500000;   /* when it stops, all is delivered or somebody asked for the end */
 	settings.stop.until_empty = false;

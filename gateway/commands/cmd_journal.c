@@ -38,7 +38,9 @@ static const struct command commands[] = {
      "remembered). Changes nothing; also while a gateway runs.\n\n"
      "  sluice journal dump --data /var/lib/sluice > records.ndjson\n"
      "  sluice journal dump --data /var/lib/sluice --from 1000 --limit 10 --meta\n\n"
-     "Exit codes: 0 all there, 1 damage was passed over (told on standard error), 2 it could not be read.\n"},
+     "Exit codes: 0 all there, 1 damage was passed over (told on standard error), 2 it could not be read, or "
+     "nothing is\n"
+     "between --from and --to.\n"},
     {"verify", cmd_journal_verify, "dj",
      "sluice journal verify --data DIR [--json]\n\n"
      "Reads every byte, verifies every checksum and tells each place that is damaged, and which records that costs.\n"
@@ -112,6 +114,11 @@ static int read_options(const struct command *c, struct cmd_journal_options *o, 
 		}
 		if (!good)
 			return CMD_JOURNAL_UNREAD;
+	}
+	if (o->from > o->to) {
+		fprintf(stderr, "sluice journal %s: --from %llu is behind --to %llu: nothing can lie between\n",
+		        c->name, (unsigned long long)o->from, (unsigned long long)o->to);
+		return CMD_JOURNAL_UNREAD;
 	}
 	if (optind < count)
 		fprintf(stderr, "sluice journal %s: what is \"%s\"? Try: sluice journal %s --help\n", c->name,

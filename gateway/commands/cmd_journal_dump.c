@@ -11,7 +11,7 @@ struct dump {
 	const struct cmd_journal_options *options;
 	FILE *out, *errors;
 	struct cmd_journal_progress progress;
-	uint64_t written, states, dead;
+	uint64_t seen, written, states, dead; /* seen: entries between --from and --to */
 	int code;
 };
 
@@ -90,6 +90,7 @@ static bool dump_block(void *context, const struct inspection_segment *s, uint64
 			continue;
 		if (sequence > d->options->to || d->written >= d->options->limit)
 			return false;
+		d->seen++;
 		record_read(&r, entry);
 		if (r.kind == RECORD_STATE)
 			d->states++;
@@ -141,5 +142,14 @@ int cmd_journal_dump(struct inspection *l, const struct cmd_journal_options *o, 
 		fprintf(errors,
 		        "dump: %u segments were used again by a gateway meanwhile: every sink has what was in them\n",
 		        l->recycled);
+	bool is_range = o->from > 0 || o->to != UINT64_MAX;
+	if (is_range && d.seen == 0 && d.code == CMD_JOURNAL_WHOLE) {
+		inspection_find_last(l);
+		fprintf(errors,
+		        "dump: nothing is between --from and --to; the journal has sequences %" PRIu64 " to %" PRIu64
+		        "\n",
+		        l->segment_count > 0 ? l->segments[0].first : 0, l->last);
+		return CMD_JOURNAL_UNREAD;
+	}
 	return d.code;
 }

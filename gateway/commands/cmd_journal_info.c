@@ -102,14 +102,6 @@ static void show_progress(void *context, uint64_t bytes)
 	cmd_journal_progress(&i->progress, bytes, i->inspection->bytes);
 }
 
-static uint64_t lag(const struct inspection *l, const struct inspection_cursor *c)
-{
-	uint64_t from = c->sequence + 1; /* what lies before the journal's first record was given up when it was full */
-	if (l->segment_count > 0 && l->segments[0].first > from)
-		from = l->segments[0].first;
-	return cursor_lacking(from - 1, l->last, c->ahead, c->ahead_count);
-}
-
 /* -- scopes of state -- */
 
 struct scope {
@@ -150,7 +142,8 @@ static void write_cursors(const struct info *i)
 			fprintf(i->out, "%-24s %20s\n", c->name, c->damaged ? "damaged" : "cannot be read");
 		else
 			fprintf(i->out, "%-24s %20" PRIu64 " %16" PRIu64 " %16" PRIu64 "%s\n", c->name, c->sequence,
-			        lag(l, c), i->behind[k], c->sequence > l->last ? "  further than the last record" : "");
+			        inspection_behind(l, c), i->behind[k],
+			        c->sequence > l->last ? "  further than the last record" : "");
 	}
 }
 
@@ -262,7 +255,7 @@ static void write_json(struct info *i)
 			fprintf(out,
 			        ":{\"state\":\"good\",\"at\":%" PRIu64 ",\"records_behind\":%" PRIu64
 			        ",\"bytes_behind\":%" PRIu64 "}",
-			        c->sequence, lag(l, c), i->behind[k]);
+			        c->sequence, inspection_behind(l, c), i->behind[k]);
 	}
 	fprintf(out, "},\"damage\":{\"places\":%" PRIu64 ",\"unread\":%" PRIu64 ",\"records_lost\":%" PRIu64 "}}\n",
 	        i->damaged, i->unread, i->lost);

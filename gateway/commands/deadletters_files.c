@@ -7,6 +7,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/disk.h"
 #include "gateway/base/lines.h"
+#include "gateway/pump/dead_letter_file.h"
 
 static void add_file(struct deadletters_job *j, const char *name, size_t len, const char *path)
 {
@@ -46,6 +47,20 @@ void deadletters_find(struct deadletters_job *j)
 	snprintf(path, sizeof(path), "%s/dead", j->plan->settings->data);
 	/* of sinks that are no longer configured, and the intake's */
 	disk_real.list(&disk_real, path, add_named, j);
+}
+
+bool deadletters_is_known(const struct deadletters_job *j, const char *sink)
+{
+	bool is_known = strcmp(sink, DEAD_LETTER_INTAKE) == 0;
+	for (size_t i = 0; i < j->plan->sink_count; i++)
+		is_known |= strcmp(j->plan->sinks[i].name, sink) == 0;
+	for (size_t i = 0; i < j->count; i++) /* one that is no longer configured */
+		is_known |= strcmp(j->files[i].name, sink) == 0;
+	if (!is_known)
+		fprintf(j->errors,
+		        "deadletters: --sink %s: no sink has that name, and no dead letter file in %s/dead\n", sink,
+		        j->plan->settings->data);
+	return is_known;
 }
 
 bool deadletters_is_asked_for(const struct deadletters_job *j, const struct deadletters_file *p)

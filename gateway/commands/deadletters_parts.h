@@ -33,6 +33,8 @@ typedef bool deadletters_line_fn(void *context, const char *line, size_t len, co
 
 /* deadletters_find fills j->files: what the plan's sinks have, and what else lies in DATA/dead. Empty files are left out. */
 void deadletters_find(struct deadletters_job *j);
+/* deadletters_is_known: whether a sink of that name is configured or has a file; else that is told on j->errors. */
+bool deadletters_is_known(const struct deadletters_job *j, const char *sink);
 /* deadletters_is_asked_for: whether --sink names this file's sink, or none is named. */
 bool deadletters_is_asked_for(const struct deadletters_job *j, const struct deadletters_file *f);
 /* deadletters_match: whether a letter is one of those that --reason and --older-than ask for. */

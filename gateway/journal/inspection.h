@@ -98,6 +98,11 @@ enum gw_err inspection_open(struct inspection *l, const struct disk *disk, const
 void inspection_close(struct inspection *l); /* safe on zeros */
 /* inspection_walk reads every byte and visits what is there. from: segments that end below this sequence are left out. */
 void inspection_walk(struct inspection *l, uint64_t from, const struct inspection_visitor *v, void *context);
+/* inspection_find_last sets l->last without a visit: it walks the last segment alone. */
+void inspection_find_last(struct inspection *l);
+/* inspection_behind: records from the journal's first to l->last that the cursor has not passed, less those that a repair has
+ * noted as lost. After inspection_walk or inspection_find_last. */
+uint64_t inspection_behind(const struct inspection *l, const struct inspection_cursor *c);
 /* inspection_refresh reads anew what every sink has passed: a gateway may have used segments again since. */
 void inspection_refresh(struct inspection *l);
 /* inspection_is_known_lost tells whether a repair has told of the loss already. */

@@ -194,3 +194,40 @@ void inspection_describe(const struct inspection_damage *d, char *out, size_t si
 	else
 		snprintf(out, size, "%s: %s%s", where, what[d->kind], lost);
 }
+
+void inspection_find_last(struct inspection *l)
+{
+	static const struct inspection_visitor nothing = {.segment = NULL};
+	if (l->segment_count > 0)
+		inspection_walk(l, l->segments[l->segment_count - 1].first, &nothing, NULL);
+}
+
+/* How many of the sequences from first to last are known to be lost; ranges may overlap. */
+static uint64_t count_lost(const struct inspection *l, uint64_t first, uint64_t last)
+{
+	uint64_t count = 0;
+	for (uint64_t at = first; at <= last;) {
+		uint64_t next = UINT64_MAX, end = at;
+		for (size_t i = 0; i < l->lost_count; i++) {
+			const struct inspection_range *r = &l->lost[i];
+			if (r->first <= at && r->end > end)
+				end = r->end;
+			else if (r->first > at && r->first < next)
+				next = r->first;
+		}
+		if (end > at)
+			count += (end <= last ? end : last + 1) - at;
+		at = end > at ? end : next;
+	}
+	return count;
+}
+
+uint64_t inspection_behind(const struct inspection *l, const struct inspection_cursor *c)
+{
+	uint64_t from = c->sequence + 1; /* what lies before the journal's first record was given up when it was full */
+	if (l->segment_count > 0 && l->segments[0].first > from)
+		from = l->segments[0].first;
+	uint64_t lacking = cursor_lacking(from - 1, l->last, c->ahead, c->ahead_count);
+	uint64_t lost = count_lost(l, from, l->last);
+	return lacking > lost ? lacking - lost : 0;
+}

@@ -156,7 +156,7 @@ def test_a_damaged_block_is_told_mended_and_kept(held):
     # It is a journal to go on with: nothing is missing but what was lost, and what was open is still known.
     held.config["sinks"].pop("away")
     held.write_config()
-    assert held.command("--config", held.config_path, "cursor", "drop", "away").returncode == 0
+    assert held.command("--config", held.config_path, "cursor", "drop", "away", "--yes").returncode == 0
     held.start()
     numbers = {line["record"]["payload"]["n"] for line in ours if line["kind"] == "telemetry" and "n" in line["record"]["payload"]}
     held.wait_records(lambda records: numbers <= {r["payload"].get("n") for r in records}, 20)

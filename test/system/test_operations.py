@@ -477,9 +477,11 @@ def test_a_sink_with_undelivered_records_must_be_dropped_by_name(sluice):
     assert gw.wait_exit() == 2
     told = [e["error.message"] for e in gw.log_events() if e.get("message") == "cannot start"]
     assert "kafka (50 records)" in told[-1] and "sluice cursor drop" in told[-1], told
-    assert gw.command("cursor", "drop", "kafak", "--config", gw.config_path).returncode == 1
-    dropped = gw.command("cursor", "drop", "kafka", "--config", gw.config_path)
-    assert dropped.returncode == 0, dropped
+    assert gw.command("cursor", "drop", "kafak", "--yes", "--config", gw.config_path).returncode == 1
+    asked = gw.command("cursor", "drop", "kafka", "--config", gw.config_path)
+    assert asked.returncode == 2 and "would give up 50 records" in asked.stdout and "--yes" in asked.stdout, asked
+    dropped = gw.command("cursor", "drop", "kafka", "--yes", "--config", gw.config_path)
+    assert dropped.returncode == 0 and "gave up 50 records" in dropped.stdout, dropped
     gw.start()
     tcp_lines(gw, 1)
     gw.wait_records(51)

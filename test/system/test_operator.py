@@ -15,7 +15,8 @@ def records(tag, count):
 
 
 def delivered(gw, tag):
-    return sum(f'"tag": "{tag}"' in line for line in gw.file.read_text().splitlines()) if gw.file.exists() else 0
+    path = gw.data / "out.ndjson"
+    return sum(f'"tag": "{tag}"' in line for line in path.read_text().splitlines()) if path.exists() else 0
 
 
 def file_sink(**more):
@@ -31,7 +32,6 @@ def set_sink(gw, **sink):
 def behind(sluice):
     """A stopped gateway whose journal has 100 records that its sink `s` has not got, after 20 that it has."""
     gw = sluice(merge(tcp_config({}), file_sink(**{"from": "now"})), defaults=False)
-    gw.file = gw.data / "out.ndjson"
     send_lines(gw, records("A", 20))
     gw.wait_metric("sluice_sink_records_total", 20, sink="s")
     gw.stop()
@@ -41,7 +41,6 @@ def behind(sluice):
     send_lines(gw, records("B", 100))
     gw.kill()
     set_sink(gw, **good)
-    gw.file = gw.data / "out.ndjson"
     return gw
 
 
@@ -77,3 +76,97 @@ def test_a_sink_that_is_new_starts_where_from_says(behind):
     gw.wait_metric("sluice_sink_records_total", 5, sink="late")
     lines = (gw.data / "late.ndjson").read_text()
     assert lines.count('"tag": "C"') == 5 and '"tag": "B"' not in lines
+
+
+# ---- the type of the journal -----------------------------------------------------------------------------------------
+
+
+def test_memory_with_records_on_disk_warns_and_the_commands_look_at_the_disk(behind):
+    gw = behind
+    gw.config["journal"] = {"type": "memory"}
+    gw.config["listeners"]["tcp"]["ack"] = "accepted"
+    gw.configure(gw.config)
+    gw.start()
+    warning = [e for e in gw.log_events() if "wait on disk" in e.get("message", "")]
+    assert [(e["sink.name"], e["sluice.sink.lag_records"]) for e in warning] == [("s", 100)]
+    gw.stop()
+    assert "100 records behind" in gw.command("cursor", "list", "--config", gw.config_path).stdout
+    drained = gw.command("drain", "--config", gw.config_path)
+    assert drained.returncode == 0 and "drain: 100 records to deliver" in drained.stdout, drained
+    assert delivered(gw, "B") == 100
+    assert " 0 records behind" in gw.command("cursor", "list", "--config", gw.config_path).stdout
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [("cursor", "list"), ("cursor", "drop", "s", "--yes"), ("drain",)])
+def test_a_mistyped_directory_is_refused_and_not_made(behind, command):
+    done = behind.command(*command, "--config", behind.config_path, "--data", behind.dir / "dta")
+    assert done.returncode == 2 and "there is no journal" in done.stderr, done
+    assert not (behind.dir / "dta").exists()
+
+
+def test_cursor_list_works_beside_a_gateway_and_drop_does_not(behind):
+    gw = behind
+    set_sink(gw, **AWAY)
+    gw.start()
+    for data in (gw.data, gw.data / "journal", f"{gw.data}/journal/"):
+        listed = gw.command("cursor", "list", "--config", gw.config_path, "--data", data)
+        assert listed.returncode == 0 and re.search(r"^s +at 20, 100 records behind$", listed.stdout, re.M), listed
+    refused = gw.command("cursor", "drop", "s", "--yes", "--config", gw.config_path)
+    assert refused.returncode == 1 and "in use by another process" in refused.stderr, refused
+
+
+def test_drop_of_a_sink_that_stays_says_how_many_and_goes_on_with_the_next(behind):
+    gw = behind
+    set_sink(gw, **{**gw.config["sinks"]["s"], "from": "oldest"})
+    asked = gw.command("cursor", "drop", "s", "--config", gw.config_path)
+    assert asked.returncode == 2 and "100 records" in asked.stdout and "--yes" in asked.stdout, asked
+    assert "100 records behind" in gw.command("cursor", "list", "--config", gw.config_path).stdout, "nothing was done"
+    done = gw.command("cursor", "drop", "s", "--yes", "--config", gw.config_path)
+    assert done.returncode == 0 and "gave up 100 records" in done.stdout, done
+    gw.start()
+    send_lines(gw, records("C", 5))
+    wait_until(lambda: delivered(gw, "C") == 5, what="what comes later is delivered")
+    assert delivered(gw, "B") == 0, "given up"
+    assert delivered(gw, "A") == 20, "not sent again"
+
+
+def test_a_dropped_sink_that_comes_back_is_new(behind):
+    gw = behind
+    good = gw.config["sinks"].pop("s")
+    gw.config["sinks"]["other"] = {"type": "file", "path": "other.ndjson", "from": "now"}
+    gw.configure(gw.config)
+    assert gw.command("cursor", "drop", "s", "--yes", "--config", gw.config_path).returncode == 0
+    gw.config["sinks"] = {"s": {**good, "from": "now"}}
+    gw.configure(gw.config)
+    gw.start()
+    send_lines(gw, records("C", 5))
+    wait_until(lambda: delivered(gw, "C") == 5, what="what comes later is delivered")
+    assert delivered(gw, "B") == 0 and "is missing" not in gw.log()
+
+
+@pytest.mark.parametrize("command", ["list", "show", "replay", "purge"])
+def test_deadletters_of_a_sink_that_does_not_exist_is_an_error(behind, command):
+    done = behind.command("deadletters", command, "--sink", "nosuch", "--config", behind.config_path)
+    assert done.returncode == 2 and "nosuch" in done.stderr, done
+    known = behind.command("deadletters", "list", "--sink", "s", "--config", behind.config_path)
+    assert known.returncode == 0, known
+
+
+@pytest.mark.parametrize("arguments", [("--from", "10", "--to", "5"), ("--from", "5000"), ("--from", "500", "--to", "600")])
+def test_a_dump_of_an_empty_range_is_an_error(behind, arguments):
+    done = behind.command("journal", "dump", "--data", behind.data, *arguments)
+    assert done.returncode == 2 and done.stdout == "" and "nothing" in done.stderr, done
+    some = behind.command("journal", "dump", "--data", behind.data, "--from", "100", "--to", "5000")
+    assert some.returncode == 0 and len(some.stdout.splitlines()) == 21, some
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_replay_of_a_missing_file_is_an_error_and_sends_nothing(behind, more):
+    done = behind.command("replay", behind.dir / "missing", "--to", "s", "--config", behind.config_path, *more)
+    assert done.returncode == 2 and "missing" in done.stderr, done
+    (behind.dir / "empty").mkdir()
+    done = behind.command("replay", behind.dir / "empty", "--to", "s", "--config", behind.config_path, *more)
+    assert done.returncode == 2 and "there is no journal" in done.stderr, done
