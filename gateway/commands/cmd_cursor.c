@@ -4,10 +4,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "gateway/base/disk_explain.h"
 #include "gateway/journal/cursor_names.h"
+#include "gateway/journal/directory_lock.h"
 #include "gateway/journal/inspection.h"
 
 static enum gw_err look(struct inspection *l, const struct gateway_plan *plan, struct why *why)
@@ -116,17 +116,16 @@ static enum gw_err drop(const struct gateway_plan *plan, const struct inspection
 enum gw_err cmd_cursor_drop(const struct gateway_plan *plan, const char *name, bool yes, FILE *out, struct why *why)
 {
 	struct inspection l;
-	int lock;
+	struct directory_lock lock;
 	enum gw_err err = inspection_open(&l, &disk_real, plan->settings->data, why); /* is there a journal at all? */
 	if (err)
 		return err;
-	if (!(err = journal_lock(l.dir, &lock, why))) {
+	if (!(err = directory_lock_take(&lock, l.dir, why))) {
 		inspection_close(&l);
 		if (!(err = look(&l, plan, why))) /* as of now, with nobody else at it */
 			err = drop(plan, &l, name, yes, out, why);
+		directory_lock_release(&lock);
 	}
-	if (lock >= 0)
-		close(lock);
 	inspection_close(&l);
 	return err;
 }
