@@ -6,6 +6,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/socket.h"
+#include "gateway/gateway_outputs.h"
 #include "gateway/journal/inspection.h"
 #include "gateway/pump/dead_letter_file.h"
 
@@ -102,14 +103,14 @@ enum gw_err gateway_check_listener(const struct gateway_plan *plan, const struct
 
 enum gw_err gateway_check_sink(const struct gateway_plan *plan, const struct sink_plan *s, struct why *why)
 {
-	(void)plan;
 	if (strcmp(s->name, DEAD_LETTER_INTAKE) == 0)
 		return why_set(why, GW_CONFIG,
 		               "the name \"%s\" is taken by the file of invalid messages; choose another",
 		               DEAD_LETTER_INTAKE);
 	if (s->common->backoff_max < s->common->backoff_min)
 		return why_set(why, GW_CONFIG, "backoff_max: is less than backoff_min");
-	return s->sink->check ? s->sink->check(s->settings, s->common, why) : GW_OK;
+	enum gw_err err = s->sink->check ? s->sink->check(s->settings, s->common, why) : GW_OK;
+	return err ? err : gateway_outputs_check(plan, s, why);
 }
 
 /* A block never spans segments, and the largest record needs a block of its own: both must fit twice, or else the space
@@ -253,4 +254,5 @@ void gateway_warn(const struct gateway_plan *plan)
 		        "is kept in memory: records that no sink has yet are lost with the process");
 	if (plan->settings->journal.type == JOURNAL_MEMORY)
 		warn_of_what_is_left(plan);
+	gateway_outputs_warn(plan);
 }

@@ -70,6 +70,9 @@ struct sink {
 	bool deferred; /* finished batches are safe only after sink_synced; their memory need not be kept until then */
 	/* check, as in struct protocol: GW_OK | GW_CONFIG. Main thread. May be NULL. Must not connect. */
 	enum gw_err (*check)(const void *self, const struct sink_settings *common, struct why *why);
+	/* output writes the path of the file that this sink writes and no other may, relative ones below data; "" when there is none.
+	 * Main thread. May be NULL. */
+	void (*output)(const void *self, const char *data, char *out, size_t size);
 	/* open makes handles; it must not wait for the far end (a sink that is down at start is no error). Main thread.
 	 * GW_OK | GW_CONFIG | GW_IO | GW_NOMEM. */
 	enum gw_err (*open)(void *self, struct sink_host *host, struct why *why);

@@ -358,6 +358,13 @@ static void file_close(void *self)
 		file_target_fini(&f->target);
 }
 
+static void file_output(const void *self, const char *data, char *out, size_t size)
+{
+	const struct file_sink *f = self;
+	bool is_relative = f->path[0] != '/';
+	snprintf(out, size, "%s%s%s", is_relative ? data : "", is_relative ? "/" : "", f->path);
+}
+
 static void file_describe(const void *self, char *out, size_t size)
 {
 	snprintf(out, size, "%s", ((const struct file_sink *)self)->target.path);
@@ -369,6 +376,7 @@ const struct sink file_sink = {
     .size = sizeof(struct file_sink),
     .settings = file_settings,
     .deferred = true,
+    .output = file_output,
     .open = file_open,
     .submit = file_submit,
     .poll = file_poll,

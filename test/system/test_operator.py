@@ -1,9 +1,15 @@
 """Operator's mistakes that the program can notice: cursors emptied or deleted, the wrong journal type, mistyped directories, commands that
 would do the opposite of what was meant."""
 
+import os
 import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
+import yaml
 
 from harness import merge, send_lines, tcp_config, wait_until
 
@@ -170,3 +176,88 @@ def test_a_replay_of_a_missing_file_is_an_error_and_sends_nothing(behind, more):
     (behind.dir / "empty").mkdir()
     done = behind.command("replay", behind.dir / "empty", "--to", "s", "--config", behind.config_path, *more)
     assert done.returncode == 2 and "there is no journal" in done.stderr, done
+
+
+# ---- where files are written -----------------------------------------------------------------------------------------
+
+
+def check(gw, **sinks):
+    config = dict(gw.config, sinks=sinks)
+    path = gw.dir / "check.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return gw.command("--check", path)
+
+
+def two(first, second):
+    return {"a": {"type": "file", **first}, "b": {"type": "file", **second}}
+
+
+@pytest.mark.parametrize(("sinks", "wanted"), [
+    (two({}, {}), ["path: ", "telemetry.ndjson", 'sink "a"']),
+    (two({"path": "x.ndjson"}, {"path": "{data}/x.ndjson"}), ["path: ", 'sink "a"']),
+    (two({"path": "{data}/../real/x"}, {"path": "{data}/../link/x"}), ["path: ", 'sink "a"']),
+    (two({"path": "x", "dead_letters": "{data}/d"}, {"path": "y", "dead_letters": "{data}/d"}), ["dead_letters: ", 'sink "a"']),
+    (two({"path": "x", "dead_letters": "{data}/y"}, {"path": "y"}), ["path: ", "dead_letters of", 'sink "a"']),
+    ({"a": {"type": "file", "path": "x", "dead_letters": "{data}/x"}}, ["dead_letters: ", 'sink "a"']),
+    ({"a": {"type": "file", "path": "journal/x"}}, ["path: ", "journal's directory"]),
+    ({"a": {"type": "file", "path": "dead/intake.ndjson"}}, ["path: ", "invalid messages"]),
+])
+def test_check_refuses_two_sinks_on_one_file(sluice, sinks, wanted):
+    gw = sluice(tcp_config({"file": {"type": "file"}}), defaults=False, start=False)
+    (gw.dir / "real").mkdir()
+    (gw.dir / "link").symlink_to(gw.dir / "real")
+    gw.data.mkdir()
+    for sink in sinks.values():
+        for key in ("path", "dead_letters"):
+            if key in sink:
+                sink[key] = sink[key].replace("{data}", str(gw.data))
+    done = check(gw, **sinks)
+    assert done.returncode == 2 and all(word in done.stderr for word in wanted), done
+    good = check(gw, **two({"path": "x", "dead_letters": str(gw.data / "d")}, {"path": "y"}))
+    assert good.returncode == 0, good
+    assert check(gw, **two({"path": "/dev/null"}, {"path": "/dev/null"})).returncode == 0
+
+
+def test_the_start_refuses_two_sinks_on_one_file(sluice):
+    gw = sluice(tcp_config(two({"path": "x"}, {"path": "x"})), defaults=False, start=False)
+    gw.start(wait=None)
+    assert gw.wait_exit() == 2
+    assert 'give each a file of its own' in gw.log()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_check_and_start_name_the_directory_and_the_user_who_may_not_write(sluice):
+    gw = sluice(tcp_config({"file": {"type": "file"}}), defaults=False, start=False)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        shutil.copy(gw.program, place / "sluice")
+        (place / "closed").mkdir(mode=0o755)
+        (place / "open").mkdir()
+        (place / "open").chmod(0o777)
+        gw.config.update(data=str(place / "open"), sinks={"file": {"type": "file", "path": str(place / "closed" / "sub" / "x")}})
+        gw.config["listeners"]["tcp"]["listen"] = gw.config["admin"]["listen"] = "127.0.0.1:0"
+        (place / "c.yaml").write_text(yaml.safe_dump(gw.config, sort_keys=False))
+
+        def run(*arguments, **kwargs):
+            return subprocess.Popen([place / "sluice", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                                    cwd=place, user="nobody", **kwargs)
+        done = run("--check", "c.yaml")
+        text = done.communicate(timeout=20)[1]
+        assert done.returncode == 0 and str(place / "closed") in text and "nobody (uid " in text, text
+        started = run("--config", "c.yaml")
+        lines = [started.stderr.readline() for _ in range(3)]
+        started.terminate()
+        lines.append(started.communicate(timeout=20)[1])
+        text = "".join(lines)
+        assert started.returncode == 0 and str(place / "closed") in text and "nobody (uid " in text, text
+        assert "is in trouble; records wait in the journal" in text, "it is a state of the sink"
+
+
+def test_the_start_warns_where_nothing_is_kept_for_long(sluice):
+    gw = sluice(tcp_config({"file": {"type": "file"}}), defaults=False, start=False)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        gw.config["data"] = f"{name}/not/yet"
+        gw.write_config()
+        done = gw.command("--check", gw.config_path)
+    assert done.returncode == 0 and "mount a volume" in done.stderr and "tmpfs" in done.stderr, done
