@@ -37,7 +37,7 @@ static void help(void)
 	      "in\n"
 	      "  sluice-load mqtt://127.0.0.1 tcp://127.0.0.1 -t 1m --ledger sent.ndjson --fail-if 'errors>0'\n",
 	      stdout);
-	line_help(stdout, NULL);
+	line_help(stdout, NULL, NULL);
 	fputs("\nFigures of --fail-if, as in --fail-if 'p99>50ms' --fail-if 'errors>0':\n", stdout);
 	condition_figures(stdout, false);
 }

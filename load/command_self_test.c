@@ -83,7 +83,7 @@ static enum gw_err no_word(void *context, const char *text, struct why *why)
 static int self_test(int argc, char **argv)
 {
 	struct settings s = {.duration_us = 2000000, .workers = 1};
-	const struct load_options set = {rows, &s};
+	const struct load_options set = {.rows = rows, .into = &s};
 	const struct load_operands none = {no_word, NULL};
 	struct why why = {0};
 	if (options_read(&set, 1, argc, argv, &none, &why)) {

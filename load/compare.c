@@ -112,13 +112,43 @@ static const struct measure measures[] = {
     {"memory", "memory", text_bytes},
 };
 
+#define NAME_MAX_SHOWN 20
+
+static const char *base_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+static bool are_bases_different(const struct several *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (!strncmp(base_of(s->paths[i]), base_of(s->paths[k]), NAME_MAX_SHOWN))
+				return false;
+	return true;
+}
+
+/* The file's name; where that would be the same twice, the end of its path behind its number. */
+static void name_of(char out[NAME_MAX_SHOWN + 1], const struct several *s, size_t i)
+{
+	if (are_bases_different(s)) {
+		snprintf(out, NAME_MAX_SHOWN + 1, "%s", base_of(s->paths[i]));
+		return;
+	}
+	int used = snprintf(out, NAME_MAX_SHOWN + 1, "%zu ", i + 1);
+	size_t len = strlen(s->paths[i]), room = (size_t)(NAME_MAX_SHOWN - used);
+	snprintf(out + used, room + 1, "%s", s->paths[i] + (len > room ? len - room : 0));
+}
+
 static void print_comparison(const struct several *s, struct load_result *const *results)
 {
 	char text[32];
 	printf("%-16s", "");
 	for (size_t i = 0; i < s->count; i++) {
-		const char *name = strrchr(s->paths[i], '/') ? strrchr(s->paths[i], '/') + 1 : s->paths[i];
-		printf(" %20.20s", name);
+		char name[NAME_MAX_SHOWN + 1];
+		name_of(name, s, i);
+		printf(" %20s", name);
 	}
 	putchar('\n');
 	for (size_t m = 0; m < sizeof(measures) / sizeof(*measures); m++) {

@@ -28,7 +28,7 @@ struct find {
 struct
 try {
 	double rate, reached, p50, p99;
-	bool holds;
+	bool holds, limited; /* limited: by the load tester, so that it says nothing about the server */
 };
 
 static enum gw_err read_hold(void *into, const char *text, struct why *why)
@@ -112,6 +112,7 @@ static enum gw_err try_rate(const struct find *f, struct load_plan *plan, double
 		err = why_set(why, GW_IO, "%s: no connection: %s", plan->target,
 		              *r->first_error[LOAD_REFUSED] ? r->first_error[LOAD_REFUSED] : r->end);
 	judge(f, r, rate, t);
+	t->limited = *r->warning;
 	print_try(t, r->warning, report_people(f->json));
 	result_free(r);
 	return err;
@@ -143,6 +144,19 @@ static enum gw_err search(const struct find *f, struct load_plan *plan, struct t
 	return GW_OK;
 }
 
+/* Whether what ended the search was the load tester: the lowest rate that did not hold, or every one, if all did. */
+static bool is_limited(const struct try *tries, size_t count)
+{
+	const struct try *lowest = NULL;
+	bool all = count > 0;
+	for (size_t i = 0; i < count; i++) {
+		all = all && tries[i].limited;
+		if (!tries[i].holds && (!lowest || tries[i].rate < lowest->rate))
+			lowest = &tries[i];
+	}
+	return lowest ? lowest->limited : all;
+}
+
 static bool write_json(const char *path, const struct load_plan *plan, const struct try *tries, size_t count,
                        double best)
 {
@@ -151,10 +165,12 @@ static bool write_json(const char *path, const struct load_plan *plan, const str
 		return false;
 	fputs("{\"target\":", out);
 	text_json(out, plan->target);
-	fprintf(out, ",\"rate\":%.0f,\"tries\":[", best);
+	fprintf(out, ",\"rate\":%.0f,\"limit\":\"%s\",\"tries\":[", best,
+	        is_limited(tries, count) ? "load tester" : "server");
 	for (size_t i = 0; i < count; i++) {
-		fprintf(out, "%s\n {\"rate\":%.0f,\"reached\":%.0f,\"holds\":%s", i ? "," : "", tries[i].rate,
-		        tries[i].reached, tries[i].holds ? "true" : "false");
+		fprintf(out, "%s\n {\"rate\":%.0f,\"reached\":%.0f,\"holds\":%s,\"limited\":%s", i ? "," : "",
+		        tries[i].rate, tries[i].reached, tries[i].holds ? "true" : "false",
+		        tries[i].limited ? "true" : "false");
 		if (isfinite(tries[i].p99))
 			fprintf(out, ",\"p50_us\":%.0f,\"p99_us\":%.0f", tries[i].p50, tries[i].p99);
 		fputc('}', out);
@@ -178,8 +194,16 @@ static int find(const struct find *f, struct load_plan *plan)
 		return err == GW_CONFIG ? LOAD_EXIT_USAGE : LOAD_EXIT_FAILED;
 	}
 	char text[32];
-	if (best > 0)
+	bool limited = is_limited(tries, count);
+	if (limited && best > 0)
+		fprintf(out,
+		        "  %12s/s held, but the load tester was the limit: what the server can do is not known (more "
+		        "--workers, more machines, or one with less to do)\n",
+		        report_count(text, best));
+	else if (best > 0)
 		fprintf(out, "  %12s/s is the highest rate that held\n", report_count(text, best));
+	else if (limited)
+		fputs("  no rate held, and the load tester was the limit: nothing is known of the server\n", out);
 	else
 		fputs("  no rate held\n", out);
 	if (f->json && !write_json(f->json, plan, tries, count, best)) {
@@ -189,7 +213,10 @@ static int find(const struct find *f, struct load_plan *plan)
 	return best > 0 ? LOAD_EXIT_OK : LOAD_EXIT_FAILED;
 }
 
-/* What a run may be told and a search may not. */
+/* What a run may be told and a search may not; conflict says so. */
+static const char *const refused[] = {"rate",  "ramp", "step",  "burst",  "every", "jitter",
+                                      "storm", "idle", "count", "ledger", NULL};
+
 static const char *conflict(const struct find *f, const struct load_line *line)
 {
 	const struct load_plan *p = &line->plans[0];
@@ -232,7 +259,7 @@ static int run_find(int argc, char **argv)
 		     "then halves\n"
 		     "the gap. Each try lasts --duration (5s) after --warmup (1s).\n\n"
 		     "  sluice-load find tcp://127.0.0.1:5170 -c 8 --hold 'p99<20ms'");
-		line_help(stdout, &own);
+		line_help(stdout, &own, refused);
 		code = LOAD_EXIT_OK;
 	} else {
 		code = find(&f, &line.plans[0]);

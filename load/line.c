@@ -218,7 +218,7 @@ static enum gw_err take_target(void *context, const char *text, struct why *why)
 /* TARGET#name=value,name=value: as if --name=value had been given for it. The plan points into *words. */
 static enum gw_err read_own(struct load_plan *p, const char *own, char **words, struct why *why)
 {
-	struct load_options set = {plan_rows, p};
+	struct load_options set = {plan_rows, p, NULL};
 	const struct load_operands none = {take_target, NULL}; /* every word begins with -- */
 	char *at = *words = calloc(1, 4 * strlen(own) + 4);
 	enum gw_err err = GW_OK;
@@ -275,7 +275,7 @@ enum gw_err line_read(struct load_line *line, int argc, char **argv, const struc
 	struct load_plan base;
 	struct line_targets targets = {.count = 0};
 	const struct load_operands operands = {take_target, &targets};
-	struct load_options sets[] = {{plan_rows, &base}, {output_rows, &line->outputs}};
+	struct load_options sets[] = {{plan_rows, &base, NULL}, {output_rows, &line->outputs, NULL}};
 	enum gw_err err;
 	*line = (struct load_line){.plans = NULL};
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
@@ -304,13 +304,14 @@ enum gw_err line_read(struct load_line *line, int argc, char **argv, const struc
 	return GW_OK;
 }
 
-void line_help(FILE *out, const struct load_options *own)
+void line_help(FILE *out, const struct load_options *own, const char *const *hidden)
 {
 	fputs(
 	    "\nNumbers may end in k, M or G, times in us, ms, s, m or h. What holds without an option, where anything "
 	    "does, stands\nbehind the last full stop.\n",
 	    out);
-	const struct load_options sets[] = {{plan_rows, NULL}, own ? *own : (struct load_options){output_rows, NULL}};
+	const struct load_options sets[] = {{plan_rows, NULL, hidden},
+	                                    own ? *own : (struct load_options){output_rows, NULL, NULL}};
 	options_help(out, sets, 2);
 }
 

@@ -24,7 +24,8 @@ struct load_line {
 };
 enum gw_err line_read(struct load_line *line, int argc, char **argv, const struct load_plan *base,
                       const struct load_options *own, struct why *why);
-void line_help(FILE *out, const struct load_options *own);
+/* line_help: hidden: options that the command does not take, ends with NULL; NULL: none. */
+void line_help(FILE *out, const struct load_options *own, const char *const *hidden);
 void line_free(struct load_line *line);
 
 #endif

@@ -179,10 +179,20 @@ static void print_wrapped(FILE *out, const char *text, int column)
 	fputc('\n', out);
 }
 
+static bool is_hidden(const struct load_options *set, const struct load_option *o)
+{
+	for (const char *const *name = o->name ? set->hidden : NULL; name && *name; name++)
+		if (!strcmp(*name, o->name))
+			return true;
+	return false;
+}
+
 void options_help(FILE *out, const struct load_options *sets, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		for (const struct load_option *o = sets[i].rows; !is_end(o); o++) {
+			if (is_hidden(&sets[i], o))
+				continue;
 			if (o->type == OPTION_HEADING) {
 				fprintf(out, "\n%s\n", o->help);
 				continue;

@@ -33,6 +33,7 @@ struct load_option {
 struct load_options {
 	const struct load_option *rows; /* ends with a row without name and help */
 	void *into;
+	const char *const *hidden; /* names that the help leaves out, ends with NULL; NULL: none */
 };
 
 /* What takes the words that are no option, in order. GW_OK | GW_CONFIG with why, which ends the reading. */

@@ -99,7 +99,7 @@ static void print_latency(const char *what, const struct hdr *h, FILE *out)
 	if (hdr_count(h) == 0)
 		return;
 	double most = log((double)hdr_max(h) + 1);
-	fprintf(out, "\n  %s: mean %s, deviation %s, least %s\n", what, report_time(a, hdr_mean(h)),
+	fprintf(out, "\n  %s: mean %s, deviation %s, least %s (bars: logarithmic)\n", what, report_time(a, hdr_mean(h)),
 	        report_time(b, hdr_deviation(h)), report_time(c, (double)hdr_min(h)));
 	for (size_t i = 0; i < SHOWN; i++) {
 		double v = (double)hdr_percentile(h, shown[i]);

@@ -87,11 +87,13 @@ static void look_at_server(struct load_run *r, struct load_second *s, double sec
 		into->server_bytes_most = use.bytes;
 }
 
-/* Begins the figures again: what was before the end of the warm-up does not count. */
+/* Begins the figures again: what was before the end of the warm-up does not count. What is under way then is acknowledged
+ * later, and so it counts as sent, too: never is more acknowledged than sent. */
 static void forget(struct load_run *r)
 {
 	struct load_result *into = r->result;
-	into->sent = into->acknowledged = into->resent = into->unconfirmed = into->bytes_out = into->bytes_in = 0;
+	into->sent -= into->acknowledged + into->unconfirmed;
+	into->acknowledged = into->resent = into->unconfirmed = into->bytes_out = into->bytes_in = 0;
 	into->server_cpu_us = 0;
 	into->server_bytes_most = into->server_bytes_first;
 	memset(into->errors, 0, sizeof(into->errors));
@@ -128,7 +130,10 @@ static void count_intended(struct load_run *r, struct load_second *s)
 {
 	if (r->plan->shape.kind == SHAPE_CLOSED || r->plan->idle)
 		return;
-	double total = shape_total(&r->plan->shape, s->at_us);
+	uint64_t whole = r->plan->warmup_us + r->plan->duration_us, at_us = s->at_us;
+	if (r->plan->duration_us && at_us > whole) /* the last second ends a little later */
+		at_us = whole;
+	double total = shape_total(&r->plan->shape, at_us);
 	if (r->plan->count && total > (double)r->plan->count)
 		total = (double)r->plan->count;
 	if (r->drain_us == 0 || r->drain_us > r->counted_us)

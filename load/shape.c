@@ -167,7 +167,8 @@ double shape_total(const struct load_shape *s, uint64_t at_us)
 		k = floor(t / s->every_s);
 		return (k * s->from + s->to * k * (k - 1) / 2) * s->every_s +
 		       (t - k * s->every_s) * (s->from + k * s->to);
-	case SHAPE_BURST: return (floor(t / s->every_s) + 1) * (double)s->size;
+	case SHAPE_BURST: /* the one that is due at that very time is of the next period; 1e-9: rounding */
+		return ceil(t / s->every_s - 1e-9) * (double)s->size;
 	case SHAPE_FLEET: return fmax(0, t / s->every_s - s->jitter / 2) * (double)s->size; /* on the average */
 	case SHAPE_CLOSED: break;
 	}

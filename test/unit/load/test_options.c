@@ -118,7 +118,7 @@ static void the_help_has_every_option_in_lines_that_fit(void **state)
 	char *text = NULL;
 	size_t len = 0;
 	FILE *f = open_memstream(&text, &len);
-	line_help(f, NULL);
+	line_help(f, NULL, NULL);
 	fclose(f);
 	assert_non_null(strstr(text, "  -c, --connections N "));
 	assert_non_null(strstr(text, "--fail-if CONDITION"));

@@ -58,6 +58,18 @@ static void bursts_come_at_once(void **state)
 	assert_int_equal(shape_time_us(&s, 29), 10000000);
 }
 
+/* What is due at the very end of a run belongs to the next period. */
+static void a_run_of_whole_periods_has_so_many_bursts(void **state)
+{
+	(void)state;
+	struct load_shape s = read_shape(shape_read_burst, "10:5s");
+	assert_true(shape_total(&s, 10000000) == 20);
+	assert_true(shape_total(&s, 10000001) == 30);
+	s = read_shape(shape_read_burst, "10:100ms");
+	for (uint64_t periods = 1; periods < 3000; periods++)
+		assert_true(shape_total(&s, periods * 100000) == (double)periods * 10);
+}
+
 /* shape_total(shape_time(n)) is n, and times never go back. */
 static void times_and_totals_agree(void **state)
 {
@@ -121,6 +133,7 @@ int main(void)
 	    cmocka_unit_test(a_ramp_passes_the_middle_of_its_rates),
 	    cmocka_unit_test(steps_grow),
 	    cmocka_unit_test(bursts_come_at_once),
+	    cmocka_unit_test(a_run_of_whole_periods_has_so_many_bursts),
 	    cmocka_unit_test(times_and_totals_agree),
 	    cmocka_unit_test(a_fleet_keeps_its_period_and_phases),
 	    cmocka_unit_test(what_is_no_shape_is_refused),
