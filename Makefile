@@ -149,7 +149,7 @@ unit-deps:
 	@deploy/install-deps.sh unit
 
 STAGES ?= all lint unit unit-asan unit-tsan fuzz system torture-bounded image
-test: test-deps ## install what is missing and run every test (about 25 minutes); logs in build/log
+test: test-deps ## install what is missing and run every test (25 to 40 minutes on two cores); logs in build/log
 	@MAKE="$(MAKE)" LOGS=$(BUILD)/log test/run-stages.sh $(STAGES)
 
 unit: unit-deps ## install what is missing, build and run the unit tests
@@ -246,6 +246,7 @@ docs-check: all
 	@$(BUILD)/sluice --help-config=markdown | cmp - docs/configuration.md && $(BUILD)/sluice --help-config=yaml | cmp - config/sluice.yaml && \
 	    $(BUILD)/sluice --help-metrics | cmp - docs/metrics.md && echo "docs: ok, generated pages are up to date" || \
 	    { echo "docs: run \`make docs\` and commit the result" >&2; exit 1; }
+	@test/doc_names.py $(BUILD)/sluice
 
 clean: ## remove what was built
 	rm -rf $(BUILD)

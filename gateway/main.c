@@ -9,6 +9,7 @@
  * second signal ended it at once; 4 stopped, but something that was not acknowledged could not be made durable. */
 #include <errno.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +169,24 @@ static void at_once(int number)
 	_exit(EXIT_AT_ONCE);
 }
 
+/* A thread of its own may write the log, which a signal's handler may not. */
+static void *wait_for_second(void *arg)
+{
+	sigset_t set;
+	int number;
+	(void)arg;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	while (sigwait(&set, &number))
+		;
+	log_event(LOG_WARN, "gateway",
+	          "a second signal: exits at once; what is acknowledged stays in the journal, what was being "
+	          "delivered is sent again at the next start",
+	          LOG_N("process.exit_code", EXIT_AT_ONCE));
+	_exit(EXIT_AT_ONCE);
+}
+
 /* Blocks the signals that end the program, for all threads; they are waited for. */
 static void block_signals(sigset_t *set)
 {
@@ -191,6 +210,11 @@ static void wait_for_stop(const sigset_t *set)
 	}
 	signal(SIGHUP, SIG_IGN); /* a supervisor may send it behind SIGTERM: that cuts no stop short */
 	/* From now on a second signal means: at once. */
+	pthread_t second;
+	if (pthread_create(&second, NULL, wait_for_second, NULL) == 0) {
+		pthread_detach(second);
+		return;
+	}
 	struct sigaction now = {.sa_handler = at_once};
 	sigaction(SIGTERM, &now, NULL);
 	sigaction(SIGINT, &now, NULL);

@@ -240,8 +240,10 @@ static void look_at_cursor(void *context, const char *name)
 		         (int)(len - 7), name, (unsigned long long)(j->next - 1 - sequence));
 		return;
 	}
+	char sink[256];
+	snprintf(sink, sizeof(sink), "%.*s", (int)(len - 7), name);
 	log_event(LOG_INFO, "journal", "forgets a sink that is no longer configured and has everything",
-	          LOG_S("sink.name", name));
+	          LOG_S("sink.name", sink));
 	j->disk->remove(j->disk, path);
 }
 
