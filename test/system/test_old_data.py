@@ -26,7 +26,7 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 CONFIG = {
     "listeners": {
         "tcp": {"protocol": "tcp", "device": ["/device"], "reply": "count", "lane": "1MiB", "max_payload": "100KiB"},
-        "mqtt": {"protocol": "mqtt", "lane": "256KiB", "max_payload": "16KiB", "on_invalid": "dead_letter", "payload": "json"},
+        "mqtt": {"protocol": "mqtt", "lane": "256KiB", "max_payload": "16KiB", "max_sessions": 100, "on_invalid": "dead_letter", "payload": "json"},
     },
     "journal": {"segment": "1MiB", "preallocate": 0, "block": "512KiB", "max_state": "32KiB"},
     "log": {"level": "info", "format": "json"},
