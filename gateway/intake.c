@@ -211,6 +211,10 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	}
 	if (in->plan.clock)
 		stat_add(&in->stats.clock_off, 1);
+	if (in->plan.not_json) {
+		stat_add(&in->stats.not_json[in->plan.fault], 1);
+		intake_report_not_json(in, m);
+	}
 	return GW_OK;
 }
 

@@ -80,6 +80,15 @@ void intake_recall(struct intake *in, void (*each)(void *context, const struct s
 void intake_refuse(struct intake *in, enum refusal_reason reason);
 /* intake_last_id points to the 26 characters of the id given to the last message put with GW_OK; valid until the next
  * put. */
+/* intake_report logs a refusal, so that its device can be found: listener, address, device, reason. At most 10 lines in 10
+ * s for each reason and thread; the next one tells how many were left out. It counts nothing. */
+struct refused_sender {
+	const struct sockaddr *peer; /* NULL: unknown */
+	const char *device;          /* as it came, device_len bytes; NULL: unknown */
+	size_t device_len;
+	const char *detail; /* static text; NULL: none */
+};
+void intake_report(struct intake *in, enum refusal_reason reason, const struct refused_sender *who);
 const char *intake_last_id(const struct intake *in);
 /* intake_full is true while the journal takes nothing: a put would be GW_FULL. */
 bool intake_full(const struct intake *in);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "gateway/base/heartbeat.h"
+#include "gateway/base/log.h"
 #include "gateway/base/socket.h"
 #include "gateway/intake.h"
 #include "gateway/journal/journal.h"
@@ -70,6 +71,7 @@ struct intake {
 	size_t starved;      /* room that a message of this turn did not find; 0: all found it */
 	uint64_t settled;    /* as last read */
 	struct answer_queue answers, notes; /* notes: for what only has to be on disk (intake_await_note) */
+	struct log_limit refused_log[REFUSED_REASONS], not_json_log; /* of intake_report.c */
 };
 
 struct intake_plan {
@@ -78,6 +80,9 @@ struct intake_plan {
 	uint32_t start;        /* of the process, random; likewise */
 	uint64_t delivered_to; /* as in journal_add_lane */
 };
+
+/* intake_report_not_json logs that the message just put was meant to be JSON and is not; its reason is in in->plan. */
+void intake_report_not_json(struct intake *in, const struct message *m);
 
 /* intake_init prepares one thread of a listener. GW_OK | GW_CONFIG | GW_NOMEM | GW_IO, with why. Main thread. */
 enum gw_err intake_init(struct intake *in, struct listener *l, struct journal *j, const struct intake_plan *plan,

@@ -1,8 +1,8 @@
 /* The table of the settings that every listener has. */
 #include "gateway/listener_settings.h"
+#include "gateway/payload.h"
 
 const char *const listener_settings_acks[] = {"accepted", "durable", "delivered", NULL};
-static const char *const payloads[] = {"auto", "json", "text", "binary", NULL};
 static const char *const invalids[] = {"refuse", "wrap", "dead_letter", NULL};
 static const char *const envelopes[] = {"wrap", "keep", NULL};
 static const char *const when_full[] = {"refuse", "drop_oldest", NULL};
@@ -26,9 +26,14 @@ const struct setting listener_settings[] = {
     SETTING(struct listener_settings, ack_timeout, SETTING_DURATION, "30s", 1e3, 3.6e9,
             "A device that waits longer for its answer gets one that says so: HTTP 202 or 503, CoAP 5.04. MQTT and TCP "
             "go on waiting."),
-    SETTING_CHOICES(struct listener_settings, payload, "auto", payloads,
+    SETTING_CHOICES(struct listener_settings, payload, "auto", payload_names,
                     "What a payload is taken for when its sender does not say: `auto` is JSON if it is valid, else "
-                    "text if it is UTF-8, else base64."),
+                    "text if it is UTF-8, else base64; `senml` is a SenML pack in JSON (RFC 8428)."),
+    SETTING(
+        struct listener_settings, accept_types, SETTING_LIST, "", 0, 0,
+        "HTTP and CoAP: media types that are taken although docs/record.md does not list them, such as "
+        "`application/msgpack`, as if their sender had not said what they are (see `payload`). Any other is refused: "
+        "415, 4.15."),
     SETTING_CHOICES(struct listener_settings, on_invalid, "refuse", invalids,
                     "What happens to a payload that is declared JSON and is not: refused, wrapped as text, or taken "
                     "and written to DATA/dead/intake.ndjson."),

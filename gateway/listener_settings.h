@@ -23,6 +23,7 @@ struct listener_settings {
 	struct string_list delivered_to; /* names of sinks; empty: all */
 	uint64_t ack_timeout;            /* us */
 	int payload;                     /* enum payload_kind: what an undeclared payload is taken for */
+	struct string_list accept_types; /* media types that are taken as undeclared, although no row has them */
 	int on_invalid;                  /* enum on_invalid */
 	uint64_t max_dead_letters; /* bytes of DATA/dead/intake.ndjson from which on INVALID_DEAD_LETTER refuses */
 	int envelope; /* 0 wrap, 1 keep: a payload that already is a record of version 1 is taken as it is */

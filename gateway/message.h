@@ -11,13 +11,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/stats.h"
 #include "gateway/journal/record.h"
-
-enum payload_kind {
-	PAYLOAD_AUTO,   /* undeclared: JSON if valid, else text if UTF-8, else base64 */
-	PAYLOAD_JSON,   /* declared JSON: invalid is refused (see on_invalid) */
-	PAYLOAD_TEXT,   /* UTF-8 text; not UTF-8: base64 */
-	PAYLOAD_BINARY, /* base64 */
-};
+#include "gateway/payload.h"
 
 struct message {
 	const char *device; /* NULL: device_pointer must find it */
@@ -29,7 +23,11 @@ struct message {
 	const void *payload;
 	size_t payload_len;
 	enum payload_kind kind; /* as declared by the sender; a listener's `payload` setting wins over AUTO */
-	const struct json_pointer *device_pointer;  /* looked up in a JSON payload first; not found: device */
+	const struct json_pointer *device_pointer; /* looked up in a JSON payload first; none found: device */
+	size_t device_pointers;                    /* how many there are, tried in order */
+	bool
+	    device_is_address; /* device is no more than where the sender sits: nothing that was meant to name its device
+	                           itself is booked on that (normalise.c) */
 	const struct json_pointer *channel_pointer; /* likewise: channel */
 	int qos;                                    /* MQTT QoS 0..2; -1: the protocol has none */
 	bool retain;                                /* MQTT retain flag, recorded when set */

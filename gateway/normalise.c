@@ -15,7 +15,7 @@
 #include <string.h>
 
 /* Everything in the envelope that has a fixed size at most: times, id, names of keys, the address. */
-#define ENVELOPE 672u
+#define ENVELOPE 704u
 #define PADDING 8u /* zeros behind the JSON, whatever of them belongs to the entry */
 #define ID_AT 59u  /* {"@timestamp":"<27>","event":{"id":" */
 
@@ -103,6 +103,13 @@ static enum gw_err refuse(struct refusal *r, enum gw_err err, enum refusal_reaso
 	return err;
 }
 
+static struct json_value find(const struct normalise_plan *p, const struct json_pointer *pointer)
+{
+	if (p->found.look)
+		return json_find(p->found.look, p->found.look_len, pointer);
+	return json_find(p->payload, p->payload_len, pointer);
+}
+
 /* A name found in the payload: a string, decoded where it has escapes, or a number's digits. */
 struct found_name {
 	bool found;
@@ -111,10 +118,10 @@ struct found_name {
 };
 
 /* False: not usable as a name. buffer has room for `most` bytes. */
-static bool name_from_payload(const struct message *m, const struct json_pointer *p, char *buffer, size_t most,
-                              struct found_name *name)
+static bool name_from_payload(const struct normalise_plan *plan, const struct json_pointer *p, char *buffer,
+                              size_t most, struct found_name *name)
 {
-	struct json_value v = json_find(m->payload, m->payload_len, p);
+	struct json_value v = find(plan, p);
 	name->found = v.type == JSON_STRING || v.type == JSON_NUMBER;
 	if (!name->found)
 		return true;
@@ -141,8 +148,8 @@ static enum gw_err plan_device(const struct message *m, bool json, struct normal
 {
 	struct found_name name = {0};
 	bool usable = true;
-	if (json && m->device_pointer)
-		usable = name_from_payload(m, m->device_pointer, p->device_buffer, DEVICE_MAX, &name);
+	for (size_t i = 0; json && !name.found && i < m->device_pointers; i++)
+		usable = name_from_payload(p, &m->device_pointer[i], p->device_buffer, DEVICE_MAX, &name);
 	p->device = name.text;
 	p->device_len = name.len;
 	if (!name.found) {
@@ -166,7 +173,7 @@ static enum gw_err plan_channel(const struct message *m, bool json, struct norma
 	struct found_name name = {0};
 	bool usable = true;
 	if (json && m->channel_pointer)
-		usable = name_from_payload(m, m->channel_pointer, p->channel_buffer, CHANNEL_MAX, &name);
+		usable = name_from_payload(p, m->channel_pointer, p->channel_buffer, CHANNEL_MAX, &name);
 	p->channel = name.text;
 	p->channel_len = name.len;
 	if (!name.found) {
@@ -181,10 +188,10 @@ static enum gw_err plan_channel(const struct message *m, bool json, struct norma
 	return GW_OK;
 }
 
-static void plan_time(struct normaliser *n, const struct message *m, int64_t now_us, struct normalise_plan *p)
+static void plan_time(struct normaliser *n, int64_t now_us, struct normalise_plan *p)
 {
 	const struct listener_settings *s = n->settings;
-	struct json_value v = json_find(m->payload, m->payload_len, &n->time_pointer);
+	struct json_value v = find(p, &n->time_pointer);
 	int64_t us;
 	if (v.type == JSON_INVALID) {
 		return;
@@ -267,33 +274,61 @@ static void plan_raw(struct normalise_plan *p, const struct message *m, enum pay
 	p->form = text ? FORM_TEXT : FORM_BASE64;
 }
 
-/* What the payload is. *json tells whether it is a valid document, into which pointers can be followed. */
+/* A payload that its decoder cannot read. Whether it was declared decides what becomes of it: by its sender or the listener's
+ * `payload`, or because it was to name its device itself and only an address would be left for that: behind one modem or
+ * proxy are many devices, and they would become one. */
+static __attribute__((noinline, cold)) enum gw_err plan_unreadable(const struct normaliser *n, const struct message *m,
+                                                                   enum payload_kind kind, struct normalise_plan *p,
+                                                                   struct refusal *r)
+{
+	bool meant = payload_looks_json(m->payload, m->payload_len);
+	bool declared = kind != PAYLOAD_AUTO || (meant && m->device_is_address && m->device_pointers > 0);
+	if (declared && n->settings->on_invalid == INVALID_REFUSE)
+		return refuse(r, GW_INVALID, REFUSED_PAYLOAD, p->found.json.offset, p->found.json.reason);
+	plan_raw(p, m, PAYLOAD_AUTO);
+	if (declared && n->settings->on_invalid == INVALID_DEAD_LETTER) {
+		p->kind = RECORD_DEAD;
+		p->error = p->found.json.reason;
+		p->error_offset = p->found.json.offset;
+	} else if (declared || meant) {
+		p->not_json = true;
+		p->fault = payload_fault_of(m->payload, m->payload_len, &p->found);
+	}
+	return GW_OK;
+}
+
+static inline void plan_value(struct normalise_plan *p, const char *text, const struct json_result *r)
+{
+	p->form = forms[r->type];
+	p->payload = text + r->start;
+	p->payload_len = r->end - r->start;
+	p->newline = r->newline;
+}
+
+/* What the payload is. *json tells whether it was decoded, and pointers can be followed in it. */
 static enum gw_err plan_payload(struct normaliser *n, const struct message *m, struct normalise_plan *p, bool *json,
                                 struct refusal *r)
 {
 	enum payload_kind kind = m->kind == PAYLOAD_AUTO ? (enum payload_kind)n->settings->payload : m->kind;
+	payload_decode *decode = payload_rows[kind].decode;
+	p->found.look = NULL;
+	*json = true;
+	/* Nearly every message: valid JSON, which costs one pass over it and nothing more. */
+	if (decode == payload_decode_json) {
+		struct json_result check = json_check(m->payload, m->payload_len, (unsigned)n->settings->max_depth);
+		if (check.type != JSON_INVALID) {
+			plan_value(p, m->payload, &check);
+			return GW_OK;
+		}
+	}
+	if (decode && decode(m->payload, m->payload_len, (unsigned)n->settings->max_depth, &p->found)) {
+		plan_value(p, p->found.text, &p->found.json);
+		return GW_OK;
+	}
 	*json = false;
-	if (kind == PAYLOAD_TEXT || kind == PAYLOAD_BINARY) {
-		plan_raw(p, m, kind);
-		return GW_OK;
-	}
-	struct json_result check = json_check(m->payload, m->payload_len, (unsigned)n->settings->max_depth);
-	if (check.type != JSON_INVALID) {
-		*json = true;
-		p->form = forms[check.type];
-		p->payload = (const char *)m->payload + check.start;
-		p->payload_len = check.end - check.start;
-		p->newline = check.newline;
-		return GW_OK;
-	}
-	if (kind == PAYLOAD_JSON && n->settings->on_invalid == INVALID_REFUSE)
-		return refuse(r, GW_INVALID, REFUSED_PAYLOAD, check.offset, check.reason);
-	plan_raw(p, m, PAYLOAD_AUTO);
-	if (kind == PAYLOAD_JSON && n->settings->on_invalid == INVALID_DEAD_LETTER) {
-		p->kind = RECORD_DEAD;
-		p->error = check.reason;
-		p->error_offset = check.offset;
-	}
+	if (decode)
+		return plan_unreadable(n, m, kind, p, r);
+	plan_raw(p, m, kind);
 	return GW_OK;
 }
 
@@ -331,7 +366,7 @@ enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_
 {
 	p->message = m;
 	p->kind = RECORD_TELEMETRY;
-	p->newline = p->has_time = false;
+	p->newline = p->not_json = p->has_time = false;
 	p->clock = CLOCK_BELIEVED;
 	p->time_us = now_us;
 	p->error = NULL;
@@ -347,7 +382,7 @@ enum gw_err normalise_plan(struct normaliser *n, const struct message *m, int64_
 		if (((err = plan_device(m, json, p, r)) || (err = plan_channel(m, json, p, r))) && !plan_dead(n, p, r))
 			return err;
 		if (json && n->has_time)
-			plan_time(n, m, now_us, p);
+			plan_time(n, now_us, p);
 	}
 	p->room = RECORD_HEADER + ENVELOPE + payload_room(p) + PADDING;
 	if (!keep)
@@ -432,6 +467,8 @@ static char *put_details(struct normaliser *n, const struct normalise_plan *p, c
 		at = PUT(at, ",\"retain\":true");
 	if (p->clock)
 		at += sprintf(at, ",\"clock\":\"%s\"", clock_words[p->clock]);
+	if (p->not_json)
+		at += sprintf(at, ",\"not_json\":\"%s\"", stats_fault_names[p->fault]);
 	/* A header may hold any byte above 0x7f (RFC 9110 section 5.5); what is not UTF-8 would spoil the record. */
 	if (m->idempotency_key_len > 0 &&
 	    utf8_check(m->idempotency_key, m->idempotency_key_len) == m->idempotency_key_len) {

@@ -14,6 +14,7 @@
 #include "gateway/journal/record.h"
 #include "gateway/listener_settings.h"
 #include "gateway/message.h"
+#include "gateway/payload.h"
 
 struct normaliser {
 	const struct listener_settings *settings;
@@ -47,9 +48,13 @@ struct normalise_plan {
 	const struct message *message;
 	enum payload_form form;
 	enum record_kind kind;
+	struct payload_text
+	    found; /* what a decoder made of it; not set where the payload is JSON as it stands, but for look */
 	const char *payload; /* the value without white space around it, or the raw bytes */
 	size_t payload_len;
-	bool newline; /* it holds CR or LF that must become spaces */
+	bool newline;          /* it holds CR or LF that must become spaces */
+	bool not_json;         /* it was meant to be JSON, and is kept as text or base64 ... */
+	enum json_fault fault; /* ... because of this */
 	const char *device, *channel;
 	size_t device_len, channel_len;
 	bool device_plain, channel_plain; /* it stands in the payload, and needs no escapes */

@@ -20,6 +20,15 @@ const char *const stats_refusal_names[REFUSED_REASONS] = {
     [REFUSED_SUBSCRIPTION] = "subscription", [REFUSED_TAKEN_OVER] = "taken_over",
 };
 
+const char *const stats_fault_names[JSON_FAULTS] = {
+    [JSON_FAULT_SYNTAX] = "syntax",
+    [JSON_FAULT_ENCODING] = "encoding",
+    [JSON_FAULT_NOT_A_NUMBER] = "not_a_number",
+    [JSON_FAULT_TRUNCATED] = "truncated",
+    [JSON_FAULT_TRAILING] = "trailing_bytes",
+    [JSON_FAULT_DEPTH] = "too_deep",
+};
+
 enum kind { COUNTER, GAUGE, HISTOGRAM };
 static const char *const kind_names[] = {"counter", "gauge", "histogram"};
 
@@ -149,7 +158,6 @@ static const struct metric sink_metrics[] = {
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 /* Metrics that are not members of a struct. */
-static const char refused_help[] = "Messages and connections that were refused, by reason.";
 static const char lag_help[] = "Age of the oldest record that the sink does not have yet.";
 static const char oldest_help[] = "Age of the oldest record that some sink does not have yet.";
 static const char lane_help[] = "Bytes in the lanes that are not in the journal yet.";
@@ -206,9 +214,39 @@ static void write_one(FILE *out, const struct metric *m, const char *labels, con
 		        (unsigned long long)sum(structs, count, m->offset));
 }
 
+/* Counters by reason: one member after the other, labelled with a word each. */
+struct reason_metric {
+	const char *name;
+	const char *const *reasons;
+	size_t count, offset;
+	const char *help;
+};
+static const struct reason_metric reason_metrics[] = {
+    {"sluice_messages_refused_total", stats_refusal_names, REFUSED_REASONS, LISTENER(refused),
+     "Messages and connections that were refused, by reason."},
+    {"sluice_messages_not_json_total", stats_fault_names, JSON_FAULTS, LISTENER(not_json),
+     "Accepted payloads that begin like JSON, or were declared JSON, and could not be read: they are in the record as "
+     "text "
+     "or base64, with `sluice.not_json`."},
+};
+
 static void listener_labels(const struct stats_listener *l, char *out, size_t size)
 {
 	snprintf(out, size, "listener=\"%s\",protocol=\"%s\"", l->name, l->protocol);
+}
+
+static void write_reasons(const struct stats_page *page, const struct reason_metric *metric, FILE *out)
+{
+	char labels[256];
+	head(out, metric->name, "counter", metric->help);
+	for (size_t i = 0; i < page->listener_count; i++)
+		for (size_t r = 0; r < metric->count; r++) {
+			const struct stats_listener *l = &page->listeners[i];
+			listener_labels(l, labels, sizeof(labels));
+			fprintf(out, "%s{%s,reason=\"%s\"} %llu\n", metric->name, labels, metric->reasons[r],
+			        (unsigned long long)sum((const void *const *)l->threads, l->thread_count,
+			                                metric->offset + r * sizeof(stat_t)));
+		}
 }
 
 static void write_listeners(const struct stats_page *page, FILE *out)
@@ -222,16 +260,8 @@ static void write_listeners(const struct stats_page *page, FILE *out)
 			write_one(out, &listener_metrics[m], labels, (const void *const *)l->threads, l->thread_count);
 		}
 	}
-	head(out, "sluice_messages_refused_total", "counter", refused_help);
-	for (size_t i = 0; i < page->listener_count; i++)
-		for (int r = 0; r < REFUSED_REASONS; r++) {
-			const struct stats_listener *l = &page->listeners[i];
-			listener_labels(l, labels, sizeof(labels));
-			fprintf(out, "sluice_messages_refused_total{%s,reason=\"%s\"} %llu\n", labels,
-			        stats_refusal_names[r],
-			        (unsigned long long)sum((const void *const *)l->threads, l->thread_count,
-			                                LISTENER(refused) + (size_t)r * sizeof(stat_t)));
-		}
+	for (size_t m = 0; m < COUNT(reason_metrics); m++)
+		write_reasons(page, &reason_metrics[m], out);
 	for (int limit = 0; limit < 2; limit++) {
 		const char *name = limit ? "sluice_lane_limit_bytes" : "sluice_lane_bytes";
 		head(out, name, "gauge", limit ? lane_limit_help : lane_help);
@@ -375,13 +405,16 @@ void stats_reference(FILE *out)
 	      out);
 	section(out, "Listeners", "`listener`, `protocol`; threads of one listener are added up");
 	rows(out, listener_metrics, COUNT(listener_metrics));
-	row(out, "sluice_messages_refused_total", "counter", refused_help);
+	for (size_t m = 0; m < COUNT(reason_metrics); m++)
+		row(out, reason_metrics[m].name, "counter", reason_metrics[m].help);
 	row(out, "sluice_lane_bytes", "gauge", lane_help);
 	row(out, "sluice_lane_limit_bytes", "gauge", lane_limit_help);
-	fputs("\n`sluice_messages_refused_total` has the label `reason`:", out);
-	for (int r = 0; r < REFUSED_REASONS; r++)
-		fprintf(out, "%s `%s`", r ? "," : "", stats_refusal_names[r]);
-	fputs(".\n", out);
+	for (size_t m = 0; m < COUNT(reason_metrics); m++) {
+		fprintf(out, "\n`%s` has the label `reason`:", reason_metrics[m].name);
+		for (size_t r = 0; r < reason_metrics[m].count; r++)
+			fprintf(out, "%s `%s`", r ? "," : "", reason_metrics[m].reasons[r]);
+		fputs(".\n", out);
+	}
 	section(out, "Journal", "none");
 	rows(out, journal_metrics, COUNT(journal_metrics));
 	row(out, "sluice_journal_oldest_record_age_seconds", "gauge", oldest_help);

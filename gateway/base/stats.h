@@ -63,6 +63,19 @@ enum refusal_reason {
 };
 extern const char *const stats_refusal_names[REFUSED_REASONS];
 
+/* Why a payload that was meant to be JSON is not, where it was taken all the same, as text or base64. The words are a
+ * metric's label `reason`, and `sluice.not_json` in the record; permanent. */
+enum json_fault {
+	JSON_FAULT_SYNTAX,       /* "syntax": a comma too many, single quotes ... */
+	JSON_FAULT_ENCODING,     /* "encoding": not UTF-8 (Latin-1) */
+	JSON_FAULT_NOT_A_NUMBER, /* "not_a_number": nan, inf */
+	JSON_FAULT_TRUNCATED,    /* "truncated": it ends too early */
+	JSON_FAULT_TRAILING,     /* "trailing_bytes": something behind the document, such as another one */
+	JSON_FAULT_DEPTH,        /* "too_deep": over max_depth */
+	JSON_FAULTS
+};
+extern const char *const stats_fault_names[JSON_FAULTS];
+
 /* One per listener thread; summed per listener when shown. Written by the listener's thread. */
 struct listener_stats {
 	_Alignas(64) stat_t received; /* messages that arrived whole */
@@ -82,7 +95,8 @@ struct listener_stats {
 	stat_t backpressured;           /* times a sender was held back */
 	stat_t network_in, network_out; /* bytes on the sockets */
 	stat_t refused[REFUSED_REASONS];
-	struct histogram ack; /* from received to answered */
+	stat_t not_json[JSON_FAULTS]; /* accepted as text or base64, although they were meant to be JSON */
+	struct histogram ack;         /* from received to answered */
 };
 
 /* One for the process. Written by the journal thread. */

@@ -57,32 +57,37 @@ static const struct setting coap_settings[] = {
     SETTING(struct coap, separate_after, SETTING_DURATION, "500ms", 1e3, 2e6,
             "A confirmable request that is not answered by then gets an empty acknowledgement, and its response "
             "separately."),
-    SETTING(struct coap, max_body, SETTING_BYTES, "64KiB", 1024, 1 << 24,
+    SETTING(struct coap, max_body, SETTING_BYTES, "1MiB", 1024, 1 << 24,
             "Longest body that may come in blocks (Block1); max_payload limits it, too."),
     SETTING_CHOICES(struct coap, block_size, "1024", block_sizes,
                     "Largest block, in bytes, that devices are asked to use."),
     SETTING(struct coap, blocks_per_peer, SETTING_INT, "4", 1, 1024,
             "Bodies that one endpoint may send in blocks at the same time."),
     SETTING(struct coap, blocks_memory, SETTING_BYTES, "16MiB", 65536, 1 << 30,
-            "Bytes of all bodies that are under way in blocks; must be twice max_body at least."),
+            "Bytes of all bodies that are under way in blocks; must be twice the longest body at least."),
     SETTING(struct coap, block_timeout, SETTING_DURATION, "60s", 1e6, 3.6e9,
             "A body whose next block has not come by then is given up."),
     SETTINGS_END,
 };
 
+static uint64_t longest_body(const struct coap *c, const struct listener_settings *common)
+{
+	return c->max_body < common->max_payload ? c->max_body : common->max_payload;
+}
+
 static enum gw_err coap_check(const void *self, const struct listener_settings *common, struct why *why)
 {
 	const struct coap *c = self;
-	(void)common;
-	if (c->blocks_memory < 2 * c->max_body)
-		return why_set(why, GW_CONFIG,
-		               "blocks_memory: must be at least twice max_body, one body with room to grow");
+	if (c->blocks_memory < 2 * longest_body(c, common))
+		return why_set(
+		    why, GW_CONFIG,
+		    "blocks_memory: must be at least twice max_body or max_payload, the smaller of the two: one "
+		    "body with room to grow");
 	return GW_OK;
 }
 
 static struct coap_server_settings server_settings(const struct coap *c)
 {
-	uint64_t max_payload = intake_settings(c->in)->max_payload;
 	return (struct coap_server_settings){
 	    .exchanges = (uint32_t)c->exchanges,
 	    .exchange_lifetime_ms = (int64_t)(c->exchange_lifetime / 1000),
@@ -90,7 +95,7 @@ static struct coap_server_settings server_settings(const struct coap *c)
 	    .block_exponent = (uint8_t)c->block_size,
 	    .blocks =
 	        {
-	            .max_body = c->max_body < max_payload ? c->max_body : max_payload,
+	            .max_body = longest_body(c, intake_settings(c->in)),
 	            .memory = c->blocks_memory,
 	            .per_peer = (size_t)c->blocks_per_peer,
 	            .timeout_ms = (int64_t)(c->block_timeout / 1000),

@@ -1,6 +1,7 @@
 #include "protocols/coap/coap_server.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 /* RFC 7252 section 4.8. */
@@ -13,19 +14,6 @@
 
 /* Why a table without room will have some again: exchanges settle, transfers expire. */
 #define RETRY_SECONDS 5u
-
-static const char well_known[] = "</t>;ct=\"0 42 50\"";
-
-static const struct {
-	int32_t format;
-	enum payload_kind kind;
-	const char *type;
-} formats[] = {
-    {-1, PAYLOAD_AUTO, NULL},
-    {COAP_FORMAT_JSON, PAYLOAD_JSON, "application/json"},
-    {COAP_FORMAT_TEXT, PAYLOAD_TEXT, "text/plain"},
-    {COAP_FORMAT_BINARY, PAYLOAD_BINARY, "application/octet-stream"},
-};
 
 /* A request on its way through the functions below. */
 struct request {
@@ -47,6 +35,11 @@ enum gw_err coap_server_init(struct coap_server *s, const struct coap_server_set
 	s->id_shift = (uint16_t)key.k0;
 	s->random = key.k1 | 1;
 	intake_late(in, true);
+	char formats[128];
+	payload_list_formats(formats, sizeof(formats), " ");
+	snprintf(s->well_known, sizeof(s->well_known), "</t>;ct=\"%s\"", formats);
+	payload_list_formats(formats, sizeof(formats), ", ");
+	snprintf(s->formats_taken, sizeof(s->formats_taken), "formats taken: %s", formats);
 	enum gw_err err = coap_exchanges_init(&s->exchanges, settings->exchanges, settings->exchange_lifetime_ms);
 	return err == GW_OK ? coap_blocks_init(&s->blocks, &settings->blocks) : err;
 }
@@ -128,9 +121,27 @@ static void reply(struct coap_server *s, struct request *r, const struct coap_an
 	}
 }
 
+static bool segment_is(const struct coap_segment *g, const char *text)
+{
+	return g->len == strlen(text) && memcmp(g->text, text, g->len) == 0;
+}
+
+/* Options that could not be read name nobody. */
+static void report(struct coap_server *s, const struct udp_datagram *d, const struct coap_message *m,
+                   enum refusal_reason reason, const char *detail)
+{
+	struct refused_sender who = {.peer = d->from, .detail = detail};
+	if (m && m->path_count >= 2 && segment_is(&m->path[0], "t")) {
+		who.device = m->path[1].text;
+		who.device_len = m->path[1].len;
+	}
+	intake_report(s->in, reason, &who);
+}
+
 static void refuse(struct coap_server *s, struct request *r, enum refusal_reason reason, uint8_t code, const char *text)
 {
 	intake_refuse(s->in, reason);
+	report(s, r->d, &r->m, reason, text);
 	reply(s, r, &(struct coap_answer){.code = code, .text = text});
 }
 
@@ -150,6 +161,7 @@ static void unavailable(struct coap_server *s, struct request *r, uint32_t max_a
 static void no_memory(struct coap_server *s, struct request *r)
 {
 	intake_refuse(s->in, REFUSED_MEMORY);
+	report(s, r->d, &r->m, REFUSED_MEMORY, "exchanges, blocks_per_peer or blocks_memory");
 	unavailable(s, r, RETRY_SECONDS);
 }
 
@@ -157,6 +169,7 @@ static void no_memory(struct coap_server *s, struct request *r)
  */
 static void too_large(struct coap_server *s, struct request *r, size_t most)
 {
+	report(s, r->d, &r->m, REFUSED_TOO_LARGE, "over max_payload, max_body or max_datagram");
 	reply(s, r, &(struct coap_answer){.code = COAP_TOO_LARGE, .has_size1 = true, .size1 = (uint32_t)most});
 }
 
@@ -192,6 +205,7 @@ static bool channel_set(struct coap_server *s, const struct coap_message *m, str
 
 static void refuse_message(struct coap_server *s, struct request *r, const struct refusal *refusal)
 {
+	report(s, r->d, &r->m, refusal->reason, refusal->text);
 	struct coap_answer a = {.code = COAP_BAD_REQUEST, .text = refusal->text};
 	if (refusal->reason == REFUSED_PAYLOAD) {
 		a.has_offset = true;
@@ -247,7 +261,7 @@ static void put_block(struct coap_server *s, struct request *r, struct message *
 		if (put(s, r, msg))
 			coap_block_end(&s->blocks, transfer);
 		break;
-	case BLOCK_MISSING: refuse(s, r, REFUSED_PROTOCOL, COAP_INCOMPLETE, NULL); break;
+	case BLOCK_MISSING: refuse(s, r, REFUSED_PROTOCOL, COAP_INCOMPLETE, "an earlier block is missing"); break;
 	case BLOCK_WRONG: refuse(s, r, REFUSED_PROTOCOL, COAP_BAD_REQUEST, "block of a wrong length"); break;
 	case BLOCK_TOO_LARGE:
 		intake_refuse(s->in, REFUSED_TOO_LARGE);
@@ -255,6 +269,20 @@ static void put_block(struct coap_server *s, struct request *r, struct message *
 		break;
 	case BLOCK_NO_ROOM: no_memory(s, r); break;
 	}
+}
+
+/* False: a format that nobody takes. */
+static bool format_set(const struct coap_server *s, int32_t format, struct message *out)
+{
+	enum payload_kind kind = payload_of_format(format);
+	const char *type = payload_format_type(format);
+	if (kind == PAYLOAD_UNKNOWN &&
+	    (!type || !payload_accepts(&intake_settings(s->in)->accept_types, type, strlen(type))))
+		return false;
+	out->kind = kind == PAYLOAD_UNKNOWN ? PAYLOAD_AUTO : kind;
+	out->content_type = type;
+	out->content_type_len = type ? strlen(type) : 0;
+	return true;
 }
 
 static void telemetry(struct coap_server *s, struct request *r)
@@ -269,18 +297,17 @@ static void telemetry(struct coap_server *s, struct request *r)
 	    .qos = -1,
 	    .peer = r->d->from,
 	};
-	size_t f = 0;
-	while (f < sizeof(formats) / sizeof(formats[0]) && formats[f].format != m->format)
-		f++;
-	if (f == sizeof(formats) / sizeof(formats[0])) {
-		refuse(s, r, REFUSED_UNSUPPORTED, COAP_UNSUPPORTED_FORMAT, NULL);
+	if (!format_set(s, m->format, &msg)) {
+		refuse(s, r, REFUSED_UNSUPPORTED, COAP_UNSUPPORTED_FORMAT, s->formats_taken);
 		return;
 	}
-	msg.kind = formats[f].kind;
-	msg.content_type = formats[f].type;
-	msg.content_type_len = formats[f].type ? strlen(formats[f].type) : 0;
 	if (!channel_set(s, m, &msg)) {
 		refuse(s, r, REFUSED_CHANNEL, COAP_BAD_REQUEST, "channel too long");
+		return;
+	}
+	/* As in HTTP. The last block of a body may be empty. */
+	if (m->payload_len == 0 && !(m->has_block1 && m->block1.number > 0)) {
+		refuse(s, r, REFUSED_PAYLOAD, COAP_BAD_REQUEST, "empty payload");
 		return;
 	}
 	if (m->payload_len > intake_settings(s->in)->max_payload) {
@@ -299,21 +326,17 @@ static void telemetry(struct coap_server *s, struct request *r)
 
 /* -- resources -- */
 
-static bool segment_is(const struct coap_segment *g, const char *text)
-{
-	return g->len == strlen(text) && memcmp(g->text, text, g->len) == 0;
-}
-
 static void discovery(struct coap_server *s, struct request *r)
 {
 	if (r->m.code != COAP_GET)
-		refuse(s, r, REFUSED_UNSUPPORTED, COAP_METHOD_NOT_ALLOWED, NULL);
+		refuse(s, r, REFUSED_UNSUPPORTED, COAP_METHOD_NOT_ALLOWED, "use GET");
 	else if (r->m.accept != -1 && r->m.accept != COAP_FORMAT_LINKS)
-		refuse(s, r, REFUSED_UNSUPPORTED, COAP_NOT_ACCEPTABLE, NULL);
+		refuse(s, r, REFUSED_UNSUPPORTED, COAP_NOT_ACCEPTABLE, "only format 40");
 	else
-		reply(s, r,
-		      &(struct coap_answer){
-		          .code = COAP_CONTENT, .has_format = true, .format = COAP_FORMAT_LINKS, .text = well_known});
+		reply(
+		    s, r,
+		    &(struct coap_answer){
+		        .code = COAP_CONTENT, .has_format = true, .format = COAP_FORMAT_LINKS, .text = s->well_known});
 }
 
 static void resource(struct coap_server *s, struct request *r)
@@ -324,11 +347,11 @@ static void resource(struct coap_server *s, struct request *r)
 		    m->code == COAP_PUT) /* Accept says nothing here: the answer has no representation */
 			telemetry(s, r);
 		else
-			refuse(s, r, REFUSED_UNSUPPORTED, COAP_METHOD_NOT_ALLOWED, NULL);
+			refuse(s, r, REFUSED_UNSUPPORTED, COAP_METHOD_NOT_ALLOWED, "use POST or PUT");
 	} else if (m->path_count == 2 && segment_is(&m->path[0], ".well-known") && segment_is(&m->path[1], "core")) {
 		discovery(s, r);
 	} else {
-		refuse(s, r, REFUSED_UNSUPPORTED, COAP_NOT_FOUND, NULL);
+		refuse(s, r, REFUSED_UNSUPPORTED, COAP_NOT_FOUND, "use /t/{device}");
 	}
 }
 
@@ -338,6 +361,7 @@ static void resource(struct coap_server *s, struct request *r)
 static void reject(struct coap_server *s, const struct udp_datagram *d, const struct coap_message *m)
 {
 	intake_refuse(s->in, REFUSED_PROTOCOL);
+	report(s, d, NULL, REFUSED_PROTOCOL, "a malformed message, or one that nobody asked for");
 	if (m->type == COAP_CON)
 		send_empty(s, &d->route, COAP_RST, m->id);
 }
@@ -391,20 +415,22 @@ static void take(struct coap_server *s, const struct udp_datagram *d, const stru
 	r.key = key;
 	r.exchange = NULL;
 	enum coap_parsed parsed = coap_message_header(&r.m, d->bytes, d->len);
-	if (parsed == COAP_FOREIGN)
+	if (parsed == COAP_FOREIGN) {
 		intake_refuse(s->in, REFUSED_PROTOCOL);
-	else if (parsed == COAP_MALFORMED)
+		report(s, d, NULL, REFUSED_PROTOCOL, "not a message of CoAP version 1 (DTLS is not spoken here)");
+	} else if (parsed == COAP_MALFORMED) {
 		reject(s, d, &r.m);
-	else if (r.m.type == COAP_ACK || r.m.type == COAP_RST)
+	} else if (r.m.type == COAP_ACK || r.m.type == COAP_RST) {
 		response_ended(s, d, &r.m);
-	else if (r.m.code == COAP_EMPTY && r.m.type == COAP_NON)
+	} else if (r.m.code == COAP_EMPTY && r.m.type == COAP_NON) {
 		return; /* RFC 7252 section 4.3 */
-	else if (r.m.code == COAP_EMPTY)
+	} else if (r.m.code == COAP_EMPTY) {
 		send_empty(s, &d->route, COAP_RST, r.m.id); /* a ping, section 4.3 */
-	else if (r.m.code >> 5 != 0)
+	} else if (r.m.code >> 5 != 0) {
 		reject(s, d, &r.m); /* a response to nothing that we asked, or a reserved class */
-	else
+	} else {
 		request(s, &r);
+	}
 }
 
 void coap_server_take(struct coap_server *s, const struct udp_datagram *d, size_t count)

@@ -32,6 +32,8 @@ struct coap_server {
 	struct coap_blocks blocks;
 	uint16_t id_shift;         /* our message IDs are the request's and this: see response_id */
 	uint64_t random;           /* state of the generator that spreads retransmissions */
+	char well_known[160];      /* /.well-known/core */
+	char formats_taken[160];   /* diagnostic payload of 4.15 */
 	char channel[CHANNEL_MAX]; /* a channel of several segments, put together */
 	struct exchange_key key[UDP_BATCH];
 };

@@ -31,7 +31,9 @@ static bool add_headers(struct MHD_Response *r, enum http_problem problem, unsig
 	/* RFC 9110 section 15.5.16: what it could have been. */
 	if (problem == HTTP_BAD_CODING && MHD_add_response_header(r, "Accept-Encoding", "gzip, deflate") != MHD_YES)
 		return false;
-	return true;
+	char types[256];
+	payload_list_types(types, sizeof(types));
+	return problem != HTTP_BAD_TYPE || MHD_add_response_header(r, "Accept", types) == MHD_YES;
 }
 
 static struct MHD_Response *make_problem(enum http_problem problem, const struct http_problem_about *about)

@@ -118,29 +118,6 @@ static struct http_text until(struct http_text t, char stop)
 	return t;
 }
 
-static bool ends(struct http_text t, const char *end)
-{
-	size_t len = strlen(end);
-	return t.len > len && strncasecmp(t.text + t.len - len, end, len) == 0;
-}
-
-static enum http_media parse_media(struct http_text type)
-{
-	if (!type.text)
-		return MEDIA_AUTO;
-	struct http_text t = until(type, ';');
-	const char *name = t.text;
-	size_t name_len = t.len;
-	if (IS("application/json") || ends(t, "+json"))
-		return MEDIA_JSON;
-	if (IS("application/x-ndjson") || IS("application/ndjson") || IS("application/jsonl") ||
-	    IS("application/x-jsonlines"))
-		return MEDIA_LINES;
-	if (BEGINS("text/"))
-		return MEDIA_TEXT;
-	return IS("application/octet-stream") ? MEDIA_BINARY : MEDIA_AUTO;
-}
-
 size_t http_media_name(struct http_text type, char out[HTTP_MEDIA_NAME])
 {
 	if (!type.text)
@@ -224,7 +201,7 @@ enum http_problem http_head_end(struct http_head *h, const char *version)
 	enum http_problem coding = parse_coding(h->coding, &h->packed);
 	if (coding)
 		set_problem(h, coding);
-	h->media = parse_media(h->type);
+	h->media = h->type.text ? payload_of_type(h->type.text, h->type.len) : PAYLOAD_AUTO;
 	return h->problem;
 }
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gateway/payload.h"
 #include "protocols/http/http_problem.h"
 
 struct http_text {
@@ -16,7 +17,6 @@ struct http_text {
 	size_t len;
 };
 
-enum http_media { MEDIA_AUTO, MEDIA_JSON, MEDIA_LINES, MEDIA_TEXT, MEDIA_BINARY };
 enum http_coding { CODING_NONE, CODING_GZIP, CODING_DEFLATE };
 
 struct http_head {
@@ -26,7 +26,7 @@ struct http_head {
 	/* set by http_head_end */
 	uint64_t body_len; /* as Content-Length says */
 	bool has_length, chunked, expects;
-	enum http_media media;
+	enum payload_kind media; /* of Content-Type; none: PAYLOAD_AUTO */
 	enum http_coding packed;
 };
 

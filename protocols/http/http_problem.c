@@ -49,6 +49,8 @@ const struct http_problem_row http_problem_rows[HTTP_PROBLEMS] = {
                                 "The payload is over max_payload."},
     [HTTP_TOO_MANY_LINES] = {413, STAY, FINAL, REFUSED_TOO_LARGE, "too-many-lines", "Too many messages in one batch",
                              "The batch has more messages than max_batch_lines; nothing was taken."},
+    [HTTP_BAD_TYPE] = {415, STAY, FINAL, REFUSED_UNSUPPORTED, "bad-type", "Unsupported media type",
+                       "Content-Type is none that is taken here (see Accept); the setting accept_types adds others."},
     [HTTP_BAD_CODING] = {415, STAY, FINAL, REFUSED_UNSUPPORTED, "bad-coding", "Unsupported content coding",
                          "Content-Encoding may be gzip or deflate, once."},
     [HTTP_BAD_PACKING] = {400, STAY, FINAL, REFUSED_PAYLOAD, "bad-packing", "Body does not unpack",
@@ -127,5 +129,18 @@ enum http_problem http_problem_of(enum refusal_reason reason)
 	case REFUSED_CHANNEL: return HTTP_BAD_CHANNEL;
 	case REFUSED_TOO_LARGE: return HTTP_PAYLOAD_TOO_LARGE;
 	default: return HTTP_BAD_PAYLOAD;
+	}
+}
+
+int http_problem_reported(enum http_problem problem)
+{
+	int reason = http_problem_rows[problem].reason;
+	switch (problem) {
+	case HTTP_BAD_PAYLOAD: return REFUSED_PAYLOAD;
+	case HTTP_NO_DEVICE: return REFUSED_NO_DEVICE;
+	case HTTP_BAD_DEVICE: return REFUSED_DEVICE;
+	case HTTP_BAD_CHANNEL: return REFUSED_CHANNEL;
+	case HTTP_PAYLOAD_TOO_LARGE: return REFUSED_TOO_LARGE;
+	default: return reason == REFUSED_FULL ? -1 : reason;
 	}
 }

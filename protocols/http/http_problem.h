@@ -26,6 +26,7 @@ enum http_problem {
 	HTTP_UNPACKED_TOO_LARGE,
 	HTTP_PAYLOAD_TOO_LARGE,
 	HTTP_TOO_MANY_LINES,
+	HTTP_BAD_TYPE,    /* Content-Type that neither the payload table nor accept_types has */
 	HTTP_BAD_CODING,  /* Content-Encoding that is not served */
 	HTTP_BAD_PACKING, /* gzip or deflate that does not unpack */
 	HTTP_BAD_KEY,     /* Idempotency-Key */
@@ -65,5 +66,9 @@ size_t http_problem_write(char *out, size_t size, enum http_problem problem, con
 
 /* http_problem_of gives the problem that tells a refusal of intake_put. */
 enum http_problem http_problem_of(enum refusal_reason reason);
+
+/* http_problem_reported gives the reason (enum refusal_reason) under which a problem is logged with its sender; -1: it is not,
+ * because it says nothing about the sender (no room), or each message has been logged. */
+int http_problem_reported(enum http_problem problem);
 
 #endif

@@ -39,11 +39,21 @@ void http_request_decide(struct http_request *r, enum http_problem problem, cons
 	r->offset = offset;
 }
 
-static void count_problem(struct http *h, enum http_problem problem)
+/* Counts a problem and logs whose it is. */
+static void count_problem(struct http *h, const struct http_conn *c, enum http_problem problem)
 {
-	int reason = http_problem_rows[problem].reason;
+	const struct http_request *r = &c->request;
+	int reason = http_problem_rows[problem].reason, reported = http_problem_reported(problem);
 	if (reason >= 0)
 		intake_refuse(h->in, (enum refusal_reason)reason);
+	if (reported < 0)
+		return;
+	struct http_text device = r->target.device.text ? r->target.device : r->head.device;
+	const struct refused_sender who = {.peer = c->mhd ? c->peer : NULL,
+	                                   .device = device.text,
+	                                   .device_len = device.len,
+	                                   .detail = r->detail ? r->detail : http_problem_rows[problem].title};
+	intake_report(h->in, (enum refusal_reason)reported, &who);
 }
 
 /* -- reply -- */
@@ -73,7 +83,7 @@ static enum MHD_Result reply(struct http *h, struct http_conn *c)
 	if (r->problem == HTTP_FINE && r->late && !r->durable)
 		r->problem = HTTP_LATE;
 	if (r->problem) {
-		count_problem(h, r->problem);
+		count_problem(h, c, r->problem);
 		const struct http_problem_about about = {r->detail, r->offset, r->report, intake_retry_after(h->in)};
 		return http_answer_problem(&h->answers, c->mhd, r->problem, &about);
 	}
@@ -100,7 +110,7 @@ static void say_raw(struct http_conn *c, enum http_problem problem)
 /* The same, and the library closes the connection. */
 static enum MHD_Result refuse_raw(struct http *h, struct http_conn *c)
 {
-	count_problem(h, c->request.problem);
+	count_problem(h, c, c->request.problem);
 	say_raw(c, c->request.problem);
 	http_conn_linger(c);
 	return MHD_NO;
@@ -110,7 +120,7 @@ void http_request_expired(struct http *h, struct http_conn *c, enum http_problem
 {
 	bool idle = c->phase == PHASE_HEAD && c->requests > 0;
 	if (!idle)
-		count_problem(h, problem);
+		count_problem(h, c, problem);
 	/* Between two requests silence is no fault, and an answer that nobody asked for would be taken for that to the
 	 * next request. */
 	if (c->phase == PHASE_BODY || (c->phase == PHASE_HEAD && !idle))
@@ -193,10 +203,13 @@ static enum http_problem judge(struct http *h, struct http_conn *c, const char *
 		return HTTP_BAD_METHOD;
 	if (head)
 		return head;
+	if (r->head.media == PAYLOAD_UNKNOWN &&
+	    !payload_accepts(&h->common->accept_types, r->head.type.text, r->head.type.len))
+		return HTTP_BAD_TYPE;
 	if (!r->head.has_length && !r->head.chunked)
 		return HTTP_NO_LENGTH;
 	r->body_max = (size_t)h->max_body;
-	if (!http_take_is_batch(r) && r->head.packed == CODING_NONE && h->common->max_payload < h->max_body)
+	if (!http_take_is_batch(h, r) && r->head.packed == CODING_NONE && h->common->max_payload < h->max_body)
 		r->body_max = (size_t)h->common->max_payload;
 	return r->head.has_length && r->head.body_len > r->body_max ? HTTP_BODY_TOO_LARGE : HTTP_FINE;
 }

@@ -75,6 +75,6 @@ void http_request_decide(struct http_request *r, enum http_problem problem, cons
 bool http_take(struct http *h, struct http_conn *c);
 bool http_take_more(struct http *h, struct http_conn *c, bool last);
 /* http_take_is_batch tells, by the head alone, whether the body may hold several messages. */
-bool http_take_is_batch(const struct http_request *r);
+bool http_take_is_batch(const struct http *h, const struct http_request *r);
 
 #endif

@@ -17,21 +17,20 @@
 #define HELD_MS 1000              /* without room, before the rest of a batch is refused */
 #define PUBLISH_BYTES (64u << 10) /* of a batch, before the lane is published */
 
-bool http_take_is_batch(const struct http_request *r)
+static enum payload_kind kind_of(enum payload_kind media)
 {
-	return r->head.media == MEDIA_LINES || (r->head.media == MEDIA_JSON && r->target.route == ROUTE_COLLECTION);
+	if (media == PAYLOAD_LINES)
+		return PAYLOAD_JSON;
+	return media == PAYLOAD_UNKNOWN ? PAYLOAD_AUTO : media; /* accept_types has it, or it had been refused */
 }
 
-static enum payload_kind kind_of(enum http_media media)
+bool http_take_is_batch(const struct http *h, const struct http_request *r)
 {
-	switch (media) {
-	case MEDIA_JSON:
-	case MEDIA_LINES: return PAYLOAD_JSON;
-	case MEDIA_TEXT: return PAYLOAD_TEXT;
-	case MEDIA_BINARY: return PAYLOAD_BINARY;
-	case MEDIA_AUTO: break;
-	}
-	return PAYLOAD_AUTO;
+	enum payload_kind kind = kind_of(r->head.media);
+	if (kind == PAYLOAD_AUTO)
+		kind = (enum payload_kind)h->common->payload;
+	return r->head.media == PAYLOAD_LINES ||
+	       (r->target.route == ROUTE_COLLECTION && (kind == PAYLOAD_JSON || kind == PAYLOAD_AUTO));
 }
 
 /* Names are percent-encoded in headers as they are in the path: how else would a header carry more than ASCII? */
@@ -76,7 +75,8 @@ static enum http_problem prepare(struct http *h, struct http_conn *c, struct mes
 	m->idempotency_key_len = r->head.key.len;
 	m->device_named = r->target.route == ROUTE_DEVICE;
 	if (!m->device_named) {
-		m->device_pointer = h->has_device_pointer ? &h->device_pointer : NULL;
+		m->device_pointer = &h->device_pointer;
+		m->device_pointers = h->has_device_pointer ? 1 : 0;
 		m->channel_pointer = h->has_channel_pointer ? &h->channel_pointer : NULL;
 	}
 	return prepare_names(h, r, m);
@@ -168,6 +168,18 @@ static void key_settle(struct http *h, struct http_request *r)
 	                 intake_position(h->in));
 }
 
+/* Forwarders send newline-delimited JSON as application/json, or as nothing, unless somebody sets the type. */
+static bool is_several(const struct http *h, const struct message *m, const struct refusal *refusal)
+{
+	if (refusal->reason != REFUSED_PAYLOAD && refusal->reason != REFUSED_NO_DEVICE)
+		return false;
+	const char *text = m->payload;
+	struct payload_text found;
+	return !payload_decode_json(text, m->payload_len, (unsigned)h->common->max_depth, &found) &&
+	       payload_fault_of(text, m->payload_len, &found) == JSON_FAULT_TRAILING &&
+	       memchr("{[", text[found.json.offset], 2);
+}
+
 static void take_one(struct http *h, struct http_request *r, struct message *m)
 {
 	uint64_t position;
@@ -188,6 +200,10 @@ static void take_one(struct http *h, struct http_request *r, struct message *m)
 		stat_add(&intake_stats(h->in)->backpressured, 1);
 		http_request_decide(r, HTTP_FULL, NULL, -1);
 	} else {
+		if (is_several(h, m, &refusal))
+			refusal.text =
+			    "several documents: newline-delimited JSON has the type application/x-ndjson, one document "
+			    "a line";
 		bool at = refusal.reason == REFUSED_PAYLOAD && err == GW_INVALID;
 		http_request_decide(r, http_problem_of(refusal.reason), refusal.text,
 		                    at ? (long long)refusal.offset : -1);
@@ -211,9 +227,12 @@ static void list_rejection(struct http *h, bool keyed, const struct http_item *i
 	h->rejections_len += (size_t)n;
 }
 
-static void refuse_item(struct http *h, struct http_request *r, const struct http_item *item,
+static void refuse_item(struct http *h, struct http_request *r, const struct message *m, const struct http_item *item,
                         const struct refusal *refusal)
 {
+	const struct refused_sender who = {
+	    .peer = m->peer, .device = m->device, .device_len = m->device_len, .detail = refusal->text};
+	intake_report(h->in, refusal->reason, &who);
 	if (++r->rejected <= HTTP_REJECTED_MAX)
 		list_rejection(h, r->keyed, item, refusal->reason == REFUSED_PAYLOAD ? refusal->offset : 0,
 		               stats_refusal_names[refusal->reason], refusal->text);
@@ -248,7 +267,7 @@ static void put_items(struct http *h, struct http_request *r, struct message *m,
 		}
 		r->items = rest;
 		if (err != GW_OK) {
-			refuse_item(h, r, item, &refusal);
+			refuse_item(h, r, m, item, &refusal);
 			continue;
 		}
 		r->accepted++;
@@ -342,25 +361,29 @@ static bool take_more(struct http *h, struct http_conn *c, bool last)
 /* True: the body is a batch, and r->items is set (or the request decided: the array is not valid). */
 static bool split(struct http *h, struct http_request *r, const char *body, size_t len)
 {
-	if (r->head.media == MEDIA_LINES) {
-		http_batch_lines(&r->items, body, len);
+	size_t start, end;
+	payload_trim(body, len, &start, &end);
+	if (r->head.media == PAYLOAD_LINES) {
+		http_batch_lines(&r->items, body, end);
+		r->items.at = start;
 		return true;
 	}
-	size_t start = 0;
-	while (start < len && memchr(" \t\r\n", body[start], 4))
+	while (start < end && memchr(" \t\r\n", body[start], 4))
 		start++;
-	if (!http_take_is_batch(r) || start == len || body[start] != '[')
+	if (!http_take_is_batch(h, r) || start == end || body[start] != '[')
 		return false;
 	/* The array itself is one level more than the messages in it may have. */
-	struct json_result checked = json_check(body, len, (unsigned)h->common->max_depth + 1);
+	struct json_result checked = json_check(body + start, end - start, (unsigned)h->common->max_depth + 1);
 	if (checked.type != JSON_INVALID) {
+		checked.start += start;
+		checked.end += start;
 		http_batch_array(&r->items, body, &checked);
 		return true;
 	}
-	if (h->common->on_invalid != INVALID_REFUSE)
-		return false; /* one invalid message: wrapped, or a dead letter */
+	if (r->head.media != PAYLOAD_JSON || h->common->on_invalid != INVALID_REFUSE)
+		return false; /* one invalid message: text, or a dead letter */
 	intake_refuse(h->in, REFUSED_PAYLOAD);
-	http_request_decide(r, HTTP_BAD_PAYLOAD, checked.reason, (long long)checked.offset);
+	http_request_decide(r, HTTP_BAD_PAYLOAD, checked.reason, (long long)start + (long long)checked.offset);
 	return true;
 }
 
@@ -372,7 +395,7 @@ static enum http_problem unpack(struct http *h, struct http_request *r, const ch
 		return HTTP_FINE;
 	const uint8_t *out;
 	uint64_t max = h->max_unpacked;
-	if (!http_take_is_batch(r) && h->common->max_payload < max)
+	if (!http_take_is_batch(h, r) && h->common->max_payload < max)
 		max = h->common->max_payload;
 	const struct unpack_input packed = {r->head.packed == CODING_GZIP, r->body, r->body_len};
 	switch (unpack_body(&h->unpack, &packed, (size_t)max, &out, len)) {

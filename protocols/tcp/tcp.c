@@ -1,4 +1,5 @@
-/* TCP: one payload per line, ended by LF or CRLF.
+/* TCP: one payload per line, ended by LF or CRLF. A NUL ends a line that begins like JSON, too: it is what C programs send with
+ * sizeof, and GELF between its messages. In any other line it is a byte like all.
  *
  * Lines are numbered from 1 on each connection, in the order received. Empty lines are skipped and have no number, nor
  * has the first line where it names the device. A last line without newline counts when the device shuts down its side
@@ -23,6 +24,7 @@
 #include "gateway/protocol.h"
 #include "protocols/net/stream.h"
 
+#define NULS_MAX 16   /* before a line, that are looked at */
 #define REASON_BITS 8 /* of what is awaited: line number << REASON_BITS | 0 (ok) or 1 + enum refusal_reason */
 
 enum tcp_reply { REPLY_NONE, REPLY_COUNT };
@@ -45,6 +47,7 @@ struct tcp {
 	struct json_pointer channel_pointer;
 	bool has_channel;
 	size_t longest; /* bytes of a line */
+	bool binary;    /* payload: binary; a NUL never ends a line */
 };
 
 struct tcp_conn {
@@ -54,21 +57,24 @@ struct tcp_conn {
 	uint64_t position; /* of the last of them */
 	uint32_t searched; /* bytes of the kept rest that hold no newline */
 	uint16_t device_len;
-	uint8_t ok_len; /* length of the last answer, if it was an ok: a newer one takes its place */
-	bool skipping;  /* inside a line that was refused as too long */
+	uint8_t ok_len;     /* length of the last answer, if it was an ok: a newer one takes its place */
+	bool skipping;      /* inside a line that was refused as too long ... */
+	bool skipping_json; /* ... and ends at a NUL, too */
 };
 
 static const char *const reply_names[] = {"none", "count", NULL};
 
 static const struct setting tcp_settings[] = {
     STREAM_SETTINGS(struct tcp, "5170"),
-    SETTING_REQUIRED(struct tcp, device, SETTING_LIST,
-                     "Where the device's identifier comes from, tried in order: a JSON pointer into the payload "
-                     "(`/device`), `first_line` (the connection's first line "
-                     "is the identifier) or `peer` (the peer's address without port)."),
+    SETTING_REQUIRED(
+        struct tcp, device, SETTING_LIST,
+        "Where the device's identifier comes from, tried in order: a JSON pointer into the payload "
+        "(`/device`), `first_line` (the connection's first line "
+        "is the identifier) or `peer` (the peer's address without port). With a pointer and `peer`, a line that "
+        "begins like JSON and cannot be read is invalid (see on_invalid), not a text of its peer."),
     SETTING(struct tcp, channel, SETTING_STRING, NULL, 0, 0,
             "JSON pointer to the channel in the payload, such as `/channel`."),
-    SETTING(struct tcp, max_line, SETTING_BYTES, "64KiB", 16, 1 << 20,
+    SETTING(struct tcp, max_line, SETTING_BYTES, "1MiB", 16, 1 << 20,
             "Longest line in bytes, its end not counted; max_payload limits it, too. A longer one is refused as "
             "too_large and skipped."),
     SETTING_CHOICES(struct tcp, reply, "none", reply_names,
@@ -148,23 +154,6 @@ static bool is_name(const uint8_t *text, size_t len)
 	return len <= DEVICE_MAX && utf8_check(name, len) == len && !utf8_has_control(name, len);
 }
 
-/* The pointer that finds something. With one pointer normalise looks it up; only where there are more it is asked for
- * beforehand. */
-static const struct json_pointer *device_pointer(const struct tcp *t, const uint8_t *text, size_t len)
-{
-	if (t->pointer_count == 0)
-		return NULL; /* not an empty pointer: that one finds the whole payload */
-	if (t->pointer_count == 1)
-		return t->pointers;
-	const char *json = (const char *)text;
-	if (json_check(json, len, (unsigned)intake_settings(t->in)->max_depth).type == JSON_INVALID)
-		return t->pointers;
-	for (size_t i = 0; i < t->pointer_count; i++)
-		if (json_find(json, len, &t->pointers[i]).type != JSON_INVALID)
-			return &t->pointers[i];
-	return t->pointers;
-}
-
 /* -- answers -- */
 
 static void say(struct stream_conn *c, const char *format, uint64_t line, const char *reason)
@@ -220,9 +209,18 @@ static void await_error(const struct tcp *t, struct stream_conn *c, struct tcp_c
 		             own->line << REASON_BITS | (1u + (unsigned)reason));
 }
 
-static void refuse_connection(struct tcp *t, struct stream_conn *c, enum refusal_reason reason)
+static void report(struct tcp *t, struct stream_conn *c, enum refusal_reason reason, const char *detail)
+{
+	const struct tcp_conn *own = stream_own(c);
+	const struct refused_sender who = {
+	    .peer = stream_peer(c), .device = own->device, .device_len = own->device_len, .detail = detail};
+	intake_report(t->in, reason, &who);
+}
+
+static void refuse_connection(struct tcp *t, struct stream_conn *c, enum refusal_reason reason, const char *detail)
 {
 	intake_refuse(t->in, reason);
+	report(t, c, reason, detail);
 	if (t->reply == REPLY_COUNT)
 		say(c, "error %llu %s\n", 0, stats_refusal_names[reason]);
 	stream_close(c, true);
@@ -233,9 +231,16 @@ static void refuse_connection(struct tcp *t, struct stream_conn *c, enum refusal
 static void take_first_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own, const uint8_t *text, size_t len)
 {
 	if (!is_name(text, len))
-		refuse_connection(t, c, REFUSED_DEVICE);
+		refuse_connection(t, c, REFUSED_DEVICE, "the first line is no device identifier");
 	else if (!set_device(own, text, len))
 		stream_close(c, true);
+}
+
+static bool is_all_nul(const uint8_t *text, size_t len)
+{
+	while (len > 0 && text[len - 1] == 0)
+		len--;
+	return len == 0;
 }
 
 /* False: there is no room for it now, it has to be offered again. */
@@ -243,7 +248,7 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 {
 	if (len > 0 && text[len - 1] == '\r')
 		len--;
-	if (len == 0)
+	if (len == 0 || (len <= NULS_MAX && !t->binary && is_all_nul(text, len)))
 		return true;
 	if (!own->device && t->first_line) {
 		take_first_line(t, c, own, text, len);
@@ -260,7 +265,9 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 	                    .payload = text,
 	                    .payload_len = len,
 	                    .kind = PAYLOAD_AUTO,
-	                    .device_pointer = device_pointer(t, text, len),
+	                    .device_pointer = t->pointers,
+	                    .device_pointers = t->pointer_count,
+	                    .device_is_address = t->peer,
 	                    .channel_pointer = t->has_channel ? &t->channel_pointer : NULL,
 	                    .qos = -1,
 	                    .peer = stream_peer(c)};
@@ -274,6 +281,7 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 	case GW_FULL: return false;
 	default:
 		own->line++;
+		report(t, c, refusal.reason, refusal.text);
 		await_error(t, c, own, refusal.reason);
 		return true;
 	}
@@ -282,11 +290,12 @@ static bool take_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own
 static void refuse_long(struct tcp *t, struct stream_conn *c, struct tcp_conn *own)
 {
 	if (!own->device && t->first_line) {
-		refuse_connection(t, c, REFUSED_DEVICE);
+		refuse_connection(t, c, REFUSED_DEVICE, "the first line is longer than max_line");
 		return;
 	}
 	intake_refuse(t->in, REFUSED_TOO_LARGE);
 	own->line++;
+	report(t, c, REFUSED_TOO_LARGE, "the line is longer than max_line or max_payload; is its end missing?");
 	await_error(t, c, own, REFUSED_TOO_LARGE);
 }
 
@@ -304,12 +313,29 @@ static bool end_line(struct tcp *t, struct stream_conn *c, struct tcp_conn *own,
 	return take_line(t, c, own, text, len);
 }
 
+static bool begins_json(const uint8_t *at, const uint8_t *end)
+{
+	return at < end && (*at == '{' || *at == '[' || (end - at >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0));
+}
+
+/* Whether a NUL ends the line at `at`: it begins like JSON, or some NULs stand before one that does, or before its end. */
+static bool nul_ends(const struct tcp *t, const uint8_t *at, const uint8_t *end)
+{
+	if (t->binary || at == end)
+		return false;
+	const uint8_t *json = at;
+	while (json < end && *json == 0 && json - at < NULS_MAX)
+		json++;
+	return begins_json(json, end) || (json > at && json < end && (*json == '\n' || *json == '\r'));
+}
+
 /* Bytes behind the last newline. What is too long already is refused now and dropped as it comes. */
-static size_t keep_or_skip(struct tcp *t, struct stream_conn *c, struct tcp_conn *own, size_t len)
+static size_t keep_or_skip(struct tcp *t, struct stream_conn *c, struct tcp_conn *own, const uint8_t *at, size_t len)
 {
 	if (!own->skipping && len > t->longest + 1) {
 		refuse_long(t, c, own);
 		own->skipping = true;
+		own->skipping_json = nul_ends(t, at, at + len);
 	}
 	own->searched = own->skipping ? 0 : (uint32_t)len;
 	return own->skipping ? len : 0;
@@ -320,23 +346,43 @@ static void restart_idle(const struct tcp *t, struct stream_conn *c)
 	stream_deadline(c, (uint32_t)(t->idle_timeout / 1000));
 }
 
+/* The end of the line at `at`, whose bytes before `search` have none; NULL: none yet. *newline is the next LF, kept from
+ * call to call: NULL is not known yet, end is that there is none. */
+static const uint8_t *find_end(const struct tcp *t, const struct tcp_conn *own, const uint8_t *at,
+                               const uint8_t *search, const uint8_t *end, const uint8_t **newline)
+{
+	if (!*newline || *newline < search) {
+		*newline = memchr(search, '\n', (size_t)(end - search));
+		if (!*newline)
+			*newline = end;
+	}
+	if (own->skipping ? own->skipping_json : nul_ends(t, at, end)) {
+		if (!own->skipping && *at == 0) /* it was not clear before what follows */
+			return at;
+		const uint8_t *nul = memchr(search, 0, (size_t)(*newline - search));
+		if (nul)
+			return nul;
+	}
+	return *newline < end ? *newline : NULL;
+}
+
 static size_t tcp_data(void *self, struct stream_conn *c, const uint8_t *bytes, size_t len)
 {
 	struct tcp *t = self;
 	struct tcp_conn *own = stream_own(c);
-	const uint8_t *at = bytes, *end = bytes + len, *search = bytes + own->searched, *newline = NULL;
+	const uint8_t *at = bytes, *end = bytes + len, *search = bytes + own->searched, *stop = NULL, *newline = NULL;
 	own->searched = 0;
-	while (!stream_blocked(c) && (newline = memchr(search, '\n', (size_t)(end - search)))) {
-		if (!end_line(t, c, own, at, (size_t)(newline - at))) {
+	while (!stream_blocked(c) && (stop = find_end(t, own, at, search, end, &newline))) {
+		if (!end_line(t, c, own, at, (size_t)(stop - at))) {
 			stream_hold(c);
 			break;
 		}
-		at = search = newline + 1;
+		at = search = stop + 1;
 	}
 	if (at > bytes)
 		restart_idle(t, c);
-	if (!newline && !stream_blocked(c))
-		at += keep_or_skip(t, c, own, (size_t)(end - at));
+	if (!stop && !stream_blocked(c))
+		at += keep_or_skip(t, c, own, at, (size_t)(end - at));
 	await_lines(t, c, own);
 	return (size_t)(at - bytes);
 }
@@ -411,6 +457,7 @@ static enum gw_err tcp_open(void *self, struct intake *in, struct why *why)
 	struct tcp *t = self;
 	t->in = in;
 	const struct listener_settings *common = intake_settings(in);
+	t->binary = common->payload == PAYLOAD_BINARY;
 	t->longest = t->max_line < common->max_payload ? t->max_line : common->max_payload;
 	enum gw_err err = tcp_check(self, common, why);
 	if (!err)

@@ -148,7 +148,7 @@ def test_coap_client_posts_and_puts(gateway):
 
 def test_coap_client_discovers(gateway):
     result = coap_client("-m", "get", f"coap://127.0.0.1:{gateway.port('coap')}/.well-known/core")
-    assert '</t>;ct="0 42 50"' in result.stdout
+    assert '</t>;ct="0 42 50 110 11543"' in result.stdout
 
 
 def test_coap_client_sends_blocks(gateway, tmp_path):
@@ -369,8 +369,49 @@ def test_blocks_follow_the_rules(gateway, peer):
     assert peer.ask(block(5, 0, 1, b"0123456789abcde")).name == "4.00"
     assert peer.ask(block(6, 0, 1, b"0123456789abcdef", szx=7)).name == "4.00"
     too_large = peer.ask(block(7, 0, 1, b"0123456789abcdef", options=[(SIZE1, 1 << 20)]))
-    assert too_large.name == "4.13" and too_large.options[SIZE1] == 65536
+    assert too_large.name == "4.13" and too_large.options[SIZE1] == 256 << 10
     assert [r["payload"]["text"] for r in gateway.wait_records(1)] == ["0123456789abcdefxyz"]
+
+
+def test_a_body_of_max_payload_comes_in_blocks(coap):
+    gateway = coap()
+    body = b"x" * (256 << 10)
+    with Peer(gateway.address("coap")) as peer:
+        for number in range(256):
+            part = body[number << 10:(number + 1) << 10]
+            answer = peer.ask(block(number, number, number < 255, part, szx=6))
+            assert answer.name == ("2.31" if number < 255 else "2.04")
+    assert [len(r["payload"]["text"]) for r in gateway.wait_records(1)] == [256 << 10]
+
+
+@pytest.mark.parametrize("content_format", [40, 60, 112, 1541, 11542])
+def test_a_format_that_is_not_taken_is_answered_with_those_that_are(gateway, peer, content_format):
+    answer = peer.ask(message(CON, POST, 1, b"t", "/t/f22", [(CONTENT_FORMAT, content_format)], b'{"t":1}'))
+    assert answer.name == "4.15" and answer.payload == b"formats taken: 0, 42, 50, 110, 11543"
+    line, = [e for e in gateway.log_events() if e["message"] == "refused"]
+    assert (line["device.id"], line["source.ip"], line["sluice.reason"]) == ("f22", "127.0.0.1", "unsupported")
+
+
+@pytest.mark.parametrize("content_format, payload, wanted", [
+    (42, b'{"t":1}', {"t": 1}),
+    (110, b'[{"bn":"x","v":1}]', {"array": [{"bn": "x", "v": 1}]}),
+    (11543, b'{"t":1}', {"t": 1}),
+])
+def test_formats_of_the_table_are_taken(gateway, peer, content_format, payload, wanted):
+    assert peer.ask(message(CON, POST, 1, b"t", "/t/d", [(CONTENT_FORMAT, content_format)], payload)).name == "2.04"
+    assert gateway.wait_records(1)[0]["payload"] == wanted
+
+
+def test_an_empty_payload_is_refused_as_in_http(gateway, peer):
+    answer = peer.ask(message(CON, POST, 1, b"t", "/t/d"))
+    assert (answer.name, answer.payload) == ("4.00", b"empty payload")
+
+
+def test_accepted_types_are_taken_as_undeclared(coap):
+    gateway = coap(accept_types=["application/cbor"])
+    with Peer(gateway.address("coap")) as peer:
+        assert peer.ask(message(CON, POST, 1, b"t", "/t/d", [(CONTENT_FORMAT, 60)], b"\xa1\x61t\x18\xff")).name == "2.04"
+    assert gateway.wait_records(1)[0]["payload"] == {"base64": "oWF0GP8="}
 
 
 def test_one_endpoint_has_few_transfers(coap):

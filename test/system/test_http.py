@@ -81,7 +81,10 @@ def test_message_becomes_a_record(gateway):
     ("application/json", b"21.5", {"number": 21.5}),
     ("application/vnd.x+json; charset=utf-8", b'"on"', {"text": "on"}),
     ("text/plain", b"21.5", {"text": "21.5"}),
-    ("application/octet-stream", b"21.5", {"base64": "MjEuNQ=="}),
+    ("application/octet-stream", b"21.5", {"number": 21.5}),
+    ("text/json", b'{"t":1}', {"t": 1}),
+    ("text/x-json; charset=UTF-8", b'{"t":1}', {"t": 1}),
+    ("application/senml+json", b'[{"bn":"x","v":1}]', {"array": [{"bn": "x", "v": 1}]}),
     ("application/x-www-form-urlencoded", b'{"t":1}', {"t": 1}),
     ("application/x-www-form-urlencoded", b"t=1", {"text": "t=1"}),
     (None, b"\xff\x00", {"base64": "/wA="}),
@@ -93,6 +96,64 @@ def test_content_type_says_what_the_payload_is(gateway, content_type, body, payl
         headers = {"Content-Type": content_type} if content_type else {}
         assert c.put("/v1/telemetry/d", content=body, headers=headers).status_code == 204
     assert payloads(gw, 1) == [payload]
+
+
+PACK = (b'[{"bn":"urn:dev:ow:10e2073a01080063:","bu":"A","n":"voltage","u":"V","v":120.1},'
+        b'{"n":"current","t":-5,"v":1.2},{"n":"current","v":1.7}]')
+
+
+def test_senml_pack_is_one_record_of_its_base_name(gateway):
+    gw = gateway({"device": "/bn"})
+    with client(gw) as c:
+        assert c.post("/v1/telemetry", content=PACK, headers={"Content-Type": "application/senml+json"}).status_code == 204
+        problem(c.post("/v1/telemetry", content=b'[{"v":1}]', headers={"Content-Type": "application/senml+json"}), 400,
+                "no-device")
+    record, = gw.wait_records(1)
+    assert record["device"]["id"] == "urn:dev:ow:10e2073a01080063:"
+    assert record["payload"] == {"array": json.loads(PACK)}
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/json"}])
+def test_an_array_on_the_collection_is_a_batch_whatever_is_declared(gateway, headers):
+    gw = gateway()
+    with client(gw) as c:
+        answer = c.post("/v1/telemetry", content=b'[{"a":1},{"a":2}]', headers={"X-Sluice-Device": "f13", **headers})
+    assert answer.status_code == 200 and answer.json()["accepted"] == 2
+    assert payloads(gw, 2) == [{"a": 1}, {"a": 2}]
+
+
+def test_other_types_are_refused_unless_they_are_listed(gateway):
+    gw = gateway({"accept_types": ["application/cbor"]})
+    with client(gw) as c:
+        answer = c.post("/v1/telemetry/d", content=b"\x81\xa1t\x01", headers={"Content-Type": "application/msgpack"})
+        problem(answer, 415, "bad-type")
+        assert "application/json" in answer.headers["Accept"]
+        assert c.post("/v1/telemetry/d", content=b"\xa1\x61t\x18\xff",
+                      headers={"Content-Type": "application/cbor"}).status_code == 204
+    assert payloads(gw, 1) == [{"base64": "oWF0GP8="}]
+    assert gw.metrics().sum("sluice_messages_refused_total", listener="http", reason="unsupported") == 1
+    line, = [e for e in gw.log_events() if e["message"] == "refused"]
+    assert (line["device.id"], line["source.ip"], line["sluice.reason"]) == ("d", "127.0.0.1", "unsupported")
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "application/json", "X-Sluice-Device": "f14"}, {}])
+def test_json_lines_of_another_type_hear_of_theirs(gateway, headers):
+    gw = gateway()
+    with client(gw) as c:
+        answer = c.post("/v1/telemetry", content=b'{"a":1}\n{"a":2}\n', headers=headers)
+    assert answer.status_code == 400 and "application/x-ndjson" in answer.json()["detail"]
+
+
+def test_refusals_are_logged_with_their_device_and_not_without_end(gateway):
+    gw = gateway()
+    with client(gw) as c:
+        for n in range(25):
+            c.post(f"/v1/telemetry/bad-{n}", content=b"{", headers={"Content-Type": "application/json"})
+        c.get("/nowhere")
+    lines = [e for e in gw.log_events() if e["message"] == "refused"]
+    assert [e["device.id"] for e in lines if e["sluice.reason"] == "invalid_payload"] == [f"bad-{n}" for n in range(10)]
+    assert len([e for e in lines if e["sluice.reason"] == "unsupported"]) == 1  # one reason does not hide another
+    assert gw.metrics().sum("sluice_messages_refused_total", listener="http", reason="invalid_payload") == 25
 
 
 def test_curl_sends_without_any_option(gateway):

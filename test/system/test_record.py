@@ -170,6 +170,33 @@ def test_every_form_of_payload_over_every_protocol(sluice, protocol):
     assert {record["sluice"].get("channel") for record in records} == {channel}
 
 
+NEARLY = [(b'{"temperature":nan,"humidity":54.2}', "not_a_number"), (b'{"unit":"\xb0C","v":21.4}', "encoding"),
+          (b'{"t":1,}', "syntax"), (b'{"t":1}{"t":2}', "trailing_bytes"), (b'{"t":', "truncated")]
+
+
+@pytest.mark.parametrize("protocol", ["mqtt", "coap", "tcp", "http"])
+def test_json_that_is_nearly_json_is_read_or_counted_flagged_and_logged(sluice, protocol):
+    gw = sluice({"listeners": {"tcp": {"device": "peer"}}})
+    sent = [b'{"t":21.4}\0', b'\xef\xbb\xbf{"t":1}', *[payload for payload, _ in NEARLY]]
+    if protocol == "mqtt":
+        mqtt(gw, sent)
+    elif protocol == "coap":
+        coap(gw, sent)
+    elif protocol == "tcp":
+        tcp(gw, *sent)
+    else:
+        for payload in sent:
+            http(gw, payload, "/v1/telemetry/d1/env", {"Content-Type": ""})
+    records = valid(gw.wait_records(len(sent)))
+    assert [r["payload"] for r in records[:2]] == [{"t": 21.4}, {"t": 1}]
+    assert [r["sluice"].get("not_json") for r in records] == [None, None, *[reason for _, reason in NEARLY]]
+    for _, reason in NEARLY:
+        assert gw.metrics().sum("sluice_messages_not_json_total", listener=protocol, reason=reason) == 1
+    lines = [e for e in gw.log_events() if "meant to be JSON" in e["message"]]
+    assert [e["sluice.reason"] for e in lines] == [reason for _, reason in NEARLY]
+    assert {e["device.id"] for e in lines} == {"127.0.0.1" if protocol == "tcp" else "d1"}
+
+
 def test_numbers_and_spelling_are_taken_over_byte_for_byte(sluice):
     gw = sluice()
     payload = (b'{"i":9007199254740993,"u":18446744073709551615,"f":21.40,"e":1E400,"z":-0.0,'

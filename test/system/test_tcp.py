@@ -317,3 +317,56 @@ def test_wrong_settings_are_told(sluice, bad, told):
     done = gw.command("--check", gw.config_path)
     assert done.returncode != 0
     assert told in done.stdout + done.stderr
+
+
+# ---- lines that cannot be read ---------------------------------------------------------------------------------------
+
+
+def exchange(gateway, data):
+    """Everything that is answered to one connection that sends data and then nothing more."""
+    with socket.create_connection(gateway.address("tcp"), timeout=20) as s:
+        s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+        with s.makefile("rb") as answers:
+            return answers.read().decode().splitlines()
+
+
+NAMED = b'{"device":"t","a":%d}'
+
+
+@pytest.mark.parametrize("data, answers, count", [
+    (NAMED % 1 + b"\n\0" + NAMED % 2 + b"\n\0" + NAMED % 3 + b"\0" + NAMED % 4 + b"\0", ["ok 4"], 4),
+    (b"\xef\xbb\xbf" + NAMED % 1 + b"\n" + NAMED % 2 + b"\n", ["ok 2"], 2),
+    (NAMED % 1 + b"\r\n\r\n" + NAMED % 2 + b"\r" + NAMED % 3 + b"\r", ["ok 1", "error 2 invalid_payload"], 1),
+    (NAMED % 1 + NAMED % 2 + NAMED % 3, ["error 1 invalid_payload"], 0),
+    (b'{\n  "device": "t",\n  "a": 1\n}\n', [f"error {n} invalid_payload" for n in (1, 2, 3, 4)], 0),
+], ids=["nul", "mark", "cr", "back to back", "pretty"])
+def test_what_cannot_be_read_is_not_booked_on_the_peer(sluice, data, answers, count):
+    gw = sluice(config(device=["/device", "peer"]))
+    assert exchange(gw, data) == answers
+    records = gw.wait_records(count)
+    assert [(r["device"]["id"], r["payload"]["a"]) for r in records] == [("t", n + 1) for n in range(count)]
+    errors = sum("error" in a for a in answers)
+    assert gw.metrics().sum("sluice_messages_refused_total", listener="tcp", reason="invalid_payload") == errors
+    lines = [e for e in gw.log_events() if e["message"] == "refused"]
+    assert len(lines) == errors
+    assert all(e["source.ip"] == "127.0.0.1" and e["sluice.reason"] == "invalid_payload" for e in lines)
+
+
+def test_texts_stay_texts_of_their_peer(sluice):
+    gw = sluice(config(device=["/device", "peer"]))
+    assert exchange(gw, b"hello\n21.4;53\n[INFO] up\n") == ["ok 3"]
+    assert {r["device"]["id"] for r in gw.wait_records(3)} == {"127.0.0.1"}
+
+
+def test_wrap_books_what_cannot_be_read_on_the_peer_and_says_so(sluice):
+    gw = sluice(config(device=["/device", "peer"], on_invalid="wrap"))
+    assert exchange(gw, NAMED % 1 + NAMED % 2) == ["ok 1"]
+    record, = gw.wait_records(1)
+    assert record["device"]["id"] == "127.0.0.1" and record["sluice"]["not_json"] == "trailing_bytes"
+
+
+def test_a_line_of_max_payload_is_taken(sluice):
+    gw = sluice(config(device=["/device", "peer"]))
+    assert exchange(gw, b"x" * (256 << 10) + b"\n") == ["ok 1"]
+    assert exchange(gw, b"x" * ((256 << 10) + 1) + b"\n") == ["error 1 too_large"]

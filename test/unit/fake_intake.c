@@ -2,6 +2,7 @@
 #include "test/unit/fake_intake.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -186,6 +187,17 @@ static char *fake_name(const struct intake *in, const struct message *m, const s
 	return fake_copy(name, len);
 }
 
+/* The first of its pointers that finds something, else the name given. */
+static char *fake_device(const struct intake *in, const struct message *m, size_t *len)
+{
+	for (size_t i = 0; i < m->device_pointers; i++) {
+		char *found = fake_name(in, m, &m->device_pointer[i], NULL, 0, len);
+		if (found)
+			return found;
+	}
+	return fake_name(in, m, NULL, m->device, m->device_len, len);
+}
+
 static enum gw_err fake_refuse(struct intake *in, enum gw_err err, enum refusal_reason reason, struct refusal *refusal)
 {
 	stat_add(&in->stats.received, 1);
@@ -215,7 +227,7 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 	                         .qos = m->qos,
 	                         .retain = m->retain,
 	                         .has_peer = m->peer != NULL};
-	f.device = fake_name(in, m, m->device_pointer, m->device, m->device_len, &f.device_len);
+	f.device = fake_device(in, m, &f.device_len);
 	f.channel = fake_name(in, m, m->channel_pointer, m->channel, m->channel_len, &f.channel_len);
 	if (!f.device) {
 		free(f.channel);
@@ -245,6 +257,19 @@ enum gw_err intake_put(struct intake *in, const struct message *m, uint64_t *pos
 void intake_refuse(struct intake *in, enum refusal_reason reason)
 {
 	stat_add(&in->stats.refused[reason], 1);
+}
+
+void intake_report(struct intake *in, enum refusal_reason reason, const struct refused_sender *who)
+{
+	in->reports++;
+	in->reported = reason;
+	in->reported_peer = who->peer != NULL;
+	size_t len =
+	    who->device_len < sizeof(in->reported_device) - 1 ? who->device_len : sizeof(in->reported_device) - 1;
+	if (who->device)
+		memcpy(in->reported_device, who->device, len);
+	in->reported_device[who->device ? len : 0] = 0;
+	snprintf(in->reported_detail, sizeof(in->reported_detail), "%s", who->detail ? who->detail : "");
 }
 
 const char *intake_last_id(const struct intake *in)

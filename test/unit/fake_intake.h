@@ -69,6 +69,10 @@ struct intake {
 	enum state_op last_note;
 	char address[128]; /* as given to intake_listening */
 	uint16_t port;     /* of thread 0; a test of several threads hands it on */
+	size_t reports;    /* refusals given to intake_report; the last of them: */
+	enum refusal_reason reported;
+	bool reported_peer;
+	char reported_device[128], reported_detail[128];
 
 	/* its own */
 	int64_t turn_limit, turn_count; /* turn_limit -1: no limit */

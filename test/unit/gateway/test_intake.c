@@ -405,6 +405,26 @@ static void what_is_refused_is_counted_by_its_reason(void **unused)
 	fixture_fini(&f);
 }
 
+static void what_was_meant_to_be_json_is_counted_by_its_fault(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	uint64_t position;
+	struct refusal refusal;
+	fixture_init(&f, ACK_DURABLE);
+	struct message m = {.device = "d", .device_len = 1, .qos = -1};
+	static const char *const payloads[] = {"{\"t\":nan}", "{\"t\":1,}", "{\"t\":nan}", "hello"};
+	for (int i = 0; i < 4; i++) {
+		m.payload = payloads[i];
+		m.payload_len = strlen(payloads[i]);
+		assert_int_equal(intake_put(f.in, &m, &position, &refusal), GW_OK);
+	}
+	assert_int_equal(stat_get(&f.in->stats.accepted), 4);
+	assert_int_equal(stat_get(&f.in->stats.not_json[JSON_FAULT_NOT_A_NUMBER]), 2);
+	assert_int_equal(stat_get(&f.in->stats.not_json[JSON_FAULT_SYNTAX]), 1);
+	fixture_fini(&f);
+}
+
 static void a_record_lies_in_the_lane_with_the_id_that_was_told(void **unused)
 {
 	(void)unused;
@@ -526,6 +546,7 @@ int main(void)
 	    cmocka_unit_test(who_promises_nothing_yields_when_it_is_nearly_full),
 	    cmocka_unit_test(the_lane_knows_what_may_be_dropped),
 	    cmocka_unit_test(what_is_refused_is_counted_by_its_reason),
+	    cmocka_unit_test(what_was_meant_to_be_json_is_counted_by_its_fault),
 	    cmocka_unit_test(a_record_lies_in_the_lane_with_the_id_that_was_told),
 	    cmocka_unit_test(phases_and_shared_memory_reach_the_thread),
 	    cmocka_unit_test(a_bad_pointer_is_told_with_the_listeners_name),

@@ -103,6 +103,18 @@ static void assert_payload(const struct listener_settings *s, struct message m, 
 	assert_memory_equal(record_json(r->entry) + r->record.device_at, "d1", 2);
 }
 
+/* Kept as text or base64, and the record says why. */
+static void assert_flagged(const struct listener_settings *s, struct message m, const char *fault, const char *payload)
+{
+	char expected[256];
+	struct result *r = normalise(s, m);
+	assert_int_equal(r->err, GW_OK);
+	snprintf(expected, sizeof(expected), "\"listener\":\"line\",\"not_json\":\"%s\"},\"payload\":%s}", fault,
+	         payload);
+	assert_non_null(strstr(r->json, expected));
+	assert_int_equal(r->record.kind, RECORD_TELEMETRY);
+}
+
 static void every_form_of_payload_has_its_place(void **unused)
 {
 	(void)unused;
@@ -121,7 +133,6 @@ static void every_form_of_payload_has_its_place(void **unused)
 	    {"[1, [2]\n]", "{\"array\":[1, [2] ]}"},
 	    {"on", "{\"text\":\"on\"}"},
 	    {"say \"hi\"\\\n\x01\x7f", "{\"text\":\"say \\\"hi\\\"\\\\\\n\\u0001\x7f\"}"},
-	    {"{\"a\":1} x", "{\"text\":\"{\\\"a\\\":1} x\"}"},
 	    {"gr\xc3\xbc\xc3\x9f", "{\"text\":\"gr\xc3\xbc\xc3\x9f\"}"},
 	    {"\xff\x01", "{\"base64\":\"/wE=\"}"},
 	    {"", "{\"text\":\"\"}"},
@@ -162,7 +173,7 @@ static void declared_json_that_is_none_is_refused_wrapped_or_dead(void **unused)
 	assert_int_equal(r->refusal.offset, 10);
 	assert_non_null(r->refusal.text);
 	s.on_invalid = INVALID_WRAP;
-	assert_payload(&s, m, "{\"text\":\"{\\\"broken\\\":\"}");
+	assert_flagged(&s, m, "truncated", "{\"text\":\"{\\\"broken\\\":\"}");
 	s.on_invalid = INVALID_DEAD_LETTER;
 	r = normalise(&s, m);
 	assert_int_equal(r->err, GW_OK);
@@ -170,7 +181,152 @@ static void declared_json_that_is_none_is_refused_wrapped_or_dead(void **unused)
 	assert_non_null(strstr(r->json, "\"listener\":\"line\",\"error\":{\"offset\":10,\"reason\":\""));
 	assert_non_null(strstr(r->json, "\"payload\":{\"text\":\"{\\\"broken\\\":\"}}"));
 	m.kind = PAYLOAD_AUTO; /* undeclared: text, and alive */
-	assert_payload(&s, m, "{\"text\":\"{\\\"broken\\\":\"}");
+	assert_flagged(&s, m, "truncated", "{\"text\":\"{\\\"broken\\\":\"}");
+}
+
+static void what_was_meant_to_be_json_is_flagged(void **unused)
+{
+	(void)unused;
+	struct listener_settings s = defaults();
+	static const char *const cases[][3] = {
+	    {"{\"a\":1} x", "trailing_bytes", "{\"text\":\"{\\\"a\\\":1} x\"}"},
+	    {"{\"t\":nan}", "not_a_number", "{\"text\":\"{\\\"t\\\":nan}\"}"},
+	    {"{\"t\":1,}", "syntax", "{\"text\":\"{\\\"t\\\":1,}\"}"},
+	    {"{\"u\":\"\xb0"
+	     "C\"}",
+	     "encoding", "{\"base64\":\"eyJ1IjoisEMifQ==\"}"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_flagged(&s, text_message(cases[i][0]), cases[i][1], cases[i][2]);
+	assert_payload(&s, text_message("[INFO] up"), "{\"text\":\"[INFO] up\"}"); /* prose is not */
+	s.payload = PAYLOAD_TEXT;
+	assert_payload(&s, text_message("{"), "{\"text\":\"{\"}"); /* nor what is text by the configuration */
+}
+
+static void a_mark_in_front_and_nuls_behind_are_left_out(void **unused)
+{
+	(void)unused;
+	struct listener_settings s = defaults();
+	static const char nul[] = "{\"t\":1}\0", both[] = "\xef\xbb\xbf {\"t\":1}\r\n\0\0\n";
+	struct message m = text_message("\xef\xbb\xbf{\"t\":1}");
+	assert_payload(&s, m, "{\"t\":1}");
+	m.kind = PAYLOAD_JSON;
+	assert_payload(&s, m, "{\"t\":1}");
+	m.payload = nul;
+	m.payload_len = sizeof(nul); /* two of them, as with sizeof */
+	assert_payload(&s, m, "{\"t\":1}");
+	m.payload = both;
+	m.payload_len = sizeof(both);
+	assert_payload(&s, m, "{\"t\":1}");
+	struct json_pointer device;
+	assert_true(json_pointer_init(&device, "/t"));
+	m.device_pointer = &device;
+	m.device_pointers = 1;
+	struct result *r = normalise(&s, m);
+	assert_int_equal(r->record.device_len, 1);
+	assert_int_equal(r->json[r->record.device_at], '1');
+	json_pointer_fini(&device);
+	m = text_message("\xef\xbb\xbf{\"t\":}");
+	m.kind = PAYLOAD_JSON;
+	assert_int_equal(normalise(&s, m)->refusal.offset, 8); /* of the payload as it came */
+}
+
+static void the_first_pointer_that_finds_something_names_the_device(void **unused)
+{
+	(void)unused;
+	struct listener_settings s = defaults();
+	struct json_pointer pointers[2];
+	char name[DEVICE_MAX];
+	assert_true(json_pointer_init(&pointers[0], "/a") && json_pointer_init(&pointers[1], "/b"));
+	static const char *const cases[][2] = {
+	    {"{\"b\":\"y\",\"a\":\"x\"}", "x"}, {"{\"b\":\"y\"}", "y"}, {"{\"c\":1}", "d1"}};
+	for (size_t i = 0; i < 3; i++) {
+		struct message m = text_message(cases[i][0]);
+		m.device_pointer = pointers;
+		m.device_pointers = 2;
+		struct result *r = normalise(&s, m);
+		size_t len = record_device(name, r->entry);
+		assert_int_equal(len, strlen(cases[i][1]));
+		assert_memory_equal(name, cases[i][1], len);
+	}
+	json_pointer_fini(&pointers[0]);
+	json_pointer_fini(&pointers[1]);
+}
+
+/* Behind one address are many devices. */
+static void unreadable_json_is_not_booked_on_an_address(void **unused)
+{
+	(void)unused;
+	struct listener_settings s = defaults();
+	struct json_pointer device;
+	assert_true(json_pointer_init(&device, "/device"));
+	static const char *const bad[] = {"{\"device\":\"a\"}{\"device\":\"b\"}",
+	                                  "{",
+	                                  "  \"device\": \"t27\",",
+	                                  "}",
+	                                  "[{\"device\":",
+	                                  "[1,2",
+	                                  "[1, nan]"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct message m = text_message(bad[i]);
+		m.device_pointer = &device;
+		m.device_pointers = 1;
+		m.device_is_address = true;
+		assert_int_equal(normalise(&s, m)->err, GW_INVALID);
+		assert_int_equal(result.refusal.reason, REFUSED_PAYLOAD);
+		s.on_invalid = INVALID_WRAP; /* the configuration says so */
+		assert_int_equal(normalise(&s, m)->err, GW_OK);
+		s.on_invalid = INVALID_DEAD_LETTER;
+		assert_int_equal(normalise(&s, m)->record.kind, RECORD_DEAD);
+		s.on_invalid = INVALID_REFUSE;
+		m.device_is_address = false; /* the sender is known by a name of its own */
+		assert_int_equal(normalise(&s, m)->err, GW_OK);
+		m.device_is_address = true;
+		m.device_pointers = 0; /* nothing was to be found in it */
+		assert_int_equal(normalise(&s, m)->err, GW_OK);
+	}
+	static const char *const good[] = {"hello", "21.4;53", "[INFO] up", "[2026-11-22] up", "{\"t\":1}", ""};
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		struct message m = text_message(good[i]);
+		m.device_pointer = &device;
+		m.device_pointers = 1;
+		m.device_is_address = true;
+		assert_int_equal(normalise(&s, m)->err, GW_OK);
+	}
+	json_pointer_fini(&device);
+}
+
+static void a_senml_pack_is_one_record_with_its_base_fields(void **unused)
+{
+	(void)unused;
+	struct listener_settings s = defaults();
+	struct json_pointer name;
+	s.time = (struct time_settings){.pointer = "/bt", .format = JSON_TIME_UNIX};
+	assert_true(json_pointer_init(&name, "/bn"));
+	struct message m = text_message(" [{\"bn\":\"urn:dev:1:\",\"bt\":1795336600.5,\"n\":\"{\",\"v\":1.20},\n{\"n\":"
+	                                "\"}\\\"\",\"t\":-5,\"v\":2}] ");
+	m.kind = PAYLOAD_SENML;
+	m.device_pointer = &name;
+	m.device_pointers = 1;
+	struct result *r = normalise(&s, m);
+	assert_int_equal(r->err, GW_OK);
+	assert_int_equal(r->record.time_us, INT64_C(1795336600500000));
+	assert_memory_equal(r->json + r->record.device_at, "urn:dev:1:", 10);
+	assert_non_null(strstr(
+	    r->json, "\"payload\":{\"array\":[{\"bn\":\"urn:dev:1:\",\"bt\":1795336600.5,\"n\":\"{\",\"v\":1.20}, "
+	             "{\"n\":\"}\\\"\",\"t\":-5,\"v\":2}]}}"));
+	static const struct {
+		const char *text;
+		size_t offset;
+	} bad[] = {{"{\"v\":1}", 0}, {"[]", 1}, {"[1]", 1}, {"[{\"v\":1},[]]", 9}, {"[{\"v\":1}", 8}};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		m = text_message(bad[i].text);
+		m.kind = PAYLOAD_SENML;
+		assert_int_equal(normalise(&s, m)->err, GW_INVALID);
+		assert_int_equal(result.refusal.reason, REFUSED_PAYLOAD);
+		assert_int_equal(result.refusal.offset, bad[i].offset);
+	}
+	json_pointer_fini(&name);
 }
 
 /* The device hears that it was taken: it does not come again. */
@@ -286,6 +442,7 @@ static void a_device_is_found_by_its_pointer_first(void **unused)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct message m = text_message(cases[i][0]);
 		m.device_pointer = &device;
+		m.device_pointers = 1;
 		struct result *r = normalise(&s, m);
 		assert_int_equal(r->err, GW_OK);
 		size_t len = record_device(name, r->entry);
@@ -297,12 +454,14 @@ static void a_device_is_found_by_its_pointer_first(void **unused)
 	}
 	struct message m = text_message("{\"id\":\"x\",\"ch\":\"env\\n\\u0000\"}");
 	m.device_pointer = &device;
+	m.device_pointers = 1;
 	m.channel_pointer = &channel;
 	m.channel = "other";
 	m.channel_len = 5;
 	assert_non_null(strstr(normalise(&s, m)->json, "\"channel\":\"env\\n\\u0000\""));
 	m = text_message("{}");
 	m.device_pointer = &device;
+	m.device_pointers = 1;
 	m.device = NULL;
 	assert_int_equal(normalise(&s, m)->refusal.reason, REFUSED_NO_DEVICE);
 	json_pointer_fini(&device);
@@ -332,6 +491,7 @@ static void bad_names_are_refused(void **unused)
 	for (size_t i = 0; i < sizeof(bad_payloads) / sizeof(bad_payloads[0]); i++) {
 		struct message in_payload = text_message(bad_payloads[i]);
 		in_payload.device_pointer = &pointer;
+		in_payload.device_pointers = 1;
 		assert_int_equal(normalise(&s, in_payload)->err, GW_INVALID);
 		assert_int_equal(result.refusal.reason, REFUSED_DEVICE);
 	}
@@ -359,11 +519,13 @@ static void bad_names_are_refused(void **unused)
 			sprintf(payload + at, "\"}");
 			m = text_message(payload);
 			m.device_pointer = &pointer;
+			m.device_pointers = 1;
 			assert_int_equal(normalise(&s, m)->err, len > 0 && len <= DEVICE_MAX ? GW_OK : GW_INVALID);
 		}
 	}
 	m = text_message("{\"id\":\"a\\u0007\"}");
 	m.device_pointer = &pointer;
+	m.device_pointers = 1;
 	assert_int_equal(normalise(&s, m)->refusal.reason, REFUSED_DEVICE);
 	json_pointer_fini(&pointer);
 }
@@ -634,6 +796,11 @@ int main(void)
 	    cmocka_unit_test(what_the_sender_declares_wins_over_the_setting),
 	    cmocka_unit_test(declared_json_that_is_none_is_refused_wrapped_or_dead),
 	    cmocka_unit_test(what_is_acknowledged_all_the_same_becomes_a_dead_letter),
+	    cmocka_unit_test(what_was_meant_to_be_json_is_flagged),
+	    cmocka_unit_test(a_mark_in_front_and_nuls_behind_are_left_out),
+	    cmocka_unit_test(the_first_pointer_that_finds_something_names_the_device),
+	    cmocka_unit_test(unreadable_json_is_not_booked_on_an_address),
+	    cmocka_unit_test(a_senml_pack_is_one_record_with_its_base_fields),
 	    cmocka_unit_test(too_deep_json_is_no_json),
 	    cmocka_unit_test(the_channel_and_the_rest_stand_in_their_places),
 	    cmocka_unit_test(bytes_of_headers_never_spoil_the_record),

@@ -60,6 +60,7 @@ static void numbers_of_all_threads_are_added_up(void **unused)
 	stat_add(&threads[1].received, 7);
 	stat_add(&threads[0].received, 1);
 	stat_add(&threads[1].refused[REFUSED_FULL], 3);
+	stat_add(&threads[0].not_json[JSON_FAULT_ENCODING], 2);
 	stat_set(&threads[0].connections, 10);
 	stat_sub(&threads[0].connections, 4);
 	stat_set(&journal.last_sequence, 99);
@@ -69,6 +70,8 @@ static void numbers_of_all_threads_are_added_up(void **unused)
 	assert_true(has(text, "sluice_messages_received_total{listener=\"mqtt\",protocol=\"mqtt\"} 13"));
 	assert_true(has(text, "sluice_messages_received_total{listener=\"other\",protocol=\"tcp\"} 6"));
 	assert_true(has(text, "sluice_messages_refused_total{listener=\"mqtt\",protocol=\"mqtt\",reason=\"full\"} 3"));
+	assert_true(
+	    has(text, "sluice_messages_not_json_total{listener=\"mqtt\",protocol=\"mqtt\",reason=\"encoding\"} 2"));
 	assert_true(has(text, "sluice_connections{listener=\"mqtt\",protocol=\"mqtt\"} 6"));
 	assert_true(has(text, "sluice_lane_bytes{listener=\"mqtt\",protocol=\"mqtt\"} 7"));
 	assert_true(has(text, "sluice_lane_limit_bytes{listener=\"mqtt\",protocol=\"mqtt\"} 70"));

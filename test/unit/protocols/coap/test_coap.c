@@ -172,8 +172,11 @@ static void memory_for_blocks_must_hold_a_body(void **unused)
 	(void)unused;
 	struct why why;
 	set("max_body", 1 << 20, NULL);
+	in->settings.max_payload = 1 << 20;
 	assert_int_equal(coap_protocol.check(self, &in->settings, &why), GW_CONFIG);
 	assert_non_null(strstr(why.text, "blocks_memory"));
+	in->settings.max_payload = 1 << 10; /* no body is longer */
+	assert_int_equal(coap_protocol.check(self, &in->settings, &why), GW_OK);
 }
 
 static void an_address_in_use_stops_the_start(void **unused)

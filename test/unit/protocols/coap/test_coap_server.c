@@ -176,8 +176,10 @@ static void put_and_content_formats_are_understood(void **unused)
 	} cases[] = {{-1, PAYLOAD_AUTO, NULL},
 	             {50, PAYLOAD_JSON, "application/json"},
 	             {0, PAYLOAD_TEXT, "text/plain"},
-	             {42, PAYLOAD_BINARY, "application/octet-stream"}};
-	for (unsigned i = 0; i < 4; i++) {
+	             {42, PAYLOAD_AUTO, "application/octet-stream"},
+	             {110, PAYLOAD_SENML, "application/senml+json"},
+	             {11543, PAYLOAD_JSON, "application/vnd.oma.lwm2m+json"}};
+	for (unsigned i = 0; i < 6; i++) {
 		bytes_request(&b, CON, COAP_PUT, i, "", "/t/d", cases[i].format, "1");
 		assert_int_equal(offer(), 0);
 		assert_int_equal(in->messages[i].kind, cases[i].kind);
@@ -187,10 +189,44 @@ static void put_and_content_formats_are_understood(void **unused)
 		else
 			assert_null(in->messages[i].content_type);
 	}
-	assert_int_equal(post(CON, 10, "", "/t/d", 60, "\xa0"), 1);
-	assert_last(ACK, COAP_UNSUPPORTED_FORMAT, 10, "");
-	assert_refused(REFUSED_UNSUPPORTED, 1);
-	assert_int_equal(in->message_count, 4);
+	assert_int_equal(in->message_count, 6);
+}
+
+static void an_unsupported_format_is_answered_with_those_that_are_taken(void **unused)
+{
+	(void)unused;
+	static const char taken[] = "formats taken: 0, 42, 50, 110, 11543";
+	static char *more[] = {"application/cbor"};
+	static const int formats[] = {40, 60, 112, 1541, 65535};
+	for (uint16_t i = 0; i < 5; i++) {
+		assert_int_equal(post(CON, i, "t", "/t/f22", formats[i], "{\"t\":1}"), 1);
+		assert_last(ACK, COAP_UNSUPPORTED_FORMAT, i, "t");
+		struct seen l = last();
+		assert_int_equal(l.m.payload_len, strlen(taken));
+		assert_memory_equal(l.m.payload, taken, l.m.payload_len);
+		assert_int_equal(in->reported, REFUSED_UNSUPPORTED);
+		assert_string_equal(in->reported_device, "f22");
+		assert_true(in->reported_peer);
+	}
+	assert_refused(REFUSED_UNSUPPORTED, 5);
+	assert_int_equal(in->message_count, 0);
+	in->settings.accept_types = (struct string_list){more, 1};
+	assert_int_equal(post(CON, 9, "t", "/t/f22", 60, "\xa0"), 0);
+	assert_int_equal(in->messages[0].kind, PAYLOAD_AUTO);
+	assert_string_equal(in->messages[0].content_type, "application/cbor");
+}
+
+static void an_empty_payload_is_refused_as_in_http(void **unused)
+{
+	(void)unused;
+	assert_int_equal(post(CON, 1, "t", "/t/sensor", -1, NULL), 1);
+	assert_last(ACK, COAP_BAD_REQUEST, 1, "t");
+	struct seen l = last();
+	assert_memory_equal(l.m.payload, "empty payload", l.m.payload_len);
+	assert_refused(REFUSED_PAYLOAD, 1);
+	assert_int_equal(in->reported, REFUSED_PAYLOAD);
+	assert_string_equal(in->reported_device, "sensor");
+	assert_int_equal(in->message_count, 0);
 }
 
 static void the_channel_is_the_rest_of_the_path(void **unused)
@@ -242,8 +278,8 @@ static void discovery_lists_one_link_and_stays_small(void **unused)
 	assert_last(ACK, COAP_CONTENT, 1, "");
 	assert_int_equal(option(12), 40);
 	struct seen l = last();
-	assert_int_equal(l.m.payload_len, strlen("</t>;ct=\"0 42 50\""));
-	assert_memory_equal(l.m.payload, "</t>;ct=\"0 42 50\"", l.m.payload_len);
+	assert_int_equal(l.m.payload_len, strlen("</t>;ct=\"0 42 50 110 11543\""));
+	assert_memory_equal(l.m.payload, "</t>;ct=\"0 42 50 110 11543\"", l.m.payload_len);
 	assert_true(l.len <= 3 * b.len);
 	bytes_uint(&b, 17, 50);
 	offer();
@@ -712,6 +748,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(a_confirmable_message_is_answered_in_its_ack_once_it_is_safe),
 	    TEST(put_and_content_formats_are_understood),
+	    TEST(an_unsupported_format_is_answered_with_those_that_are_taken),
+	    TEST(an_empty_payload_is_refused_as_in_http),
 	    TEST(the_channel_is_the_rest_of_the_path),
 	    TEST(other_paths_and_methods_are_refused),
 	    TEST(discovery_lists_one_link_and_stays_small),

@@ -236,6 +236,100 @@ static void array_is_a_batch_and_an_object_a_message(void **state)
 	finish(r);
 }
 
+static void undeclared_array_of_the_collection_is_a_batch_too(void **state)
+{
+	(void)state;
+	struct rig *r = rig_open(rig_new());
+	int fd = rig_connect(r);
+	static const char *const types[] = {"", "Content-Type: application/x-www-form-urlencoded\r\n",
+	                                    "Content-Type: application/octet-stream\r\n"};
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(
+		    answer_to(r, fd,
+		              post("/v1/telemetry", types[i], "\xef\xbb\xbf[{\"device\":\"a\"},{\"device\":\"b\"}]")),
+		    200);
+	assert_int_equal(r->in->message_count, 6);
+	assert_string_equal(r->in->messages[5].device, "b");
+	assert_int_equal(answer_to(r, fd, post("/v1/telemetry/d", "", "[1,2]")), 204);
+	assert_string_equal(r->in->messages[6].payload, "[1,2]");
+	r->in->settings.payload = PAYLOAD_TEXT; /* the listener says what undeclared is */
+	assert_int_equal(answer_to(r, fd, post("/v1/telemetry", "X-Sluice-Device: d\r\n", "[1,2]")), 204);
+	assert_string_equal(r->in->messages[7].payload, "[1,2]");
+	close(fd);
+	finish(r);
+}
+
+static void senml_pack_is_one_message(void **state)
+{
+	(void)state;
+	struct rig *r = rig_open(rig_new());
+	int fd = rig_connect(r);
+	assert_int_equal(
+	    answer_to(r, fd,
+	              post("/v1/telemetry", "Content-Type: application/senml+json\r\nX-Sluice-Device: d\r\n",
+	                   "[{\"bn\":\"x\",\"v\":1},{\"v\":2}]")),
+	    204);
+	assert_int_equal(r->in->message_count, 1);
+	assert_int_equal(r->in->messages[0].kind, PAYLOAD_SENML);
+	close(fd);
+	finish(r);
+}
+
+static void media_type_that_is_not_taken_is_said_to_be(void **state)
+{
+	(void)state;
+	static char *more[] = {"application/msgpack"};
+	struct rig *r = rig_open(rig_new());
+	int fd = rig_connect(r);
+	const char *request =
+	    post("/v1/telemetry/d%201", "Content-Type: application/msgpack; x=1\r\n", "\x81\xa1t\x01");
+	assert_int_equal(answer_to(r, fd, request), 415);
+	assert_non_null(strstr(r->got, "urn:sluice:problem:bad-type"));
+	assert_non_null(strstr(r->got, "Accept: application/octet-stream, application/json, "));
+	assert_int_equal(r->in->message_count, 0);
+	assert_int_equal(r->in->stats.refused[REFUSED_UNSUPPORTED], 1);
+	assert_int_equal(r->in->reports, 1);
+	assert_int_equal(r->in->reported, REFUSED_UNSUPPORTED);
+	assert_string_equal(r->in->reported_device, "d%201");
+	assert_true(r->in->reported_peer);
+	r->in->settings.accept_types = (struct string_list){more, 1};
+	assert_int_equal(answer_to(r, fd, request), 204);
+	assert_int_equal(r->in->messages[0].kind, PAYLOAD_AUTO);
+	close(fd);
+	finish(r);
+}
+
+static void lines_sent_as_json_hear_of_their_type(void **state)
+{
+	(void)state;
+	struct rig *r = rig_new();
+	r->in->refuse_payload = "{";
+	rig_open(r);
+	int fd = rig_connect(r);
+	assert_int_equal(answer_to(r, fd, post("/v1/telemetry/d", JSON_TYPE, "{\"a\":1}\n{\"a\":2}\n")), 400);
+	assert_non_null(strstr(r->got, "application/x-ndjson"));
+	assert_int_equal(answer_to(r, fd, post("/v1/telemetry/d", JSON_TYPE, "{\"a\":1} x")), 400);
+	assert_null(strstr(r->got, "application/x-ndjson"));
+	assert_string_equal(r->in->reported_detail, "refused by the test");
+	close(fd);
+	finish(r);
+}
+
+static void refused_line_of_a_batch_is_reported(void **state)
+{
+	(void)state;
+	struct rig *r = rig_new();
+	r->in->refuse_payload = "{bad";
+	rig_open(r);
+	int fd = rig_connect(r);
+	assert_int_equal(answer_to(r, fd, post("/v1/telemetry/d", LINES_TYPE, "{bad\n1\n{bad\n")), 200);
+	assert_int_equal(r->in->reports, 2);
+	assert_int_equal(r->in->reported, REFUSED_PAYLOAD);
+	assert_string_equal(r->in->reported_device, "d");
+	close(fd);
+	finish(r);
+}
+
 static void batch_that_finds_no_room_says_how_far_it_came(void **state)
 {
 	(void)state;
@@ -843,6 +937,11 @@ int main(void)
 	    cmocka_unit_test(pipelined_requests_are_answered_in_order),
 	    cmocka_unit_test(lines_of_a_batch_are_taken_one_by_one),
 	    cmocka_unit_test(array_is_a_batch_and_an_object_a_message),
+	    cmocka_unit_test(undeclared_array_of_the_collection_is_a_batch_too),
+	    cmocka_unit_test(senml_pack_is_one_message),
+	    cmocka_unit_test(media_type_that_is_not_taken_is_said_to_be),
+	    cmocka_unit_test(lines_sent_as_json_hear_of_their_type),
+	    cmocka_unit_test(refused_line_of_a_batch_is_reported),
 	    cmocka_unit_test(batch_that_finds_no_room_says_how_far_it_came),
 	    cmocka_unit_test(batch_longer_than_the_lane_is_held_and_goes_on),
 	    cmocka_unit_test(batch_that_is_held_too_long_is_refused_from_there),

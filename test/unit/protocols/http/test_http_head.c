@@ -43,7 +43,7 @@ static void plain_request_is_fine(void **state)
 	assert_int_equal(head.body_len, 12);
 	assert_true(head.has_length);
 	assert_false(head.chunked);
-	assert_int_equal(head.media, MEDIA_JSON);
+	assert_int_equal(head.media, PAYLOAD_JSON);
 	assert_int_equal(judge("transfer-ENCODING: Chunked\n"), HTTP_FINE);
 	assert_true(head.chunked);
 	assert_false(head.has_length);
@@ -194,17 +194,19 @@ static void content_types_say_what_a_payload_is(void **state)
 	(void)state;
 	static const struct {
 		const char *field;
-		enum http_media media;
+		enum payload_kind media;
 	} cases[] = {
-	    {"", MEDIA_AUTO},
-	    {"Content-Type: application/x-www-form-urlencoded\n", MEDIA_AUTO},
-	    {"Content-Type: Application/JSON\n", MEDIA_JSON},
-	    {"Content-Type: application/senml+json ; v=1\n", MEDIA_JSON},
-	    {"Content-Type: application/x-ndjson\n", MEDIA_LINES},
-	    {"Content-Type: text/plain;charset=utf-8\n", MEDIA_TEXT},
-	    {"Content-Type: application/octet-stream\n", MEDIA_BINARY},
-	    {"Content-Type: application/jsonx\n", MEDIA_AUTO},
-	    {"Content-Type: \n", MEDIA_AUTO},
+	    {"", PAYLOAD_AUTO},
+	    {"Content-Type: application/x-www-form-urlencoded\n", PAYLOAD_AUTO},
+	    {"Content-Type: Application/JSON\n", PAYLOAD_JSON},
+	    {"Content-Type: application/senml+json ; v=1\n", PAYLOAD_SENML},
+	    {"Content-Type: application/x-ndjson\n", PAYLOAD_LINES},
+	    {"Content-Type: text/plain;charset=utf-8\n", PAYLOAD_TEXT},
+	    {"Content-Type: application/octet-stream\n", PAYLOAD_AUTO},
+	    {"Content-Type: application/jsonx\n", PAYLOAD_UNKNOWN},
+	    {"Content-Type: application/msgpack\n", PAYLOAD_UNKNOWN},
+	    {"Content-Type: text/json\n", PAYLOAD_JSON},
+	    {"Content-Type: \n", PAYLOAD_AUTO},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		assert_int_equal(judge(cases[i].field), HTTP_FINE);

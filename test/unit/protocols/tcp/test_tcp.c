@@ -120,6 +120,80 @@ static void lines_become_messages_of_their_device(void **state)
 	rig_free(&r);
 }
 
+static void send_bytes(int fd, const void *bytes, size_t len)
+{
+	assert_int_equal(send(fd, bytes, len, MSG_NOSIGNAL), len);
+}
+
+/* C programs send sizeof; GELF has nothing else between its messages. */
+static void a_nul_ends_a_line_wherever_it_is_cut(void **state)
+{
+	(void)state;
+	static const char text[] =
+	    "{\"device\":\"a\",\"n\":1}\n\0{\"device\":\"a\",\"n\":2}\n\0\0{\"device\":\"a\",\"n\":3}\0"
+	    "{\"device\":\"a\",\"n\":4}";
+	for (size_t cut = 1; cut < sizeof(text); cut++) {
+		struct rig r = rig_new();
+		rig_open(&r);
+		int fd = rig_connect(&r);
+		send_bytes(fd, text, cut);
+		RIG_UNTIL(&r, r.in->stats.network_in == cut);
+		send_bytes(fd, text + cut, sizeof(text) - cut); /* the last NUL is the terminator */
+		RIG_UNTIL(&r, r.in->message_count == 4);
+		for (size_t i = 0; i < 4; i++) {
+			assert_string_equal(r.in->messages[i].device, "a");
+			assert_int_equal(r.in->messages[i].payload_len, 20);
+			assert_int_equal(r.in->messages[i].payload[18], '1' + (char)i);
+		}
+		close(fd);
+		rig_free(&r);
+	}
+}
+
+static void a_nul_is_a_byte_of_other_lines(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	rig_open(&r);
+	int fd = rig_connect(&r);
+	static const char lines[] = "a\0b\n\0\xff\n\xff\0\1\n";
+	send_bytes(fd, lines, sizeof(lines) - 1);
+	RIG_UNTIL(&r, r.in->message_count == 3);
+	assert_int_equal(r.in->messages[0].payload_len, 3);
+	assert_int_equal(r.in->messages[1].payload_len, 2);
+	assert_int_equal(r.in->messages[2].payload_len, 3);
+	close(fd);
+	rig_free(&r);
+	r = rig_new();
+	r.in->settings.payload = PAYLOAD_BINARY;
+	rig_open(&r);
+	fd = rig_connect(&r);
+	send_bytes(fd, "{\0b\n\0\n", 6);
+	RIG_UNTIL(&r, r.in->message_count == 2);
+	assert_int_equal(r.in->messages[0].payload_len, 3);
+	assert_int_equal(r.in->messages[1].payload_len, 1);
+	close(fd);
+	rig_free(&r);
+}
+
+static void a_refused_line_is_reported_with_its_sender(void **state)
+{
+	(void)state;
+	struct rig r = rig_new();
+	r.in->refuse_payload = "bad";
+	rig_open(&r);
+	int fd = rig_connect(&r);
+	send_text(fd, "bad\n");
+	expect_text(&r, fd, "error 1 invalid_payload\n");
+	assert_int_equal(r.in->reports, 1);
+	assert_int_equal(r.in->reported, REFUSED_PAYLOAD);
+	assert_true(r.in->reported_peer);
+	assert_string_equal(r.in->reported_device, "127.0.0.1");
+	assert_string_equal(r.in->reported_detail, "refused by the test");
+	close(fd);
+	rig_free(&r);
+}
+
 static void line_is_whole_wherever_it_is_cut(void **state)
 {
 	(void)state;
@@ -592,6 +666,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(lines_become_messages_of_their_device),
+	    cmocka_unit_test(a_nul_ends_a_line_wherever_it_is_cut),
+	    cmocka_unit_test(a_nul_is_a_byte_of_other_lines),
+	    cmocka_unit_test(a_refused_line_is_reported_with_its_sender),
 	    cmocka_unit_test(line_is_whole_wherever_it_is_cut),
 	    cmocka_unit_test(ok_waits_until_the_lines_are_safe_and_tells_the_newest_count),
 	    cmocka_unit_test(refused_line_is_answered_in_its_place_and_counts),
