@@ -18,7 +18,7 @@ enum gw_err dead_letter_file_init(struct dead_letter_file *d, const struct disk 
 	d->disk = disk;
 	d->sink = sink;
 	d->fd = -1;
-	d->spoilt = d->full = false;
+	d->spoilt = d->full = d->is_dirty = false;
 	d->error = 0;
 	d->failed = "";
 	d->max_bytes = max_bytes;
@@ -86,6 +86,26 @@ static void close_spoilt(struct dead_letter_file *d)
 	d->spoilt = true;
 }
 
+/* Others may have cut it off, or purged it in place. */
+static int follow_size(struct dead_letter_file *d)
+{
+	int64_t size = d->disk->size(d->disk, d->fd);
+	if (size < 0)
+		return (int)size;
+	d->size = (uint64_t)size;
+	return 0;
+}
+
+/* 0: what was written is where it is looked for. A file that is shorter than it must be was truncated. */
+static int look_after_sync(const struct dead_letter_file *d)
+{
+	int place = d->disk->place(d->disk, d->fd, d->path);
+	if (place != DISK_HERE)
+		return place < 0 ? place : -ENOENT;
+	int64_t size = d->disk->size(d->disk, d->fd);
+	return size < 0 ? (int)size : (uint64_t)size < d->size ? -ENOENT : 0;
+}
+
 /* result: a negative errno */
 static enum gw_err io_error(struct dead_letter_file *d, int result, const char *what)
 {
@@ -104,7 +124,7 @@ enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, 
 		d->fd = -1;
 	}
 	d->full = false;
-	int err = d->fd < 0 ? open_file(d) : 0;
+	int err = d->fd < 0 ? open_file(d) : d->is_dirty ? 0 : follow_size(d);
 	if (err)
 		return io_error(d, err, "opened");
 	record_read(&r, entry);
@@ -127,6 +147,7 @@ enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, 
 	if (d->full)
 		return GW_FULL;
 	d->size += len + 2;
+	d->is_dirty = true;
 	if (!err)
 		return GW_OK;
 	close_spoilt(d); /* part of the line may be there: opened anew, it is ended first */
@@ -135,11 +156,15 @@ enum gw_err dead_letter_file_add(struct dead_letter_file *d, uint64_t sequence, 
 
 enum gw_err dead_letter_file_sync(struct dead_letter_file *d)
 {
-	/* Somebody may have deleted the file under us, or moved it away: then what was written is where nobody looks. */
+	/* Somebody may have deleted the file under us, moved it away or truncated it: then what was written is where nobody
+	 * looks, or nowhere. */
 	int err = d->fd < 0 ? 0 : d->disk->sync(d->disk, d->fd);
-	if (!err && (d->fd < 0 || d->disk->place(d->disk, d->fd, d->path) == DISK_HERE))
+	if (!err && d->fd >= 0 && d->is_dirty)
+		err = look_after_sync(d);
+	d->is_dirty = false;
+	if (!err)
 		return GW_OK;
 	/* What was written may be gone without a word: it is written again, through a new descriptor. */
 	close_spoilt(d);
-	return io_error(d, err ? err : -ENOENT, "synced");
+	return io_error(d, err, "synced");
 }

@@ -20,6 +20,7 @@ struct dead_letter_file {
 	const char *sink;
 	uint64_t max_bytes, size; /* 0: no limit; of the file as long as it is open */
 	int fd;                   /* -1: not open yet; it is made with the first dead letter */
+	bool is_dirty;            /* something was written since the last sync */
 	bool full;                /* looked at anew with the next letter: somebody may have made room */
 	bool spoilt;              /* a write or sync failed: what stands at the end is not known */
 	int error;                /* errno of the last GW_IO */

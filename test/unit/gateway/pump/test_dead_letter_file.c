@@ -153,6 +153,26 @@ static void nor_does_one_that_is_replaced_by_its_equal(void **unused)
 	fixture_fini(&f);
 }
 
+static void a_file_that_is_truncated_takes_no_new_letter_along(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f);
+	assert_int_equal(dead_letter_file_add(&f.dead, 1, "first", f.entry), GW_OK);
+	assert_int_equal(dead_letter_file_sync(&f.dead), GW_OK);
+	assert_int_equal(dead_letter_file_add(&f.dead, 2, "second", f.entry), GW_OK);
+	sim_truncate(f.sim, FILE_PATH, 0);
+	assert_int_equal(dead_letter_file_sync(&f.dead), GW_IO);
+	assert_int_equal(dead_letter_file_add(&f.dead, 2, "second", f.entry), GW_OK);
+	assert_int_equal(dead_letter_file_sync(&f.dead), GW_OK);
+	assert_int_equal(lines(f.sim, 0), 1);
+	sim_truncate(f.sim, FILE_PATH, 0); /* everything was safe before: the next letter need not be written twice */
+	assert_int_equal(dead_letter_file_add(&f.dead, 3, "third", f.entry), GW_OK);
+	assert_int_equal(dead_letter_file_sync(&f.dead), GW_OK);
+	assert_int_equal(lines(f.sim, 0), 1);
+	fixture_fini(&f);
+}
+
 static void half_a_line_spoils_no_other(void **unused)
 {
 	(void)unused;
@@ -222,6 +242,7 @@ int main(void)
 	    cmocka_unit_test(what_was_synced_survives_a_power_cut),
 	    cmocka_unit_test(a_file_that_is_deleted_takes_no_new_letter_along),
 	    cmocka_unit_test(nor_does_one_that_is_replaced_by_its_equal),
+	    cmocka_unit_test(a_file_that_is_truncated_takes_no_new_letter_along),
 	    cmocka_unit_test(half_a_line_spoils_no_other),
 	    cmocka_unit_test(any_call_may_fail),
 	    cmocka_unit_test(a_file_that_has_its_bytes_takes_no_more_until_there_is_room),
