@@ -176,7 +176,7 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (20)
 run-fuzzers: $(FUZZERS:%=$(OUT)/test/fuzz/%)
 	@test/run-fuzzers.sh $(FUZZ_SECONDS) $^
 
-system: all $(BUILD)/test/fault/no_memory.so ## real clients against the real program, with a real Kafka and a real search server
+system: all $(BUILD)/test/fault/no_memory.so $(BUILD)/test/fault/hanging_sync.so ## real clients against the real program, with a real Kafka and a real search server
 	@test/venv.sh $(BUILD)/venv
 	@cd test && SLUICE_BIN=$(abspath $(BUILD)/sluice) $(abspath $(BUILD)/venv)/bin/python -m pytest -q $(PYTEST_ARGS) system
 

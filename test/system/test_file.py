@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import merge, send_lines, tcp_config, wait_until
+from harness import ROOT, merge, send_lines, tcp_config, wait_until
 
 
 def numbers(path):
@@ -85,3 +85,43 @@ def test_a_sink_that_cannot_be_used_at_the_start_holds_up_neither_intake_nor_oth
     assert gw.metrics().sum("sluice_sink_up", sink="bad") == 0
     assert gw.metrics().sum("sluice_sink_lag_records", sink="bad") == 5
     assert numbers(gw.data / "good.ndjson") == {n: 1 for n in range(5)}
+
+
+def test_a_file_system_that_hangs_is_reported_and_holds_up_no_stop(sluice, tmp_path):
+    library, hang = ROOT / "build" / "test" / "fault" / "hanging_sync.so", tmp_path / "hang"
+    gw = sluice(merge(tcp_config({"hung": {"type": "file", "path": "hung.ndjson", "sync_interval": "50ms"},
+                                  "good": {"type": "file", "path": "good.ndjson", "sync_interval": "50ms"}}), {"stop": {"drain": "1s"}}),
+                defaults=False, env={"LD_PRELOAD": str(library), "HANG_FILE": "hung.ndjson", "HANG": str(hang)})
+    hang.touch()
+    send_lines(gw, records(0, 100))
+    gw.wait_metric("sluice_sink_records_total", 100, sink="good")
+    wait_until(lambda: "has not returned for" in sink(gw, "hung"), what="the call that hangs is reported")
+    assert gw.status("/livez") == 200, "a restart would change nothing"
+    begin = time.monotonic()
+    gw.signal(signal.SIGTERM)
+    assert gw.wait_exit() == 0
+    assert time.monotonic() - begin < 10
+    assert "its target does not answer" in gw.log()
+    hang.unlink()
+    gw.start()
+    gw.wait_metric("sluice_sink_records_total", 100, sink="hung")
+    assert set(numbers(gw.data / "hung.ndjson")) == set(range(100))
+
+
+def test_moving_the_file_under_load_as_logrotate_does_loses_nothing(sluice):
+    """What docs/file.md tells operators to do."""
+    gw = sluice(tcp_config({"file": {"type": "file", "sync_interval": "20ms"}}), defaults=False)
+    sender = threading.Thread(target=lambda: [send_lines(gw, records(100 * i, 100)) for i in range(100)])
+    sender.start()
+    moved = []
+    while sender.is_alive():
+        if gw.file.exists():
+            moved.append(gw.file.with_name(f"{gw.file.name}.{len(moved)}"))
+            gw.file.rename(moved[-1])
+        time.sleep(0.03)
+    gw.wait_metric("sluice_sink_records_total", 10000, sink="file")
+    seen = {}
+    for path in moved + [gw.file] * gw.file.exists():
+        for n, times in numbers(path).items():
+            seen[n] = seen.get(n, 0) + times
+    assert len(moved) > 3 and seen == {n: 1 for n in range(10000)}
