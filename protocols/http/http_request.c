@@ -14,8 +14,10 @@
  * first when it is resumed: if it waited for bytes, it reads, meets the end, and closes without a word (0.9.75 and
  * 1.0.1 alike). So a whole request is not suspended in the call that says it is whole, but in the next one: by then
  * the library knows that the connection waits for us, and after that reads nothing until the answer has left. The next
- * call comes with the next run of the library in the same turn (http.c). It costs a pass over the library's list of
- * ready connections, and saves the read at every resumption. */
+ * call comes with the next run of the library in the same turn (http.c). It costs a second run of the library in
+ * a turn, and saves the read and the two changes of its epoll set at most resumptions. A socket pair in front of the
+ * library, which hides the end from it, would cost 6 us of CPU more for each request, of about 22, and two descriptors
+ * for each connection. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
