@@ -535,7 +535,8 @@ static int command(const struct flags *f, int count, char **words)
 int main(int argc, char **argv)
 {
 	struct flags f = {.config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml"};
-	char *checked = NULL;
+	const char *checked = "";
+	bool checks = false;
 	if (argc > 1 && strcmp(argv[1], "journal") == 0) /* has options of its own, and no configuration */
 		return cmd_journal(argc - 1, argv + 1);
 	make_schema();
@@ -550,8 +551,9 @@ int main(int argc, char **argv)
 		case OPTION_YES: f.yes = true; break;
 		case OPTION_DATA: f.data = optarg; break;
 		case OPTION_CHECK:
-			if (checked) /* --check A --check B */
+			if (checks) /* --check A --check B */
 				return fputs("sluice: --check takes all files at once\n", stderr), EXIT_USAGE;
+			checks = true;
 			checked = optarg;
 			break;
 		case OPTION_CONFIG_HELP: return help_config(optarg);
@@ -560,7 +562,7 @@ int main(int argc, char **argv)
 		case OPTION_HELP: usage(stdout); return 0;
 		default: usage(stderr); return EXIT_USAGE;
 		}
-	if (checked)
+	if (checks)
 		return check(checked, argc - optind, argv + optind);
 	return command(&f, argc - optind, argv + optind);
 }

@@ -209,6 +209,8 @@ static const struct {
     {"invalid_index_template_exception", NULL, NULL}, {NULL, "no write index is defined for", NULL},
     {NULL, "pipeline with id [", "does not exist"},   {NULL, "composable template [", "is invalid"},
     {NULL, "invalid composite mappings for", NULL},   {NULL, "template after composition", NULL},
+    {NULL, "unknown index sort field", NULL},       /* of the template by which the index would be made ... */
+    {NULL, "self-conflicts with index name", NULL}, /* ... whose alias is the index itself */
 };
 
 bool bulk_names_target(const char *type, const char *reason)

@@ -110,6 +110,12 @@ def wanted_routing(server, prefix):  # noqa: F811
     return "routing is required", lambda: server.request("DELETE", f"/{prefix}")  # the next record makes it again
 
 
+def unusable_template(server, prefix):  # noqa: F811
+    template = {"index_patterns": [prefix + "*"], "priority": 900, "template": {"settings": {"index.sort.field": "nope"}}}
+    assert server.request("PUT", f"/_index_template/{prefix}", json=template).ok
+    return "unknown index sort field", lambda: server.request("DELETE", f"/_index_template/{prefix}")
+
+
 def strict_mapping(server, prefix):  # noqa: F811
     """Nothing in its words names the index: only that it takes none of several devices and shapes does."""
     assert server.request("PUT", f"/{prefix}", json={"mappings": {"dynamic": "strict"}}).ok
@@ -117,7 +123,8 @@ def strict_mapping(server, prefix):  # noqa: F811
 
 
 @pytest.mark.parametrize("engine", ["search", "opensearch"])
-@pytest.mark.parametrize("fault", [alias_without_write_index, missing_pipeline, wanted_routing, strict_mapping])
+@pytest.mark.parametrize("fault", [alias_without_write_index, missing_pipeline, wanted_routing, unusable_template,
+                                   strict_mapping])
 def test_a_target_that_is_not_ready_makes_no_dead_letters(request, gateway, prefix, engine, fault):  # noqa: F811
     server = request.getfixturevalue(engine)
     says, cure = fault(server, prefix)

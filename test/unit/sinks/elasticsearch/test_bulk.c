@@ -266,6 +266,8 @@ static void words_about_the_target_are_no_verdict_on_the_record(void **state)
 	     BULK_TARGET},
 	    {"pipeline with id [nope] does not exist", BULK_TARGET},
 	    {"composable template [t] template after composition is invalid", BULK_TARGET},
+	    {"unknown index sort field:[nope]", BULK_TARGET},
+	    {"alias name [a] self-conflicts with index name", BULK_TARGET},
 	    {"pipeline with id [nope] is slow", BULK_DEAD},
 	    {"does not exist: pipeline with id [x]", BULK_DEAD},
 	    {"mapper [payload.x] cannot be changed from type [keyword] to [double]", BULK_DEAD},
