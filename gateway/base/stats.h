@@ -116,12 +116,14 @@ struct journal_stats {
 	stat_t full_since;                                   /* gauge: wall clock, seconds; 0: it is not */
 	stat_t nearly_full, nearly_full_since, fill_percent; /* gauges */
 	stat_t times_nearly_full;
-	stat_t dropped;                  /* records given up that some sink did not have */
-	stat_t recovered, cut_bytes;     /* at start: records found, bytes of torn tail cut */
-	stat_t damaged_blocks;           /* at start or when read: quarantined ranges; shared: pumps find them, too */
-	stat_t lost_sequences;           /* sequences inside quarantined ranges; shared */
-	stat_t deleted;                  /* records lost with files that somebody deleted under it */
-	stat_t rescued;                  /* records written again since their file was deleted under it */
+	stat_t dropped;              /* records given up that some sink did not have */
+	stat_t recovered, cut_bytes; /* at start: records found, bytes of torn tail cut */
+	stat_t damaged_blocks;       /* at start or when read: quarantined ranges; shared: pumps find them, too */
+	stat_t lost_sequences;       /* sequences inside quarantined ranges; shared */
+	stat_t foreign,
+	    superseded; /* at start: records of another journal, and of segments that later ones supersede */
+	stat_t deleted; /* records lost with files that somebody deleted under it */
+	stat_t rescued; /* records written again since their file was deleted under it */
 	stat_t state_items, state_bytes; /* gauges: what is remembered across a crash */
 	stat_t state_forgotten, checkpoints;
 	stat_t delivered_coalesced; /* the table of deliveries was full; an acknowledgement waited for a later block */

@@ -54,7 +54,8 @@ static enum gw_err pass_all(const struct inspection *l, const char *name, struct
 	struct cursor c;
 	bool existed;
 	char text[768];
-	enum gw_err err = cursor_open(&c, &(struct cursor_file){l->disk, l->cursor_dir, name}, l->last, &existed, why);
+	enum gw_err err =
+	    cursor_open(&c, &(struct cursor_file){l->disk, l->cursor_dir, name, l->identity}, l->last, &existed, why);
 	if (err)
 		return err;
 	if (cursor_get(&c) < l->last)

@@ -121,6 +121,7 @@ static void begin_copy(struct repair *r, const struct inspection_segment *s)
 	                           .kept_from = s->kept_from};
 	uint8_t header[SEGMENT_HEADER];
 	char path[4200];
+	memcpy(h.identity, s->identity, IDENTITY_SIZE);
 	if (r->inspection->highest >= SEGMENT_NUMBER_MAX) { /* ten thousand repairs of a journal at its last number */
 		fail(r, EOVERFLOW);
 		return;
@@ -316,7 +317,8 @@ static bool mend_cursors(struct repair *r)
 		uint64_t start = l->segment_count > 0 && l->segments[0].first > 0 ? l->segments[0].first - 1 : 0;
 		if (!move_aside(r, l->cursor_dir, file))
 			return false;
-		if (cursor_open(&c, &(struct cursor_file){l->disk, l->cursor_dir, name}, start, &existed, &why)) {
+		if (cursor_open(&c, &(struct cursor_file){l->disk, l->cursor_dir, name, l->identity}, start, &existed,
+		                &why)) {
 			fprintf(r->errors, "repair: %s\n", why.text);
 			return fail(r, EIO);
 		}

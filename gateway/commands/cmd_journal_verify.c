@@ -75,12 +75,12 @@ int cmd_journal_verify(struct inspection *l, const struct cmd_journal_options *o
 	if (o->json)
 		fputs("{\"damage\":[", out);
 	inspection_walk(l, 0, &visitor, &v);
-	const char *verdict = v.unread ? "unread" : v.damaged ? "damaged" : "whole";
+	const char *verdict = v.unread ? "unread" : v.damaged + l->foreign > 0 ? "damaged" : "whole";
 	if (o->json) {
 		fprintf(out,
 		        "],\"verdict\":\"%s\",\"records\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64
-		        ",\"records_lost\":%" PRIu64 ",\"records_known_lost\":%" PRIu64 "}\n",
-		        verdict, v.records, v.blocks, l->bytes, v.lost, known(l));
+		        ",\"records_lost\":%" PRIu64 ",\"records_known_lost\":%" PRIu64 ",\"foreign_segments\":%u}\n",
+		        verdict, v.records, v.blocks, l->bytes, v.lost, known(l), l->foreign);
 	} else {
 		fprintf(out, "%s: %s: %" PRIu64 " records in %" PRIu64 " blocks are good", l->dir, verdict, v.records,
 		        v.blocks);
@@ -91,11 +91,14 @@ int cmd_journal_verify(struct inspection *l, const struct cmd_journal_options *o
 			        v.damaged, v.unread, v.lost);
 		if (l->lost_count > 0)
 			fprintf(out, "; %" PRIu64 " records are known to be lost since a repair", known(l));
+		if (l->foreign > 0)
+			fprintf(out, "; %u segments belong to another journal: the next start sets them aside",
+			        l->foreign);
 		if (l->recycled > 0)
 			fprintf(out, "; %u segments were used again by a gateway meanwhile", l->recycled);
 		fputs("\n", out);
 		if (v.damaged > 0)
 			fputs("mend it, with the gateway stopped: sluice journal repair --data DIR\n", errors);
 	}
-	return v.unread ? CMD_JOURNAL_UNREAD : v.damaged ? CMD_JOURNAL_DAMAGED : CMD_JOURNAL_WHOLE;
+	return v.unread ? CMD_JOURNAL_UNREAD : v.damaged + l->foreign > 0 ? CMD_JOURNAL_DAMAGED : CMD_JOURNAL_WHOLE;
 }

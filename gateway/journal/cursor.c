@@ -10,11 +10,13 @@
 #include "gateway/base/crc32c.h"
 #include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
+#include "gateway/journal/quarantine.h"
 
 #define SLOT 4096u
 static const char magic[8] = "SLCURSR1";
 
-#define AHEAD 96u /* offset of the stretches */
+#define AHEAD 96u     /* offset of the stretches */
+#define IDENTITY 512u /* offset of the journal's identity */
 
 /* What a slot says. */
 struct content {
@@ -58,13 +60,13 @@ static bool slot_read(const uint8_t *slot, struct content *out)
 	return true;
 }
 
-enum slots { SLOTS_NEW, SLOTS_DAMAGED, SLOTS_GOOD, SLOTS_UNREAD };
+enum slots { SLOTS_NEW, SLOTS_DAMAGED, SLOTS_FOREIGN, SLOTS_GOOD, SLOTS_UNREAD };
 
-/* The newer of the two slots. */
-static enum slots slots_read(const struct disk *d, int fd, struct content *out)
+/* The newer of the two slots. identity: see struct cursor_file. */
+static enum slots slots_read(const struct disk *d, int fd, const uint8_t *identity, struct content *out)
 {
 	uint8_t slots[2 * SLOT] = {0};
-	bool found = false;
+	bool found = false, foreign = false;
 	int64_t n = d->read(d, fd, slots, sizeof(slots), 0);
 	if (n < 0) {
 		out->err = (int)n;
@@ -73,12 +75,16 @@ static enum slots slots_read(const struct disk *d, int fd, struct content *out)
 	bool empty = slots[0] == 0 && memcmp(slots, slots + 1, sizeof(slots) - 1) == 0;
 	for (size_t i = 0; i < 2; i++) {
 		struct content c;
-		if (slot_read(slots + i * SLOT, &c) && (!found || c.count > out->count)) {
+		if (!slot_read(slots + i * SLOT, &c))
+			continue;
+		bool other = identity && identity_is_foreign(identity, slots + i * SLOT + IDENTITY);
+		foreign |= other;
+		if (!other && (!found || c.count > out->count)) {
 			*out = c;
 			found = true;
 		}
 	}
-	return found ? SLOTS_GOOD : empty ? SLOTS_NEW : SLOTS_DAMAGED;
+	return found ? SLOTS_GOOD : foreign ? SLOTS_FOREIGN : empty ? SLOTS_NEW : SLOTS_DAMAGED;
 }
 
 /* 0 or a negative errno. */
@@ -96,6 +102,7 @@ static int slot_write(struct cursor *c, uint64_t sequence)
 		bytes_put(slot + AHEAD + 4 + i * 16, c->ahead[i].from, 8);
 		bytes_put(slot + AHEAD + 12 + i * 16, c->ahead[i].to, 8);
 	}
+	memcpy(slot + IDENTITY, c->identity, IDENTITY_SIZE);
 	bytes_put(slot + 8, crc32c(0, slot + 12, SLOT - 12), 4);
 	int err;
 	if ((err = c->disk->write(c->disk, c->fd, slot, SLOT, (c->count + 1) % 2 * SLOT)) ||
@@ -105,6 +112,27 @@ static int slot_write(struct cursor *c, uint64_t sequence)
 	c->ahead_changed = false;
 	atomic_store_explicit(&c->saved, sequence, memory_order_seq_cst);
 	return 0;
+}
+
+/* Moves the file aside and makes a new one. */
+static enum gw_err replace_foreign(struct cursor *c, const struct cursor_file *f, struct why *why)
+{
+	char journal[4096], name[CURSOR_NAME_MAX + 16], to[4400], text[768];
+	snprintf(journal, sizeof(journal), "%s/..", f->dir);
+	snprintf(name, sizeof(name), "%s.cursor", f->name);
+	int err = quarantine_move(f->disk, journal, f->dir, name, to, sizeof(to));
+	if (!err) {
+		f->disk->close(f->disk, c->fd);
+		c->fd = f->disk->open(f->disk, c->path, DISK_WRITE | DISK_CREATE);
+		err = c->fd < 0 ? c->fd : 0;
+	}
+	if (err)
+		return why_set(why, GW_IO, "cursor %s is of another journal and cannot be moved aside: %s", f->name,
+		               disk_explain(err, c->path, text, sizeof(text)));
+	log_event(LOG_ERROR, "journal",
+	          "a cursor belongs to another journal and is set aside; its sink starts with the oldest record",
+	          LOG_S("sink.name", f->name), LOG_S("file.path", to));
+	return GW_OK;
 }
 
 enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t start, bool *existed, struct why *why)
@@ -133,7 +161,9 @@ enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t 
 	}
 	struct content saved = {0};
 	*existed = !made;
-	switch (slots_read(f->disk, c->fd, &saved)) {
+	if (f->identity)
+		memcpy(c->identity, f->identity, IDENTITY_SIZE);
+	switch (slots_read(f->disk, c->fd, f->identity, &saved)) {
 	case SLOTS_UNREAD:
 		why_set(why, GW_IO, "cursor %s cannot be read: %s", f->name,
 		        disk_explain(saved.err, c->path, text, sizeof(text)));
@@ -156,6 +186,12 @@ enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t 
 			break;
 		log_event(LOG_WARN, "journal", "a cursor holds nothing; its sink starts with the oldest record",
 		          LOG_S("sink.name", f->name));
+		start = 0;
+		atomic_init(&c->sequence, start);
+		break;
+	case SLOTS_FOREIGN:
+		if (replace_foreign(c, f, why))
+			goto failed;
 		start = 0;
 		atomic_init(&c->sequence, start);
 		break;
@@ -272,6 +308,19 @@ enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *seq
 	return cursor_peek_ahead(disk, path, sequence, ahead, &count);
 }
 
+enum gw_err cursor_peek_own(const struct disk *disk, const char *path, const uint8_t *identity, uint64_t *sequence)
+{
+	struct content content;
+	int fd = disk->open(disk, path, DISK_READ);
+	if (fd < 0)
+		return GW_IO;
+	enum slots slots = slots_read(disk, fd, identity, &content);
+	if (slots == SLOTS_GOOD)
+		*sequence = content.sequence;
+	disk->close(disk, fd);
+	return slots == SLOTS_GOOD ? GW_OK : GW_INVALID;
+}
+
 enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_t *sequence,
                               struct cursor_stretch ahead[CURSOR_AHEAD_MAX], size_t *count)
 {
@@ -279,7 +328,7 @@ enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_
 	int fd = disk->open(disk, path, DISK_READ);
 	if (fd < 0)
 		return GW_IO;
-	enum slots slots = slots_read(disk, fd, &content);
+	enum slots slots = slots_read(disk, fd, NULL, &content);
 	if (slots == SLOTS_GOOD) {
 		*sequence = content.sequence;
 		*count = content.ahead_count;

@@ -10,6 +10,7 @@
  *	32  u8  length of the name, then the name (at most 63 bytes)
  *	96  u32 number n of stretches, at most 16
  *	100 n times u64 first, u64 last sequence of a stretch above `sequence` that the sink has, too; in order, apart
+ * 512 16 bytes identity of the journal (identity.h); 0 in older ones
  * Programs that do not know the stretches send what is in them again.
  * A torn write spoils at most the older slot. */
 #ifndef SLUICE_GATEWAY_JOURNAL_CURSOR_H
@@ -22,6 +23,7 @@
 
 #include "gateway/base/disk.h"
 #include "gateway/base/error.h"
+#include "gateway/journal/identity.h"
 
 #define CURSORS_MAX 64u /* of one journal */
 #define CURSOR_NAME_MAX 63u
@@ -37,6 +39,7 @@ struct cursor {
 	const struct disk *disk; /* NULL: kept in memory only */
 	char *path;              /* owned */
 	int fd;
+	uint8_t identity[IDENTITY_SIZE];               /* of the journal; zeros: not known */
 	pthread_mutex_t lock;                          /* guards the file and count: pump and journal store it */
 	uint64_t count;                                /* of the file */
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX]; /* also under lock, once threads run */
@@ -52,10 +55,12 @@ struct cursor {
 struct cursor_file {
 	const struct disk *disk; /* NULL: it is kept in memory, and dir is not looked at */
 	const char *dir, *name;
+	const uint8_t *identity; /* of the journal, copied; NULL: not known, and that of the file is not looked at */
 };
 
 /* cursor_open reads or creates the file. Its texts are copied. A new one starts at `start` and is synced with its directory before
- * it returns; one that was there and is damaged or holds nothing starts at 0. Main thread.
+ * it returns; one that was there and is damaged or holds nothing starts at 0, and so does one of another journal, which is
+ * moved to quarantine. Main thread.
  *   existed  set: whether it was there
  * GW_OK | GW_IO (also when it cannot be read) | GW_NOMEM, with why. */
 enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t start, bool *existed, struct why *why);
@@ -76,6 +81,8 @@ void cursor_close(struct cursor *c); /* does not save; safe on a zeroed struct *
 /* cursor_peek reads the sequence of the file at path without changing it. GW_OK | GW_AGAIN (it
  * was just made, nothing is in it) | GW_INVALID (neither slot is valid) | GW_IO. */
 enum gw_err cursor_peek(const struct disk *disk, const char *path, uint64_t *sequence);
+/* cursor_peek_own is cursor_peek, for which a cursor of another journal than `identity` is invalid. */
+enum gw_err cursor_peek_own(const struct disk *disk, const char *path, const uint8_t *identity, uint64_t *sequence);
 /* cursor_peek_ahead reads what is settled above it, too: *count stretches, in order. Results as of cursor_peek. */
 enum gw_err cursor_peek_ahead(const struct disk *disk, const char *path, uint64_t *sequence,
                               struct cursor_stretch ahead[CURSOR_AHEAD_MAX], size_t *count);

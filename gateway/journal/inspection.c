@@ -39,6 +39,10 @@ static enum gw_err look_at(struct inspection *l, uint32_t number, struct why *wh
 		    "%s/%08u.segment was written by a newer Sluice (format version %u, this one knows %u): use "
 		    "that version",
 		    l->dir, number, h.version, SEGMENT_VERSION);
+	if (kind == SEGMENT_GOOD && identity_is_foreign(l->identity, h.identity)) {
+		l->foreign++;
+		return GW_OK;
+	}
 	if (kind == SEGMENT_EMPTY) {
 		l->spares++;
 		return GW_OK;
@@ -53,6 +57,7 @@ static enum gw_err look_at(struct inspection *l, uint32_t number, struct why *wh
 	                                 .kept_from = plain.kept_from,
 	                                 .spoilt = kind == SEGMENT_SPOILT,
 	                                 .unread = kind == SEGMENT_UNREAD};
+	memcpy(s->identity, h.identity, IDENTITY_SIZE);
 	l->segment_count++;
 	return GW_OK;
 }
@@ -204,6 +209,8 @@ enum gw_err inspection_open(struct inspection *l, const struct disk *disk, const
 	if (asprintf(&l->cursor_dir, "%s/cursors", l->dir) < 0) {
 		l->cursor_dir = NULL;
 		err = why_set(why, GW_NOMEM, "out of memory");
+	} else if (identity_read(disk, l->dir, l->identity)) {
+		err = why_set(why, GW_IO, "%s/identity cannot be read", l->dir);
 	} else if (!(err = list_cursors(l, why)) && !(err = list_segments(l, why))) {
 		read_lost(l);
 		return GW_OK;

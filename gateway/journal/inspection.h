@@ -22,11 +22,12 @@ struct inspection_segment {
 	uint32_t number;  /* of its file */
 	uint32_t version; /* 0: not known */
 	uint64_t generation, first, size;
-	uint64_t told_size; /* what its header says */
-	uint64_t time_us;   /* of its first use; 0: not known */
-	uint64_t kept_from; /* what its header says; 0: nothing */
-	bool spoilt;        /* its header is damaged; its blocks are used */
-	bool unread;        /* the disk failed when it was looked at: nothing else is known of it */
+	uint64_t told_size;              /* what its header says */
+	uint64_t time_us;                /* of its first use; 0: not known */
+	uint8_t identity[IDENTITY_SIZE]; /* what its header says */
+	uint64_t kept_from;              /* what its header says; 0: nothing */
+	bool spoilt;                     /* its header is damaged; its blocks are used */
+	bool unread;                     /* the disk failed when it was looked at: nothing else is known of it */
 };
 
 struct inspection_cursor {
@@ -52,12 +53,14 @@ struct inspection {
 	size_t cursor_count;
 	struct inspection_range *lost; /* owned; known since a repair */
 	size_t lost_count;
-	uint64_t passed;   /* what every sink has; 0 when a cursor is damaged, or there is none */
-	uint32_t highest;  /* number of a file */
-	uint64_t bytes;    /* of all segments: what a walk reads */
-	unsigned spares;   /* files that hold nothing that counts */
-	unsigned recycled; /* segments that were used again while they were walked */
-	uint64_t last;     /* after a walk: the last record's sequence; before: 0 */
+	uint8_t identity[IDENTITY_SIZE]; /* of the journal; zeros: not known */
+	unsigned foreign;                /* segments of another journal: left out */
+	uint64_t passed;                 /* what every sink has; 0 when a cursor is damaged, or there is none */
+	uint32_t highest;                /* number of a file */
+	uint64_t bytes;                  /* of all segments: what a walk reads */
+	unsigned spares;                 /* files that hold nothing that counts */
+	unsigned recycled;               /* segments that were used again while they were walked */
+	uint64_t last;                   /* after a walk: the last record's sequence; before: 0 */
 };
 
 enum inspection_damage_kind {

@@ -351,6 +351,7 @@ static bool make_again(struct journal *j, char *text, size_t size)
 		    j->dir);
 		return false;
 	}
+	identity_write(j->disk, j->dir, j->identity);
 	directory_lock_release(&j->directory);
 	j->directory = lock;
 	return true;

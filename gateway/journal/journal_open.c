@@ -174,7 +174,7 @@ enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_no
 	struct cursor *c = &j->cursors[j->cursor_count];
 	bool existed;
 	bool is_known = journal_has_disk(j) && is_known_sink(j, name);
-	const struct cursor_file file = {journal_has_disk(j) ? j->disk : NULL, j->cursor_dir, name};
+	const struct cursor_file file = {journal_has_disk(j) ? j->disk : NULL, j->cursor_dir, name, j->identity};
 	enum gw_err err = cursor_open(c, &file, from_now && !is_known ? j->next - 1 : oldest(j) - 1, &existed, why);
 	if (err)
 		return err;

@@ -118,6 +118,8 @@ struct journal {
 	_Atomic int64_t spill_after_us; /* settings->spill_after; relaxed: tests change it while the thread runs */
 	bool over_budget;
 	struct directory_lock directory;
+	uint8_t identity[IDENTITY_SIZE]; /* constant after journal_recover */
+	bool identity_stored;
 	int64_t guard_us; /* journal_guard_turn looks again then */
 	bool guarded;     /* its verdict: nothing may be written */
 	bool taken;       /* another process has the journal: for good */

@@ -15,14 +15,16 @@
 #include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
+#include "gateway/journal/quarantine.h"
 
 struct found {
 	struct segment *items;
 	size_t count, room;
 	struct journal *journal;
-	bool nomem, newer, unread;
+	bool nomem, newer, unread, mixed;
 	uint32_t newer_version, unread_number;
 	int unread_err;
+	int aside_err; /* a foreign one could not be moved aside */
 };
 
 static void add_found(struct found *f, const struct segment *s)
@@ -38,6 +40,56 @@ static void add_found(struct found *f, const struct segment *s)
 		f->room = room;
 	}
 	f->items[f->count++] = *s;
+}
+
+/* Of a file that is not used: how far its records go. */
+static uint64_t last_of(struct journal *j, const struct segment *s)
+{
+	struct segment_reader scan;
+	struct block_header h;
+	uint64_t at = SEGMENT_HEADER, expected = s->first;
+	if (journal_segments_open_reader(&scan, j, s->number, s->size, DISK_READ) == GW_OK)
+		while (segment_reader_step(&scan, &at, s->generation, expected, &h)) {
+			expected = h.checkpoint ? expected : h.first + h.count;
+			at += segment_block_size(h.body);
+		}
+	segment_reader_close(&scan);
+	return expected - 1;
+}
+
+static void set_aside(struct found *f, const struct segment *s)
+{
+	struct journal *j = f->journal;
+	char name[32], to[4400];
+	uint64_t last = last_of(j, s);
+	snprintf(name, sizeof(name), "%08u.segment", s->number);
+	int err = quarantine_move(j->disk, j->dir, j->dir, name, to, sizeof(to));
+	if (err) {
+		f->aside_err = err;
+		return;
+	}
+	stat_add(&j->stats->foreign, last + 1 - s->first);
+	log_event(LOG_ERROR, "journal",
+	          "a segment belongs to another journal; it is set aside, and its records are not delivered",
+	          LOG_N("sluice.journal.segment", s->number), LOG_N("sluice.journal.first", s->first),
+	          LOG_N("sluice.journal.last", last), LOG_N("sluice.journal.records", last + 1 - s->first),
+	          LOG_S("file.path", to));
+}
+
+/* Without a file `identity` the journal has that of its segments, if they have one. */
+static bool is_own(struct found *f, const struct segment *s, const struct segment_header *h)
+{
+	struct journal *j = f->journal;
+	if (identity_is_foreign(j->identity, h->identity)) {
+		if (j->identity_stored)
+			set_aside(f, s);
+		else
+			f->mixed = true;
+		return false;
+	}
+	if (identity_is_none(j->identity))
+		memcpy(j->identity, h->identity, IDENTITY_SIZE);
+	return true;
 }
 
 static void look_at_file(struct found *f, uint32_t number)
@@ -69,7 +121,10 @@ static void look_at_file(struct found *f, uint32_t number)
 		stat_add_shared(&j->stats->damaged_blocks, 1);
 		add_found(f, &s);
 		break;
-	case SEGMENT_GOOD: add_found(f, &s); break;
+	case SEGMENT_GOOD:
+		if (is_own(f, &s, &h))
+			add_found(f, &s);
+		break;
 	case SEGMENT_EMPTY:
 		if (s.size == j->settings->segment)
 			f->nomem |= !journal_segments_add_spare(j, number);
@@ -79,12 +134,62 @@ static void look_at_file(struct found *f, uint32_t number)
 	}
 }
 
+struct passed {
+	struct journal *journal;
+	uint64_t least;
+	bool any, unknown;
+};
+
+static void look_at_cursor(void *context, const char *name)
+{
+	struct passed *p = context;
+	char path[4096];
+	uint64_t sequence;
+	size_t len = strlen(name);
+	if (len <= 7 || strcmp(name + len - 7, ".cursor") != 0)
+		return;
+	snprintf(path, sizeof(path), "%s/%s", p->journal->cursor_dir, name);
+	if (cursor_peek_own(p->journal->disk, path, p->journal->identity, &sequence))
+		p->unknown = true;
+	else if (sequence < p->least)
+		p->least = sequence;
+	p->any = true;
+}
+
+/* What every cursor has passed; 0 where one is not known. */
+static uint64_t passed_by_all(struct journal *j)
+{
+	struct passed p = {.journal = j, .least = UINT64_MAX};
+	bool listed = j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &p) == 0;
+	return listed && p.any && !p.unknown ? p.least : 0;
+}
+
+/* After a failed write that is right: nothing of it was acknowledged. Otherwise files of another journal without an identity were
+ * copied in. */
+static void report_superseded(struct journal *j, const struct found *f, size_t index)
+{
+	const struct segment *s = &f->items[index];
+	bool superseded = false;
+	for (size_t i = index + 1; i < f->count; i++)
+		superseded |= f->items[i].first <= s->first;
+	uint64_t last = superseded ? last_of(j, s) : 0, passed = passed_by_all(j);
+	uint64_t first = s->first > passed ? s->first : passed + 1;
+	if (last < first)
+		return;
+	stat_add(&j->stats->superseded, last + 1 - first);
+	log_event(LOG_WARN, "journal", "records of a segment are superseded by those of a later one and not delivered",
+	          LOG_N("sluice.journal.segment", s->number), LOG_N("sluice.journal.first", first),
+	          LOG_N("sluice.journal.last", last), LOG_N("sluice.journal.records", last + 1 - first));
+}
+
 /* Segments that a later one supersedes wholly hold nothing that counts. */
 static bool keep_counting(struct journal *j, struct found *f)
 {
 	segment_files_sort(f->items, f->count);
 	for (size_t i = 0; i < f->count; i++) {
 		const struct segment *s = &f->items[i];
+		if (s->bad)
+			report_superseded(j, f, i);
 		if (!s->bad)
 			f->nomem |= !journal_segments_add(j, s);
 		else if (s->size == j->settings->segment)
@@ -212,36 +317,14 @@ static enum gw_err take_up(struct journal *j, struct why *why)
 	return GW_OK;
 }
 
-struct passed {
-	struct journal *journal;
-	uint64_t least;
-	bool any, unknown;
-};
-
-static void look_at_cursor(void *context, const char *name)
-{
-	struct passed *p = context;
-	char path[4096];
-	uint64_t sequence;
-	size_t len = strlen(name);
-	if (len <= 7 || strcmp(name + len - 7, ".cursor") != 0)
-		return;
-	snprintf(path, sizeof(path), "%s/%s", p->journal->cursor_dir, name);
-	if (cursor_peek(p->journal->disk, path, &sequence))
-		p->unknown = true;
-	else if (sequence < p->least)
-		p->least = sequence;
-	p->any = true;
-}
-
 /* Segments that were free before the stop look like any others, but some of them were used again meanwhile: a new sink
  * would meet the rest with gaps between them. They are those that all cursors, also of sinks that are gone, have
  * passed. */
 static void free_again(struct journal *j)
 {
-	struct passed p = {.journal = j, .least = UINT64_MAX};
-	if (j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &p) == 0 && p.any && !p.unknown)
-		journal_segments_recycle(j, p.least);
+	uint64_t passed = passed_by_all(j);
+	if (passed > 0)
+		journal_segments_recycle(j, passed);
 }
 
 /* Not the same as damage: it may be whole, and its numbers must not be given out again. Only where reading failed on a
@@ -260,13 +343,28 @@ static enum gw_err refuse_unread(const struct journal *j, const struct found *f,
 	    text);
 }
 
+static int store_identity(struct journal *j)
+{
+	if (j->identity_stored)
+		return 0;
+	if (identity_is_none(j->identity))
+		identity_make(j->identity);
+	j->identity_stored = true;
+	return identity_write(j->disk, j->dir, j->identity);
+}
+
 enum gw_err journal_recover(struct journal *j, struct why *why)
 {
 	struct segment_files_numbers numbers;
 	struct found found = {.journal = j};
 	enum gw_err err = GW_OK;
 	char text[768];
-	int failed = segment_files_list(j->disk, j->dir, &numbers);
+	int failed = identity_read(j->disk, j->dir, j->identity);
+	if (failed)
+		return why_set(why, GW_IO, "journal: its file `identity` cannot be read: %s",
+		               disk_explain(failed, j->dir, text, sizeof(text)));
+	j->identity_stored = !identity_is_none(j->identity);
+	failed = segment_files_list(j->disk, j->dir, &numbers);
 	for (size_t i = 0; i < numbers.count; i++)
 		look_at_file(&found, numbers.items[i]);
 	if (failed)
@@ -279,6 +377,15 @@ enum gw_err journal_recover(struct journal *j, struct why *why)
 		              j->dir, found.newer_version, SEGMENT_VERSION);
 	else if (found.unread)
 		err = refuse_unread(j, &found, why);
+	else if (found.mixed)
+		err = why_set(
+		    why, GW_CONFIG,
+		    "journal: %s has segments of two journals, and its file `identity` is missing: which are its own "
+		    "is not known. Restore that file, or give each journal a directory of its own",
+		    j->dir);
+	else if (found.aside_err || (failed = store_identity(j)))
+		err = why_set(why, GW_IO, "journal: %s",
+		              disk_explain(found.aside_err ? found.aside_err : failed, j->dir, text, sizeof(text)));
 	else if (!keep_counting(j, &found))
 		err = why_set(why, GW_NOMEM, "journal: out of memory");
 	else if (j->segment_count > 0 && !(err = take_up(j, why)))

@@ -337,6 +337,7 @@ static int start_segment(struct journal *j, uint32_t number, uint64_t first, int
 	                           .size = j->settings->segment,
 	                           .kept_from = journal_first(j),
 	                           .time_us = (uint64_t)clock_wall_us()};
+	memcpy(h.identity, j->identity, IDENTITY_SIZE);
 	segment_header_write(&h, header);
 	*fd = journal_segments_open(j, number, DISK_WRITE);
 	int err = *fd < 0 ? *fd : j->disk->write(j->disk, *fd, header, SEGMENT_HEADER, 0);

@@ -20,6 +20,7 @@ void segment_header_write(const struct segment_header *h, uint8_t out[SEGMENT_HE
 	bytes_put(out + 32, h->size, 8);
 	bytes_put(out + 40, h->time_us, 8);
 	bytes_put(out + 48, h->kept_from, 8);
+	memcpy(out + 56, h->identity, IDENTITY_SIZE);
 	bytes_put(out + 8, crc32c(0, out + 12, SEGMENT_HEADER - 12), 4);
 }
 
@@ -34,6 +35,7 @@ int segment_header_read(struct segment_header *h, const uint8_t in[SEGMENT_HEADE
 	h->size = bytes_get(in + 32, 8);
 	h->time_us = bytes_get(in + 40, 8);
 	h->kept_from = bytes_get(in + 48, 8);
+	memcpy(h->identity, in + 56, IDENTITY_SIZE);
 	return h->version > SEGMENT_VERSION ? -1 : 1;
 }
 

@@ -16,6 +16,7 @@
  *	40  u64 time of first use, microseconds since the epoch
  *	48  u64 kept_from: what ended below this sequence had been given up when the segment was begun (the journal was
  *	    full): segments that end below the greatest of these do not count. 0 in older ones
+ *	56  16 bytes identity of the journal (identity.h); 0 in older ones
  *
  * Block (header 64 bytes, then `body` bytes of entries (record.h), then zeros up to a multiple of 4096):
  *	 0  u32 magic "SLBK"
@@ -42,6 +43,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gateway/journal/identity.h"
+
 #define SEGMENT_HEADER 4096u
 #define SEGMENT_VERSION 2u /* 1: neither state (state_store.h) nor checkpoints */
 #define BLOCK_HEADER 64u
@@ -50,6 +53,7 @@
 struct segment_header {
 	uint32_t version;
 	uint64_t generation, first, size, time_us, kept_from;
+	uint8_t identity[IDENTITY_SIZE];
 };
 
 struct block_header {

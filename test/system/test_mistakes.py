@@ -230,3 +230,65 @@ def test_another_token_in_the_lock_file_stops_acknowledging(sluice, tmp_path):
     assert cursor.read_bytes() == before
     v = delivered_after_a_kill(gateway, ledger)
     assert (v.code, v.total["missing"]) == (0, 0), v.output
+
+
+# ---- files of another host -------------------------------------------------------------------------------------------------
+
+
+def two_hosts(sluice, tmp_path):
+    """Two gateways with undelivered records each, killed: (gateway, ledger) twice."""
+    out = []
+    for name in ("own", "strange"):
+        gateway, ledger = loaded(sluice), tmp_path / name
+        finish(load(gateway, ledger, seconds=1, name=name))
+        gateway.kill()
+        out.append((gateway, ledger))
+    return out
+
+
+def test_segments_of_another_host_are_set_aside_and_its_own_are_delivered(sluice, tmp_path):
+    (gateway, ledger), (stranger, _) = two_hosts(sluice, tmp_path)
+    for i, file in enumerate(sorted((stranger.data / "journal").glob("*.segment")), 90):
+        shutil.copy(file, gateway.data / "journal" / f"{i:08}.segment")
+    checked = gateway.command("journal", "verify", "--data", gateway.data)
+    assert checked.returncode == 1 and "belong to another journal" in checked.stdout
+    bring_back(gateway)
+    gateway.restart()
+    settled(gateway)
+    counted = gateway.metrics().sum("sluice_journal_foreign_records_total")
+    told = [e for e in gateway.log_events() if "belongs to another journal" in e["message"]]
+    assert counted == sum(e["sluice.journal.records"] for e in told) >= 200
+    assert gateway.stop() == 0
+    v = verdict(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+    assert list((gateway.data / "journal" / "quarantine").glob("*.segment"))
+
+
+def test_a_cursor_of_another_host_is_set_aside_and_the_sink_starts_with_the_oldest_record(sluice, tmp_path):
+    (gateway, ledger), (stranger, _) = two_hosts(sluice, tmp_path)
+    bring_back(stranger)
+    stranger.restart()
+    settled(stranger)
+    assert stranger.stop() == 0
+    name = "journal/cursors/away.cursor"
+    shutil.copy(stranger.data / name, gateway.data / name)
+    bring_back(gateway)
+    gateway.restart()
+    gateway.wait_log("a cursor belongs to another journal", 5)
+    settled(gateway)
+    assert gateway.stop() == 0
+    v = verdict(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+
+
+def test_two_journals_in_one_directory_without_an_identity_are_refused(sluice, tmp_path):
+    (gateway, _), (stranger, _) = two_hosts(sluice, tmp_path)
+    for i, file in enumerate(sorted((stranger.data / "journal").glob("*.segment")), 90):
+        shutil.copy(file, gateway.data / "journal" / f"{i:08}.segment")
+    identity = (gateway.data / "journal" / "identity").read_text()
+    (gateway.data / "journal" / "identity").unlink()
+    refused = gateway.command("--config", gateway.config_path)
+    assert refused.returncode != 0 and "segments of two journals" in refused.stderr + refused.stdout
+    (gateway.data / "journal" / "identity").write_text(identity)  # as it says
+    gateway.restart()
+    gateway.kill()

@@ -19,7 +19,7 @@
 static enum gw_err open_at(struct cursor *c, struct sim *sim, uint64_t start, bool *existed)
 {
 	struct why why;
-	return cursor_open(c, &(struct cursor_file){sim_disk(sim), DIR_PATH, "sink"}, start, existed, &why);
+	return cursor_open(c, &(struct cursor_file){sim_disk(sim), DIR_PATH, "sink", NULL}, start, existed, &why);
 }
 
 static uint64_t reopened(struct sim *sim)
@@ -325,7 +325,7 @@ static void a_cursor_in_memory_needs_no_disk(void **unused)
 	struct cursor c;
 	struct why why;
 	bool existed;
-	assert_int_equal(cursor_open(&c, &(struct cursor_file){NULL, NULL, "sink"}, 3, &existed, &why), GW_OK);
+	assert_int_equal(cursor_open(&c, &(struct cursor_file){NULL, NULL, "sink", NULL}, 3, &existed, &why), GW_OK);
 	cursor_move(&c, 4);
 	assert_int_equal(cursor_save(&c), GW_OK);
 	assert_int_equal(cursor_get(&c), 4);

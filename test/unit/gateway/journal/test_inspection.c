@@ -233,7 +233,8 @@ static void a_missing_segment_is_told_once(void **unused)
 	snprintf(dir, sizeof(dir), "%s/cursors", root);
 	for (uint64_t left = 1; left < 2; left--) { /* 1, 0 */
 		assert_int_equal(
-		    cursor_open(&c, &(struct cursor_file){sim_disk(passed), dir, "sink"}, 0, &existed, &why), GW_OK);
+		    cursor_open(&c, &(struct cursor_file){sim_disk(passed), dir, "sink", NULL}, 0, &existed, &why),
+		    GW_OK);
 		cursor_move(&c, next - 1 - left);
 		assert_int_equal(cursor_save(&c), GW_OK);
 		cursor_close(&c);

@@ -252,7 +252,7 @@ static struct sim *crash_with_ahead(struct sim *sim, uint64_t seed, uint64_t to)
 	snprintf(dir, sizeof(dir), "%s/cursors", root);
 	struct sim *crashed = sim_crash(sim, seed);
 	bool stored =
-	    cursor_open(&c, &(struct cursor_file){sim_disk(crashed), dir, "test"}, 0, &existed, &why) == GW_OK &&
+	    cursor_open(&c, &(struct cursor_file){sim_disk(crashed), dir, "test", NULL}, 0, &existed, &why) == GW_OK &&
 	    c.ahead_count > 0 && c.ahead[c.ahead_count - 1].to >= to;
 	cursor_close(&c);
 	if (!stored) {
@@ -300,7 +300,7 @@ static void what_went_ahead_is_not_believed_when_the_journal_has_lost_it(void **
 	char dir[100];
 	snprintf(dir, sizeof(dir), "%s/cursors", root);
 	sim_disk(f.sim)->make_dir(sim_disk(f.sim), dir);
-	assert_int_equal(cursor_open(&c, &(struct cursor_file){sim_disk(f.sim), dir, "test"}, 0, &existed, &why),
+	assert_int_equal(cursor_open(&c, &(struct cursor_file){sim_disk(f.sim), dir, "test", NULL}, 0, &existed, &why),
 	                 GW_OK);
 	cursor_set_ahead(&c, &(struct cursor_stretch){20, 60}, 1);
 	assert_int_equal(cursor_save(&c), GW_OK);
@@ -348,7 +348,7 @@ static void watch_cursor(void *context, uint64_t call)
 		return;
 	struct sim *crashed = sim_crash(w->f->sim, call);
 	snprintf(dir, sizeof(dir), "%s/cursors", root);
-	if (cursor_open(&c, &(struct cursor_file){sim_disk(crashed), dir, "test"}, 0, &existed, &why) == GW_OK) {
+	if (cursor_open(&c, &(struct cursor_file){sim_disk(crashed), dir, "test", NULL}, 0, &existed, &why) == GW_OK) {
 		w->wrong = w->wrong || !all_settled(cursor_get(&c));
 		for (size_t i = 0; i < c.ahead_count; i++)
 			w->wrong = w->wrong || !is_settled(c.ahead[i].from, c.ahead[i].to);
