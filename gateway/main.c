@@ -25,6 +25,7 @@
 #include "gateway/commands/cmd_journal.h"
 #include "gateway/commands/cmd_replay.h"
 #include "gateway/commands/data_directory.h"
+#include "gateway/commands/owner.h"
 #include "gateway/gateway.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_AT_ONCE = 3, EXIT_UNSAFE = 4 };
@@ -374,7 +375,9 @@ static int drain(const char *path, char *data)
 	set_data(&l, &settings, data);
 	block_signals(&set);
 	log_init((enum log_level)settings.log.level, (enum log_format)settings.log.format);
-	enum gw_err err = cmd_drain(&l.plan, stdout, &left, &why);
+	enum gw_err err = owner_check(settings.data, &why);
+	if (!err)
+		err = cmd_drain(&l.plan, stdout, &left, &why);
 	if (err == GW_OK)
 		printf("drain: every sink has everything of %s\n", settings.data);
 	else if (err == GW_AGAIN)
@@ -460,6 +463,10 @@ static void usage(FILE *out)
 	    "  sluice deadletters list | show | replay | purge\n"
 	    "                                           what sinks refused for good, and why; send it again when that "
 	    "is mended\n"
+	    "                                           cursor drop, drain, repair, deadletters replay and purge "
+	    "refuse to\n"
+	    "                                           run as another user than the data's owner without "
+	    "--as-other-user\n"
 	    "  sluice --help-config                     every setting, with its default\n"
 	    "  sluice --help-config=markdown            the same as docs/configuration.md\n"
 	    "  sluice --help-config=yaml                the same as a commented sluice.yaml\n"
@@ -532,11 +539,25 @@ static int command(const struct flags *f, int count, char **words)
 	return EXIT_USAGE;
 }
 
+/* --as-other-user goes with every command that writes. */
+static int take_owner_option(int argc, char **argv)
+{
+	int kept = 0;
+	for (int i = 0; i < argc; i++)
+		if (i > 0 && strcmp(argv[i], "--as-other-user") == 0)
+			owner_allow_other();
+		else
+			argv[kept++] = argv[i];
+	argv[kept] = NULL;
+	return kept;
+}
+
 int main(int argc, char **argv)
 {
 	struct flags f = {.config = access("sluice.yaml", F_OK) == 0 ? "sluice.yaml" : "/etc/sluice/sluice.yaml"};
 	const char *checked = "";
 	bool checks = false;
+	argc = take_owner_option(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "journal") == 0) /* has options of its own, and no configuration */
 		return cmd_journal(argc - 1, argv + 1);
 	make_schema();

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gateway/base/disk_explain.h"
+#include "gateway/commands/owner.h"
 #include "gateway/journal/cursor_names.h"
 #include "gateway/journal/directory_lock.h"
 #include "gateway/journal/inspection.h"
@@ -121,6 +122,10 @@ enum gw_err cmd_cursor_drop(const struct gateway_plan *plan, const char *name, b
 	enum gw_err err = inspection_open(&l, &disk_real, plan->settings->data, why); /* is there a journal at all? */
 	if (err)
 		return err;
+	if (yes && (err = owner_check(plan->settings->data, why))) {
+		inspection_close(&l);
+		return err;
+	}
 	if (!(err = directory_lock_take(&lock, l.dir, why))) {
 		inspection_close(&l);
 		if (!(err = look(&l, plan, why))) /* as of now, with nobody else at it */

@@ -7,9 +7,14 @@
 #include <string.h>
 
 #include "gateway/commands/deadletters_parts.h"
+#include "gateway/commands/owner.h"
 
 int cmd_deadletters(const struct gateway_plan *plan, const struct cmd_deadletters_options *o, FILE *out, FILE *errors)
 {
+	struct why why = {0};
+	bool writes = o->command != DEADLETTERS_LIST && o->command != DEADLETTERS_SHOW;
+	if (writes && owner_check(plan->settings->data, &why))
+		return fprintf(errors, "deadletters: %s\n", why.text), 2;
 	struct deadletters_job *j = calloc(1, sizeof(*j));
 	if (!j || !(j->reader = dead_letter_line_reader_open())) {
 		free(j);

@@ -15,10 +15,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/commands/cmd_journal.h"
+#include "gateway/commands/owner.h"
 #include "gateway/journal/block.h"
 #include "gateway/journal/directory_lock.h"
 #include "gateway/journal/journal.h"
@@ -181,6 +183,16 @@ static bool move_aside(struct repair *r, const char *dir, const char *name)
 	return true;
 }
 
+/* The new file has the mode of the old one. Its owner is that of the directory: owner_check saw to it. */
+static void keep_mode(const struct repair *r, uint32_t number, const char *path)
+{
+	char old[4200];
+	struct stat st;
+	snprintf(old, sizeof(old), "%s/%08u.segment", r->inspection->dir, number);
+	if (stat(old, &st) == 0)
+		chmod(path, st.st_mode & 07777);
+}
+
 /* Steps 2 and 3. */
 static void end_copy(struct repair *r, const struct inspection_segment *s)
 {
@@ -194,6 +206,7 @@ static void end_copy(struct repair *r, const struct inspection_segment *s)
 		err = d->sync(d, r->fd);
 	d->close(d, r->fd);
 	r->copying = false;
+	keep_mode(r, s->number, path);
 	if (!err && !(err = d->rename(d, path, to)))
 		err = d->sync_dir(d, r->inspection->dir);
 	if (err) {
@@ -355,9 +368,9 @@ int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o
 	struct repair r = {
 	    .inspection = l, .out = out, .errors = errors, .fd = -1, .progress = {.out = errors, .command = "repair"}};
 	struct why why = {0};
-	struct directory_lock lock;
-	enum gw_err err = directory_lock_take(&lock, l->dir, &why);
-	if (!err) { /* as it is now that nobody else changes it */
+	struct directory_lock lock = {.dir = NULL};
+	enum gw_err err = owner_check(o->data, &why);
+	if (!err && !(err = directory_lock_take(&lock, l->dir, &why))) { /* as it is now that nobody else changes it */
 		char *data = strdup(o->data);
 		const struct disk *disk = l->disk;
 		inspection_close(l);

@@ -2,9 +2,12 @@
 what of the acknowledged ones is lost by that: nothing, or what the log says. The table is in docs/guarantees.md."""
 
 import os
+import re
 import resource
 import shutil
 import socket
+import stat
+from pathlib import Path
 
 import pytest
 from conftest import merge, wait_until
@@ -292,3 +295,42 @@ def test_two_journals_in_one_directory_without_an_identity_are_refused(sluice, t
     (gateway.data / "journal" / "identity").write_text(identity)  # as it says
     gateway.restart()
     gateway.kill()
+
+
+# ---- commands as another user ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to give files to another user")
+def test_commands_that_write_refuse_another_user_and_keep_owner_and_mode(sluice, tmp_path):
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
+    finish(load(gateway, ledger, seconds=1))
+    gateway.kill()
+    journal = gateway.data / "journal"
+    for path in [gateway.data, *gateway.data.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    used = max(journal.glob("*.segment"), key=lambda p: p.read_bytes()[:8] == b"SLUICEJ1")
+    used.chmod(0o660)
+    damaged = bytearray(used.read_bytes())
+    damaged[100] ^= 1  # in the header: its blocks are used, and nothing is lost
+    used.write_bytes(damaged)
+    before = {p: p.stat().st_mtime_ns for p in journal.rglob("*")}
+    for words in (("journal", "repair", "--data", gateway.data), ("--config", gateway.config_path, "drain"),
+                  ("--config", gateway.config_path, "cursor", "drop", "away", "--yes")):
+        refused = gateway.command(*words)
+        assert refused.returncode != 0 and "belongs to uid 65534" in refused.stderr, refused
+    assert before == {p: p.stat().st_mtime_ns for p in journal.rglob("*")}
+    for above in gateway.data.parents:  # the other user may pass through the test's directories for this test
+        if str(above).startswith(str(tmp_path.parents[1])):
+            above.chmod(above.stat().st_mode | 0o011)
+    done = gateway.command("journal", "repair", "--data", gateway.data, "--as-other-user")
+    assert done.returncode == 0 and "written:" in done.stdout, done
+    for path in journal.rglob("*"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534), path
+    new = Path(re.search(r"written: (\S+),", done.stdout).group(1))
+    assert stat.S_IMODE(new.stat().st_mode) == 0o660
+    bring_back(gateway)
+    gateway.restart()
+    settled(gateway)
+    assert gateway.stop() == 0
+    v = verdict(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
