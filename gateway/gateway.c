@@ -131,7 +131,7 @@ static enum gw_err open_dead_pump(struct gateway *g, struct why *why)
 {
 	g->dead_common = (struct sink_settings){.batch_records = 100,
 	                                        .batch_bytes = 1 << 20,
-	                                        .batch_age = 5000,
+	                                        .batch_age = 50000,
 	                                        .in_flight = 1,
 	                                        .backoff_min = 200000,
 	                                        .backoff_max = 30000000};

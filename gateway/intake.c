@@ -286,6 +286,13 @@ static bool grow(struct answer_queue *q)
 	return true;
 }
 
+/* The journal puts off what nobody waits for. */
+static void await_settled(struct intake *in, uint64_t position)
+{
+	if (in->listener->settings->ack != ACK_ACCEPTED)
+		lane_await(&in->lane, position);
+}
+
 static enum gw_err queue(struct answer_queue *q, const struct waiting_answer *w)
 {
 	if (q->count == q->room && !grow(q))
@@ -314,13 +321,19 @@ enum gw_err intake_await(struct intake *in, uint64_t position, enum answer_kind 
 {
 	const struct waiting_answer w = {
 	    .position = position, .who = who, .what = what, .since_us = in->now_us, .kind = (uint8_t)kind};
-	return queue(&in->answers, &w);
+	enum gw_err err = queue(&in->answers, &w);
+	if (!err)
+		await_settled(in, position);
+	return err;
 }
 
 enum gw_err intake_await_note(struct intake *in, uint64_t position, void *who, uint64_t what)
 {
 	const struct waiting_answer w = {.position = position, .who = who, .what = what, .kind = ANSWER_RELEASE};
-	return queue(&in->notes, &w);
+	enum gw_err err = queue(&in->notes, &w);
+	if (!err)
+		await_settled(in, position);
+	return err;
 }
 
 static uint64_t read_settled(const struct intake *in)
@@ -356,6 +369,7 @@ bool intake_settled(const struct intake *in, uint64_t position)
 void intake_watch(struct intake *in, uint64_t position)
 {
 	in->watched = position;
+	await_settled(in, position);
 }
 
 static bool is_late(const struct intake *in, const struct waiting_answer *w)
@@ -401,8 +415,9 @@ size_t intake_waiting(const struct intake *in)
 
 void intake_flush(struct intake *in)
 {
-	if (lane_publish(&in->lane))
-		journal_wake(in->journal);
+	bool awaited = lane_publish_awaited(&in->lane, in->now_us), more = lane_publish(&in->lane);
+	if (awaited || more)
+		journal_wake_published(in->journal, &in->lane, awaited);
 }
 
 int intake_fd(const struct intake *in)
@@ -410,16 +425,34 @@ int intake_fd(const struct intake *in)
 	return in->lane.wake_fd;
 }
 
+static uint64_t sooner(uint64_t position, const struct waiting_answer *w)
+{
+	return w && w->position < position ? w->position : position;
+}
+
+/* The position that is to wake it; 0: any that makes room, or anything that becomes durable. */
+static uint64_t waits_for(const struct intake *in)
+{
+	uint64_t position = in->watched ? in->watched : LANE_NOTHING;
+	if (in->starved || (in->notes.count > 0 && in->listener->settings->ack == ACK_DELIVERED))
+		return 0;
+	return sooner(sooner(position, queue_head(&in->answers)), queue_head(&in->notes));
+}
+
 int intake_sleep(struct intake *in, int timeout_ms)
 {
 	intake_flush(in);
-	atomic_store_explicit(&in->lane.waiting, true, memory_order_seq_cst);
+	lane_sleep(&in->lane, waits_for(in));
 	const struct waiting_answer *w = queue_head(&in->answers);
 	if ((w && read_settled(in) >= w->position) || is_noted(in))
 		return 0;
 	if (in->watched && read_settled(in) >= in->watched)
 		return 0;
-	if (in->starved && !intake_full(in) && lane_has_room(&in->lane, in->starved))
-		return 0;
+	if (in->starved && !intake_full(in)) {
+		if (lane_has_room(&in->lane, in->starved))
+			return 0;
+		lane_lacks_room(&in->lane); /* what is in it may be too little for the journal to begin on its own */
+		journal_wake(in->journal);
+	}
 	return timeout_ms < 0 || timeout_ms > 1000 ? 1000 : timeout_ms;
 }

@@ -104,6 +104,7 @@ struct journal_stats {
 	_Alignas(64) stat_t records, bytes;                  /* appended: records, bytes of their entries */
 	stat_t written_bytes;                                /* bytes of blocks written, headers and padding included */
 	stat_t commits;                                      /* blocks made durable */
+	stat_t delayed, delayed_in_vain;                     /* commits that waited for more; that had gained nothing */
 	struct histogram commit;                             /* write and sync of one block */
 	stat_t failures;                                     /* writes or syncs that failed */
 	stat_t segments, spare_segments;                     /* gauges */

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
@@ -20,8 +19,6 @@
 #define MEMORY_MS 100 /* between two tries to get some */
 #define MEMORY_TELL_US 10000000
 #define GATHER_STEP (16u << 10) /* bytes walked, copied and summed at a time: they stay in the first cache meanwhile */
-#define ENOUGH (96u << 10) /* bytes that are worth a commit: then what a commit costs is little beside what they do */
-#define BUSY (8 * 16)      /* records per commit (times 16) from which on it is worth to gather */
 
 /* -- gathering -- */
 
@@ -81,15 +78,6 @@ bool journal_room(struct journal *j, size_t body)
 	return (j->block = block_new(room > most && need <= most ? most : room)) != NULL;
 }
 
-/* Bytes of entries, and of pads between them, that lie in the lanes. */
-static size_t gatherable(const struct journal *j)
-{
-	uint64_t bytes = 0;
-	for (size_t i = 0; i < j->lane_count; i++)
-		bytes += atomic_load_explicit(&j->lanes[i].lane->head, memory_order_acquire) - j->lanes[i].lane->next;
-	return (size_t)bytes;
-}
-
 /* The lane whose turn is i places behind the first of this commit. */
 static struct journal_lane *lane_in_turn(struct journal *j, size_t i)
 {
@@ -142,7 +130,7 @@ static void release_lanes(struct journal *j)
 /* Fills the block. False: no memory. */
 static bool gather(struct journal *j)
 {
-	size_t there = gatherable(j), most = there < j->most_body ? there : j->most_body;
+	size_t there = journal_gatherable(j), most = there < j->most_body ? there : j->most_body;
 	if (!journal_room(j, most))
 		return false;
 	block_clear(j->block);
@@ -300,14 +288,17 @@ static bool commit(struct journal *j)
 
 /* -- settling -- */
 
-static void wake_readers(struct journal *j)
+void journal_wake_readers(struct journal *j, uint64_t last)
 {
 	uint64_t one = 1;
-	for (size_t i = 0; i < j->reader_count; i++)
-		if (atomic_load_explicit(j->readers[i].sleeping, memory_order_seq_cst)) {
-			ssize_t n = write(j->readers[i].fd, &one, sizeof(one));
-			(void)n;
-		}
+	for (size_t i = 0; i < j->reader_count; i++) {
+		_Atomic uint64_t *wake_at = j->readers[i].wake_at;
+		if (atomic_load_explicit(wake_at, memory_order_seq_cst) > last)
+			continue;
+		atomic_store_explicit(wake_at, JOURNAL_WAKE_NEVER, memory_order_relaxed);
+		ssize_t n = write(j->readers[i].fd, &one, sizeof(one));
+		(void)n;
+	}
 }
 
 /* Gives the block to the readers: itself when it is well filled, else a copy of the right size, and the large one is
@@ -342,27 +333,20 @@ static void settle(struct journal *j)
 			lane_settle_durable(l->lane, l->gathered);
 		if (l->delivered.items)
 			journal_settle_note(j, l, &l->delivered, last);
-		lane_wake(l->lane);
+		/* who waits for `delivered` has nothing to do yet, but for what found no room */
+		lane_wake(l->lane, l->delivered.items ? 0 : l->gathered);
 	}
 	publish(j);
 	atomic_store_explicit(&j->last, last,
-	                      memory_order_seq_cst); /* before the check of `sleeping` in wake_readers */
+	                      memory_order_seq_cst); /* before the check of wake_at in journal_wake_readers */
 	stat_set(&j->stats->last_sequence, last);
-	wake_readers(j);
+	journal_wake_readers(j, last);
 	j->usual = j->usual - j->usual / 16 + count;
 	if (journal_has_disk(j))
 		journal_tail_drop(j);
 }
 
 /* -- the loop -- */
-
-static bool lanes_have(struct journal *j)
-{
-	for (size_t i = 0; i < j->lane_count; i++)
-		if (lane_has(j->lanes[i].lane))
-			return true;
-	return false;
-}
 
 /* A pause, since the lanes keep what they have, and nobody tells when there is memory. False: stopped before there was any. */
 static bool wait_for_memory(struct journal *j)
@@ -374,50 +358,20 @@ static bool wait_for_memory(struct journal *j)
 	return true;
 }
 
-static void sleep_until_woken(struct journal *j, int timeout_ms)
+/* False: stopped before what was gathered could be made safe. */
+static bool commit_turn(struct journal *j)
 {
-	atomic_store_explicit(&j->sleeping, true, memory_order_seq_cst);
-	if (!lanes_have(j) && !journal_settle_delivered(j) && !atomic_load(&j->stopping)) {
-		struct pollfd p = {.fd = j->wake_fd, .events = POLLIN};
-		poll(&p, 1, timeout_ms);
-	}
-	atomic_store_explicit(&j->sleeping, false, memory_order_relaxed);
-	uint64_t n;
-	ssize_t got = read(j->wake_fd, &n, sizeof(n));
-	(void)got;
-}
-
-/* While many records come, a commit for each few of them would cost more than they do: let some gather since the last
- * commit began. At the rate at which they came last, that is no longer than it takes to fill ENOUGH. */
-static void gather_pause(struct journal *j)
-{
-	if (j->usual < BUSY || atomic_load(&j->stopping))
-		return;
-	int64_t rest = j->commit_started_us + (int64_t)j->settings->gather - clock_mono_us();
-	if (rest <= 0)
-		return;
-	if (j->bytes_per_ms > 0) {
-		size_t there = gatherable(j);
-		int64_t filled = there < ENOUGH ? (int64_t)(1000 * (ENOUGH - there) / j->bytes_per_ms) : 0;
-		rest = filled < rest ? filled : rest;
-		if (rest < 20)
-			return;
-	}
-	for (size_t i = 0; i < j->lane_count; i++) {
-		struct lane *l = j->lanes[i].lane;
-		if (atomic_load_explicit(&l->head, memory_order_acquire) - l->next > l->size / 4)
-			return;
-	}
-	struct timespec t = {.tv_sec = rest / 1000000, .tv_nsec = rest % 1000000 * 1000};
-	nanosleep(&t, NULL);
-}
-
-/* At what rate records come, from what was gathered since the commit before. A moving average of four. */
-static void note_rate(struct journal *j, int64_t before_us)
-{
-	int64_t since = j->commit_started_us - before_us;
-	uint64_t now = j->block ? (uint64_t)j->block->body * 1000 / (uint64_t)(since > 0 ? since : 1) : 0;
-	j->bytes_per_ms = (3 * j->bytes_per_ms + now) / 4;
+	int64_t before = j->commit_started_us;
+	j->commit_started_us = clock_mono_us();
+	journal_note_wait(j, j->commit_started_us);
+	bool some = gather(j);
+	journal_note_rate(j, before);
+	if (!(some ? commit(j) : wait_for_memory(j)))
+		return false;
+	if (some)
+		settle(j);
+	journal_segments_maintain(j);
+	return true;
 }
 
 static void *journal_run(void *arg)
@@ -425,31 +379,17 @@ static void *journal_run(void *arg)
 	struct journal *j = arg;
 	prctl(PR_SET_TIMERSLACK, 1UL); /* of this thread: a pause is as long as told, where 50 us are added otherwise */
 	for (;;) {
-		int64_t now = clock_mono_us();
-		heartbeat_beat(&j->heartbeat, now / 1000);
-		gather_pause(j); /* first: sleeping until the next message would be woken only to pause then */
-		if (lanes_have(j)) {
-			int64_t before = j->commit_started_us;
-			j->commit_started_us = clock_mono_us();
-			bool some = gather(j);
-			note_rate(j, before);
-			if (!(some ? commit(j) : wait_for_memory(j)))
+		heartbeat_beat(&j->heartbeat, clock_mono_us() / 1000);
+		if (journal_wait(j)) {
+			if (!commit_turn(j))
 				break;
-			if (some)
-				settle(j);
-			journal_segments_maintain(j);
 		} else if (atomic_load(&j->stopping)) {
-			if (lanes_have(j))
-				continue; /* published between the look above and the order to stop */
+			if (journal_lanes_have(j))
+				continue; /* published between the look into the lanes and the order to stop */
 			journal_settle_delivered(j);
 			journal_spill_turn(j);
 			journal_guard_now(j); /* a last time: what was deleted is written again now or never */
 			break;
-		} else {
-			sleep_until_woken(j, journal_spill_wait_ms(j));
-			j->usual -= j->usual / 16;
-			journal_guard_turn(j);
-			journal_segments_maintain(j);
 		}
 		journal_settle_delivered(j);
 		journal_spill_check_budget(j);
@@ -487,6 +427,7 @@ enum gw_err journal_start(struct journal *j, struct why *why)
 	if (err)
 		return err;
 	journal_segments_maintain(j);
+	j->delay.most_us = (int64_t)j->settings->commit_delay;
 	if ((err = journal_state_discard(j, why)))
 		return err;
 	if (pthread_create(&j->thread, NULL, journal_run, j))
@@ -507,7 +448,7 @@ enum gw_err journal_stop(struct journal *j, int64_t deadline_us)
 	pthread_join(j->thread, NULL);
 	j->running = false;
 	uint64_t left = journal_spill_left(j);
-	if (left == 0 && !lanes_have(j) && !journal_faulty(j))
+	if (left == 0 && !journal_lanes_have(j) && !journal_faulty(j))
 		return GW_OK;
 	log_event(LOG_ERROR, "journal", "ends before everything was safe: nothing of that was acknowledged as safe",
 	          LOG_N("sluice.journal.held", left));
@@ -515,15 +456,6 @@ enum gw_err journal_stop(struct journal *j, int64_t deadline_us)
 }
 
 /* -- for other threads -- */
-
-void journal_wake(struct journal *j)
-{
-	if (!atomic_load_explicit(&j->sleeping, memory_order_seq_cst))
-		return;
-	uint64_t one = 1;
-	ssize_t n = write(j->wake_fd, &one, sizeof(one));
-	(void)n;
-}
 
 bool journal_full(const struct journal *j)
 {

@@ -2,7 +2,8 @@
  *
  * One thread drains all lanes fairly into one block, writes it, syncs it, moves every lane's durable position and wakes
  * the listeners that wait. While it syncs, the next block gathers in the lanes: group commit. On an idle gateway it
- * commits at once; when many records come per commit it gathers a little (`gather`). The last blocks stay in memory for
+ * commits at once; while more comes, and its senders do not all wait for their answers, a commit is put off a little so
+ * that it takes more (`commit_delay`; commit_delay.h); what nobody waits for, longer (`commit_idle`). The last blocks stay in memory for
  * the pumps (`tail_memory`); the journal never waits for a pump.
  *
  * On disk (segment.h, docs/journal-format.md) a block goes to the current segment; a segment whose records all cursors
@@ -36,17 +37,19 @@
 enum journal_type { JOURNAL_DISK, JOURNAL_MEMORY, JOURNAL_SPILL };
 
 struct journal_settings {
-	int type;             /* enum journal_type */
-	uint64_t max_bytes;   /* of all segments, or of all blocks in memory */
-	double max_share;     /* percent of the file system */
-	double keep_free;     /* percent of the file system that is left free */
-	uint64_t segment;     /* bytes of a segment */
-	int64_t preallocate;  /* segments kept ready beyond what is promised */
-	uint64_t block;       /* most bytes of one block */
-	uint64_t gather;      /* us */
-	uint64_t tail_memory; /* bytes of blocks kept in memory for pumps; spill: held before they go to disk */
-	uint64_t spill_after; /* us: spill: a record that no sink took for so long goes to disk */
-	double high_water;    /* percent of what records may have: nearly full; and until low_water */
+	int type;              /* enum journal_type */
+	uint64_t max_bytes;    /* of all segments, or of all blocks in memory */
+	double max_share;      /* percent of the file system */
+	double keep_free;      /* percent of the file system that is left free */
+	uint64_t segment;      /* bytes of a segment */
+	int64_t preallocate;   /* segments kept ready beyond what is promised */
+	uint64_t block;        /* most bytes of one block */
+	uint64_t gather;       /* us */
+	uint64_t commit_delay; /* us */
+	uint64_t commit_idle;  /* us */
+	uint64_t tail_memory;  /* bytes of blocks kept in memory for pumps; spill: held before they go to disk */
+	uint64_t spill_after;  /* us: spill: a record that no sink took for so long goes to disk */
+	double high_water;     /* percent of what records may have: nearly full; and until low_water */
 	double low_water;
 	uint64_t max_state;    /* bytes of a checkpoint */
 	uint64_t write_budget; /* bytes a day that may be written before it is warned of; 0: no budget */
@@ -78,8 +81,11 @@ enum gw_err journal_check_cursors(struct journal *j, struct why *why);
 /* journal_add_lane: the lane's records are drained from now on; delivered_to: bit i is the i-th cursor added; 0:
  * delivered positions are not kept. */
 enum gw_err journal_add_lane(struct journal *j, struct lane *lane, uint64_t delivered_to);
-/* journal_add_reader registers the eventfd of a pump, written after a commit while *sleeping is set. */
-enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic bool *sleeping);
+/* journal_add_reader registers the eventfd of a pump. It is written when a record numbered *wake_at or higher is there, and
+ * when the journal becomes full; *wake_at is then set to JOURNAL_WAKE_NEVER. The pump sets it before it sleeps, looks at
+ * journal_last after that, and sets it to JOURNAL_WAKE_NEVER when it is awake; all seq_cst, lane.h tells why. */
+#define JOURNAL_WAKE_NEVER UINT64_MAX
+enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic uint64_t *wake_at);
 
 /* journal_keeps_state: changes of state (state_store.h) in entries survive the process. False with `type` memory and spill. */
 bool journal_keeps_state(const struct journal *j);
@@ -96,9 +102,11 @@ enum gw_err journal_stop(struct journal *j, int64_t deadline_us);
 void journal_close(struct journal *j); /* after all pumps have ended; j may be NULL */
 
 /* -- any thread -- */
-/* journal_wake wakes the journal's thread if it sleeps: by producers after publishing, by pumps after moving a cursor
- * that somebody waits for. */
+/* journal_wake wakes the journal's thread if it sleeps: by pumps after moving a cursor that somebody waits for, by
+ * producers that need room. journal_wake_published wakes it if what was just published there ends its sleep; awaited:
+ * lane_publish_awaited said so. The lane's producer. */
 void journal_wake(struct journal *j);
+void journal_wake_published(struct journal *j, struct lane *lane, bool awaited);
 /* journal_full and journal_nearly_full are hints: the space is promised with slack. A journal that is full is nearly full:
  * who reads that it is not nearly full reads after that that it is not full. Any thread; acquire, see journal_capacity.c. */
 bool journal_full(const struct journal *j);

@@ -81,6 +81,12 @@ static void set_nearly_full(struct journal *j, bool nearly, uint64_t percent)
 		          LOG_N("sluice.sink.lag_records", behind));
 }
 
+/* The pumps bring at once what they let gather. */
+static void hurry_readers(struct journal *j)
+{
+	journal_wake_readers(j, JOURNAL_WAKE_NEVER - 1);
+}
+
 static void set_full(struct journal *j, bool full)
 {
 	char text[768];
@@ -104,6 +110,7 @@ static void set_full(struct journal *j, bool full)
 		                          : "is full: nothing more is taken in until a sink has caught up",
 		    LOG_N("sluice.journal.limit_bytes", j->limit), LOG_N("sluice.journal.segments", j->segment_count),
 		    LOG_S("sink.name", name), LOG_N("sluice.sink.lag_records", behind));
+		hurry_readers(j);
 		return;
 	}
 	log_say(LOG_INFO, "journal", "has room again");

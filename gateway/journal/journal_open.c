@@ -39,9 +39,17 @@ const struct setting journal_settings[] = {
     SETTING(struct journal_settings, block, SETTING_BYTES, "1MiB", 4096, 64 << 20,
             "Most bytes that one commit writes."),
     SETTING(
-        struct journal_settings, gather, SETTING_DURATION, "1ms", 0, 1e6,
-        "Least time between two commits while many records come, unless enough for one (96 KiB) is there sooner: more "
-        "saves processor time and flash, less answers sooner. A message on an idle gateway never waits."),
+        struct journal_settings, commit_delay, SETTING_DURATION, "8ms", 0, 1e6,
+        "Longest time between the beginnings of two commits, unless enough for one (96 KiB) is there sooner, while "
+        "records come all the time: fewer commits save processor time and flash. It is not used while it gains "
+        "nothing: when all senders wait for their answers before they send the next message, or so few come that a "
+        "commit would not take one more. A message on an idle gateway never waits. 0: as often as the disk takes it."),
+    SETTING(struct journal_settings, commit_idle, SETTING_DURATION, "100ms", 0, 1e6,
+            "Longest time until a message is committed whose sender does not wait for it: MQTT QoS 0, TCP without "
+            "`reply`, `ack: accepted`."),
+    SETTING(struct journal_settings, gather, SETTING_DURATION, "1ms", 0, 1e6,
+            "Least time between two commits of eight records or more where commit_delay is not used, unless enough for "
+            "one is there sooner."),
     SETTING(struct journal_settings, tail_memory, SETTING_BYTES, "8MiB", 0, 1e12,
             "Memory for the newest blocks, from which sinks that keep up read without the disk. With `type: spill`: "
             "what is held in memory before it goes to disk."),
@@ -292,12 +300,12 @@ enum gw_err journal_add_lane(struct journal *j, struct lane *lane, uint64_t deli
 	return GW_OK;
 }
 
-enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic bool *sleeping)
+enum gw_err journal_add_reader(struct journal *j, int wake_fd, _Atomic uint64_t *wake_at)
 {
 	if (j->reader_count == CURSORS_MAX)
 		return GW_TOOBIG;
 	j->readers[j->reader_count].fd = wake_fd;
-	j->readers[j->reader_count++].sleeping = sleeping;
+	j->readers[j->reader_count++].wake_at = wake_at;
 	return GW_OK;
 }
 

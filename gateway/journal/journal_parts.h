@@ -1,4 +1,5 @@
-/* The inside of the journal, shared by its files alone: journal_open.c (settings, opening, closing), journal.c (the thread), journal_settle.c (who waits for
+/* The inside of the journal, shared by its files alone: journal_open.c (settings, opening, closing), journal.c (the thread), journal_wait.c (when it commits, how it
+ * sleeps), journal_settle.c (who waits for
  * what), journal_spill.c (memory first, disk when sinks fall behind), journal_segments.c (segments, spares, room),
  * journal_capacity.c (no room: who hears of it, what may go),
  * segment_files.c and journal_recover.c (what is there at start) and journal_read.c (what pumps
@@ -8,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "gateway/journal/commit_delay.h"
 #include "gateway/journal/directory_lock.h"
 #include "gateway/journal/journal.h"
 #include "gateway/journal/segment_files.h"
@@ -34,6 +36,14 @@ struct journal_lane {
 	struct deliveries in_memory; /* what is in memory alone (spill): durable when every cursor has passed it */
 };
 
+/* What ends a sleep of the journal's thread, beside its time, journal_wake and the stop. */
+enum journal_sleep {
+	SLEEP_NOT,           /* it does not sleep */
+	SLEEP_UNTIL_ANY,     /* anything published */
+	SLEEP_UNTIL_AWAITED, /* an entry that somebody waits for, or a crowded lane */
+	SLEEP_UNTIL_CROWDED, /* a crowded lane */
+};
+
 struct journal {
 	/* constant after the start */
 	const struct journal_settings *settings;
@@ -47,7 +57,7 @@ struct journal {
 	size_t cursor_count;
 	struct {
 		int fd;
-		_Atomic bool *sleeping;
+		_Atomic uint64_t *wake_at;
 	} readers[CURSORS_MAX];
 	size_t reader_count;
 	const char *scopes[LANES_MAX]; /* borrowed: whose state is kept */
@@ -63,12 +73,12 @@ struct journal {
 	/* any thread reads; the journal's thread writes */
 	_Alignas(64) _Atomic uint64_t last; /* release: the block is in the tail or on disk before */
 	_Atomic bool full, nearly_full, faulty;
-	_Atomic uint64_t first;             /* journal_first; release: before what lies below it goes */
-	_Atomic bool quiescent;             /* journal_is_quiescent */
-	_Alignas(64) _Atomic bool sleeping; /* lane.h tells the protocol */
-	_Atomic bool stopping;              /* main sets it */
-	_Atomic int64_t stop_by_us;         /* main sets it before stopping */
-	_Atomic bool missing; /* a reader found no file of a segment; relaxed: looked at within a second */
+	_Atomic uint64_t first;            /* journal_first; release: before what lies below it goes */
+	_Atomic bool quiescent;            /* journal_is_quiescent */
+	_Alignas(64) _Atomic int sleeping; /* enum journal_sleep; lane.h tells the protocol */
+	_Atomic bool stopping;             /* main sets it */
+	_Atomic int64_t stop_by_us;        /* main sets it before stopping */
+	_Atomic bool missing;              /* a reader found no file of a segment; relaxed: looked at within a second */
 
 	/* under lock: changed by the journal's thread, looked at by readers */
 	pthread_mutex_t lock;
@@ -99,12 +109,19 @@ struct journal {
 	                              UINT64_MAX: there is none */
 	uint64_t limit;            /* bytes that all segments may have: max_bytes and max_share */
 	int64_t commit_started_us, trimmed_us;
-	uint64_t usual;         /* records per commit, a moving average, times 16 */
-	uint64_t bytes_per_ms;  /* at which they come, a moving average */
-	size_t turn;            /* lane that is drained first */
-	bool space_failed;      /* grow_err is the file system's, which was asked for its space */
-	int64_t retry_us;       /* after a failure: wait that long */
+	struct commit_delay delay;
+	bool delayed; /* the next commit is, until: */
+	int64_t delay_until_us;
+	int64_t unawaited_since_us;    /* since when there is something that nobody waits for; 0: there is not */
+	uint64_t published;            /* when the last commit began: sum of the lanes' heads */
+	bool left;                     /* it could not take all that was published: the next one begins at once */
+	bool was_awaited, was_delayed; /* the last commit: somebody waited for what it took; it was put off */
+	uint64_t usual;                /* records per commit, a moving average, times 16 */
+	uint64_t bytes_per_ms;         /* at which they come, a moving average */
+	size_t turn;                   /* lane that is drained first */
+	bool space_failed;             /* grow_err is the file system's, which was asked for its space */
 	_Atomic int grow_err;   /* why no further segment could be made: a negative errno; 0: it could. Relaxed */
+	int64_t retry_us;       /* after a failure: wait that long */
 	int64_t asked_space_us; /* when the file system was asked last how much is free, */
 	uint64_t disk_left;     /* and what it said, without keep_free */
 	_Atomic bool no_disk;   /* the file system has no room for a segment that the limit would allow */
@@ -141,10 +158,24 @@ static inline bool journal_in_memory(const struct journal *j)
 	return j->settings->type == JOURNAL_MEMORY || j->in_memory_from != UINT64_MAX;
 }
 
+/* journal_wait.c: the journal's thread */
+/* journal_wait tells whether a commit is to begin now: there is something in the lanes. Else it slept, once, if there was
+ * time and no order to stop. */
+bool journal_wait(struct journal *j);
+bool journal_lanes_have(struct journal *j);
+/* journal_gatherable: bytes of entries, and of pads between them, that lie in the lanes. */
+size_t journal_gatherable(const struct journal *j);
+/* journal_note_wait, when a commit begins and nothing is gathered yet: what its delay gained. journal_note_rate, when it is
+ * gathered: at what rate records come; before_us: when the commit before began. */
+void journal_note_wait(struct journal *j, int64_t now_us);
+void journal_note_rate(struct journal *j, int64_t before_us);
+
 /* journal.c: the journal's thread */
 /* journal_write makes j->block, its first record numbered `first`, safe on disk, however often that takes; everything
  * below first is safe. False: stopped before that. */
 bool journal_write(struct journal *j, uint64_t first);
+/* journal_wake_readers wakes the pumps that sleep until a record is there that is not above last. */
+void journal_wake_readers(struct journal *j, uint64_t last);
 /* journal_note_trouble shows that the disk fails with err, a negative errno, or (0) works again. */
 void journal_note_trouble(struct journal *j, int err);
 /* journal_note_cause shows that it fails for a reason that text tells. */

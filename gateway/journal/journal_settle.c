@@ -53,7 +53,7 @@ bool journal_settle_in_memory(struct journal_lane *l, uint64_t passed)
 	if (!position)
 		return false;
 	lane_settle_durable(l->lane, position);
-	lane_wake(l->lane);
+	lane_wake(l->lane, l->delivered.items ? 0 : position);
 	return true;
 }
 
@@ -68,7 +68,7 @@ bool journal_settle_delivered(struct journal *j)
 		    l->delivered.count ? journal_settle_pass(&l->delivered, passed_by(j, l->delivered_to)) : 0;
 		if (position) {
 			lane_settle_delivered(l->lane, position);
-			lane_wake(l->lane);
+			lane_wake(l->lane, position);
 			moved = true;
 		}
 	}

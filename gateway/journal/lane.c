@@ -10,6 +10,7 @@
 #include "gateway/journal/record.h"
 
 #define SMALLEST 4096u
+#define CROWDED (96u << 10) /* bytes that are not to wait for more, and at most a quarter of the lane */
 
 enum gw_err lane_init(struct lane *lane, size_t size)
 {
@@ -89,6 +90,12 @@ void lane_awake(struct lane *lane)
 		lane->woken += n;
 }
 
+void lane_sleep(struct lane *lane, uint64_t position)
+{
+	atomic_store_explicit(&lane->waits_for, position, memory_order_relaxed);
+	atomic_store_explicit(&lane->waiting, true, memory_order_seq_cst);
+}
+
 uint64_t lane_commit(struct lane *lane, size_t size)
 {
 	assert(size % 8 == 0);
@@ -104,6 +111,41 @@ void lane_mark_state(struct lane *lane)
 bool lane_state_since(const struct lane *lane, uint64_t position)
 {
 	return atomic_load_explicit((_Atomic uint64_t *)&lane->state_end, memory_order_relaxed) > position;
+}
+
+void lane_await(struct lane *lane, uint64_t position)
+{
+	if (position > lane->wanted)
+		lane->wanted = position;
+}
+
+bool lane_publish_awaited(struct lane *lane, int64_t now_us)
+{
+	if (lane->wanted_shown == lane->wanted)
+		return false;
+	if (atomic_load_explicit(&lane->taken, memory_order_acquire) >= lane->wanted_shown)
+		atomic_store_explicit(&lane->awaited_first_us, now_us, memory_order_relaxed);
+	atomic_store_explicit(&lane->awaited_last_us, now_us, memory_order_relaxed);
+	lane->wanted_shown = lane->wanted;
+	/* seq_cst: as head, the producer's half of "publish, then check whether the journal sleeps" */
+	atomic_store_explicit(&lane->awaited, lane->wanted, memory_order_seq_cst);
+	return true;
+}
+
+static bool is_crowd(const struct lane *lane, uint64_t bytes)
+{
+	return bytes > lane->size / 4 || bytes >= CROWDED;
+}
+
+bool lane_was_crowded(struct lane *lane)
+{
+	lane->taken_seen = atomic_load_explicit(&lane->taken, memory_order_acquire);
+	return is_crowd(lane, lane->published - lane->taken_seen);
+}
+
+void lane_lacks_room(struct lane *lane)
+{
+	atomic_store_explicit(&lane->cramped, true, memory_order_seq_cst);
 }
 
 bool lane_publish(struct lane *lane)
@@ -143,12 +185,32 @@ void lane_advance(struct lane *lane, size_t len)
 
 void lane_release(struct lane *lane)
 {
+	if (atomic_load_explicit(&lane->cramped, memory_order_relaxed))
+		atomic_store_explicit(&lane->cramped, false, memory_order_relaxed);
 	atomic_store_explicit(&lane->taken, lane->next, memory_order_release);
 }
 
 bool lane_has(struct lane *lane)
 {
 	return atomic_load_explicit(&lane->head, memory_order_seq_cst) != lane->next;
+}
+
+bool lane_is_awaited(struct lane *lane)
+{
+	return atomic_load_explicit(&lane->awaited, memory_order_seq_cst) > lane->next;
+}
+
+bool lane_is_crowded(struct lane *lane)
+{
+	return is_crowd(lane, atomic_load_explicit(&lane->head, memory_order_seq_cst) - lane->next) ||
+	       atomic_load_explicit(&lane->cramped, memory_order_seq_cst);
+}
+
+bool lane_awaited_times(struct lane *lane, int64_t *first_us, int64_t *last_us)
+{
+	*first_us = atomic_load_explicit(&lane->awaited_first_us, memory_order_relaxed);
+	*last_us = atomic_load_explicit(&lane->awaited_last_us, memory_order_relaxed);
+	return lane_is_awaited(lane);
 }
 
 void lane_settle_durable(struct lane *lane, uint64_t position)
@@ -161,9 +223,10 @@ void lane_settle_delivered(struct lane *lane, uint64_t position)
 	atomic_store_explicit(&lane->delivered, position, memory_order_seq_cst);
 }
 
-void lane_wake(struct lane *lane)
+void lane_wake(struct lane *lane, uint64_t position)
 {
-	if (!atomic_load_explicit(&lane->waiting, memory_order_seq_cst))
+	if (!atomic_load_explicit(&lane->waiting, memory_order_seq_cst) ||
+	    atomic_load_explicit(&lane->waits_for, memory_order_relaxed) > position)
 		return;
 	lane_wake_always(lane);
 }

@@ -20,8 +20,9 @@ const struct setting sink_settings[] = {
         "Where a new sink starts: with the oldest record that the journal still has, or with the next one."),
     SETTING(struct sink_settings, batch_records, SETTING_INT, "2000", 1, 1000000, "Most records of one batch."),
     SETTING(struct sink_settings, batch_bytes, SETTING_BYTES, "2MiB", 1024, 1 << 30, "Most bytes of one batch."),
-    SETTING(struct sink_settings, batch_age, SETTING_DURATION, "5ms", 0, 6e7,
-            "Longest time a record waits for its batch to fill."),
+    SETTING(struct sink_settings, batch_age, SETTING_DURATION, "50ms", 0, 6e7,
+            "Longest time a record waits for its batch to fill; not if a listener waits for this sink (`ack: "
+            "delivered`, or `journal.type: spill`), or the journal is full."),
     SETTING(struct sink_settings, in_flight, SETTING_INT, "4", 1, 64,
             "Batches that the sink has at one time. Fewer for a while after it refused some for now (overload), down "
             "to one."),
@@ -63,6 +64,7 @@ enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct jo
 	p->plan = *plan;
 	p->journal = j;
 	p->dead.fd = -1;
+	atomic_init(&p->wake_at, JOURNAL_WAKE_NEVER);
 	p->kind = plan->dead_letters ? RECORD_DEAD : RECORD_TELEMETRY;
 	p->allowed = (size_t)plan->common->in_flight;
 	p->random = (unsigned)clock_wall_us() ^ (unsigned)(uintptr_t)p;
@@ -89,7 +91,7 @@ enum gw_err pump_open(struct pump **out, const struct pump_plan *plan, struct jo
 			err = plan->sink->open(p->state, &p->host, why);
 	}
 	if (!err && (journal_reader_open(j, &p->live.reader) || journal_reader_open(j, &p->backlog.reader) ||
-	             journal_add_reader(j, fd, &p->sleeping)))
+	             journal_add_reader(j, fd, &p->wake_at)))
 		err = why_set(why, GW_NOMEM, "out of memory");
 	if (err) {
 		pump_close(p);

@@ -55,7 +55,7 @@ struct pump {
 
 	/* shared */
 	struct heartbeat heartbeat;
-	_Atomic bool sleeping;      /* journal.h */
+	_Atomic uint64_t wake_at;   /* journal_add_reader */
 	_Atomic int64_t stop_by_us; /* 0: runs; main writes */
 	_Atomic bool back;          /* relaxed: an outage has ended: look at the backlog; sink_report_health sets it */
 	pthread_mutex_t lock;       /* guards the texts and down_us */
@@ -75,6 +75,10 @@ struct pump {
 	uint64_t backoff_us;
 	int64_t quiet_until_us; /* the sink is not asked before that */
 	int64_t saved_us, filling_since_us;
+	int64_t looked_us;      /* when the live track had nothing to read, or handed over what it had */
+	int64_t looks_again_us; /* until then it lets records gather */
+	uint64_t record_bytes;  /* of JSON, a moving average */
+	bool gathers;           /* it slept, or sleeps, without being woken by the next record */
 	unsigned random;
 	struct log_limit retry_log, save_log, read_log, dead_log, full_log;
 	size_t resting;      /* batches that are held (pump_held.c) ... */

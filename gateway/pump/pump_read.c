@@ -97,6 +97,12 @@ static bool fill_from_block(struct pump *p, struct track *t, struct batch *b)
 	return full;
 }
 
+/* What the thread was not woken for may have come at any time since it looked. */
+static void note_begin(struct pump *p)
+{
+	p->filling_since_us = p->gathers ? p->looked_us : clock_mono_us();
+}
+
 bool pump_read_fill(struct pump *p, struct track *t)
 {
 	while (next_entry(p, t)) {
@@ -106,10 +112,12 @@ bool pump_read_fill(struct pump *p, struct track *t)
 		if (!t->filling) {
 			t->filling = b;
 			if (t == &p->live)
-				p->filling_since_us = clock_mono_us();
+				note_begin(p);
 		}
 		if (fill_from_block(p, t, b))
 			return true;
 	}
+	if (t == &p->live && !t->filling)
+		p->looked_us = clock_mono_us();
 	return t->filling && t->filling->count == t->most;
 }

@@ -88,16 +88,33 @@ static enum handed hand_over(struct pump *p, struct track *t)
 	return REFUSED;
 }
 
+/* Records do not wait for their batch to fill. */
+static bool hurries(const struct pump *p, bool stopping)
+{
+	return stopping || p->urgent || journal_full(p->journal);
+}
+
+static void note_size(struct pump *p, const struct batch *b)
+{
+	if (b->count == 0)
+		return;
+	uint64_t bytes = b->bytes / b->count;
+	p->record_bytes = p->record_bytes > 0 ? (3 * p->record_bytes + bytes) / 4 : bytes;
+}
+
 static enum handed push_live(struct pump *p, bool stopping)
 {
 	struct track *t = &p->live;
 	bool full = pump_backlog_blocks_live(p) || pump_read_fill(p, t);
 	if (!t->filling)
 		return NOTHING;
-	uint64_t age = (uint64_t)(clock_mono_us() - p->filling_since_us);
-	if (!full && !stopping && !p->urgent && age < p->plan.common->batch_age && t->filling->count > 0)
+	int64_t now = clock_mono_us(), age = (int64_t)p->plan.common->batch_age;
+	if (!full && !hurries(p, stopping) && now - p->filling_since_us < age && t->filling->count > 0)
 		return NOTHING;
 	p->live_in_row++;
+	p->looked_us = now;
+	p->looks_again_us = now + age;
+	note_size(p, t->filling);
 	return hand_over(p, t);
 }
 
@@ -168,6 +185,11 @@ static bool push(struct pump *p, bool stopping)
 
 /* -- the loop -- */
 
+static bool is_filling(const struct pump *p)
+{
+	return p->live.filling && p->live.filling->count > 0;
+}
+
 static int wait_ms(struct pump *p)
 {
 	int64_t wait = 1000000, now = clock_mono_us();
@@ -181,7 +203,9 @@ static int wait_ms(struct pump *p)
 		wait = 10000; /* the sink said GW_AGAIN: its own events wake it sooner */
 	int64_t held = p->with_sink < p->allowed ? pump_held_wait_us(p, now) : -1;
 	wait = held >= 0 && held < wait ? held : wait;
-	if (p->live.filling && p->live.filling->count > 0 && p->waiting == 0 && p->with_sink < p->allowed) {
+	if (!is_filling(p) && p->gathers && p->looks_again_us - now < wait)
+		wait = p->looks_again_us - now;
+	if (is_filling(p) && p->waiting == 0 && p->with_sink < p->allowed) {
 		int64_t rest = p->filling_since_us + (int64_t)p->plan.common->batch_age - now;
 		wait = rest < wait ? rest : wait;
 		if (rest <= 0)
@@ -196,14 +220,33 @@ static int wait_ms(struct pump *p)
 	return wait <= 0 ? 0 : (int)((wait + 999) / 1000);
 }
 
+/* How many more records the batch being filled, or the next one, takes. */
+static uint64_t room_of_batch(const struct pump *p)
+{
+	const struct batch *b = p->live.filling;
+	uint64_t records = p->live.most - (b ? b->count : 0), bytes = p->plan.common->batch_bytes;
+	if (p->record_bytes == 0)
+		return records;
+	uint64_t fit = (bytes > (b ? b->bytes : 0) ? bytes - (b ? b->bytes : 0) : 0) / p->record_bytes + 1;
+	return fit < records ? fit : records;
+}
+
+/* The record for which the thread is to be woken: the next one; while records gather, the one that fills a batch. */
+static uint64_t wake_at(const struct pump *p)
+{
+	const struct track *t = &p->live;
+	uint64_t room = p->gathers ? room_of_batch(p) : 1;
+	if (t->stuck || p->with_sink >= p->allowed || p->waiting > 0 || pump_backlog_blocks_live(p) ||
+	    (t->filling && room_of_batch(p) == 0) || clock_mono_us() < p->quiet_until_us)
+		return JOURNAL_WAKE_NEVER; /* more could not be handed over */
+	return t->sequence + (room > 0 ? room - 1 : 0);
+}
+
 static void wait_for_work(struct pump *p, int timeout_ms)
 {
-	uint64_t n;
-	atomic_store_explicit(&p->sleeping, true, memory_order_seq_cst);
-	bool more = !p->live.stuck && p->with_sink < p->allowed && p->waiting == 0 && !p->live.filling &&
-	            !pump_backlog_blocks_live(p) && clock_mono_us() >= p->quiet_until_us &&
-	            journal_last(p->journal) >= p->live.sequence;
-	if (more)
+	uint64_t n, from = wake_at(p);
+	atomic_store_explicit(&p->wake_at, from, memory_order_seq_cst);
+	if (journal_last(p->journal) >= from)
 		timeout_ms = 0;
 	if (p->plan.sink->poll) {
 		p->plan.sink->poll(p->state, timeout_ms);
@@ -211,7 +254,7 @@ static void wait_for_work(struct pump *p, int timeout_ms)
 		struct pollfd f = {.fd = p->host.wake_fd, .events = POLLIN};
 		poll(&f, 1, timeout_ms);
 	}
-	atomic_store_explicit(&p->sleeping, false, memory_order_relaxed);
+	atomic_store_explicit(&p->wake_at, JOURNAL_WAKE_NEVER, memory_order_relaxed);
 	ssize_t got = read(p->host.wake_fd, &n, sizeof(n));
 	(void)got;
 }
@@ -264,6 +307,7 @@ void *pump_run(void *arg)
 			break;
 		if ((p->urgent || stop_by) && (p->with_sink || pump_has_unsafe(p)) && p->plan.sink->flush)
 			p->plan.sink->flush(p->state);
+		p->gathers = !hurries(p, stop_by != 0) && (is_filling(p) || now < p->looks_again_us);
 		int wait = more ? 0 : wait_ms(p);
 		if (stop_by && (stop_by - now) / 1000 + 1 < wait)
 			wait = (int)((stop_by - now) / 1000) + 1;

@@ -272,7 +272,7 @@ static void it_does_not_sleep_over_what_is_due(void **unused)
 	assert_true(lane_has(&f.in->lane));
 	lane_settle_durable(&f.in->lane, position);
 	assert_int_equal(intake_sleep(f.in, -1), 0);
-	lane_wake(&f.in->lane);
+	lane_wake(&f.in->lane, position);
 	assert_true(woken(&f));
 	intake_turn(f.in);
 	assert_false(woken(&f));
@@ -530,6 +530,64 @@ static void invalid_messages_are_kept_only_as_long_as_their_file_may_grow(void *
 	assert_int_equal(system(command), 0);
 }
 
+static void the_journal_sees_what_somebody_waits_for(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	for (int ack = ACK_ACCEPTED; ack <= ACK_DELIVERED; ack++) {
+		fixture_init(&f, ack);
+		uint64_t position = put(&f);
+		intake_flush(f.in);
+		assert_false(lane_is_awaited(&f.in->lane));
+		intake_await(f.in, position, ANSWER_ACKNOWLEDGEMENT, NULL, 0);
+		intake_flush(f.in); /* published already: nobody waited for it then */
+		assert_int_equal(lane_is_awaited(&f.in->lane), ack != ACK_ACCEPTED);
+		fixture_fini(&f);
+	}
+	fixture_init(&f, ACK_DURABLE);
+	intake_watch(f.in, put(&f));
+	intake_flush(f.in);
+	assert_true(lane_is_awaited(&f.in->lane));
+	fixture_fini(&f);
+}
+
+static void it_is_woken_by_its_own_answers_alone(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	fixture_init(&f, ACK_DURABLE);
+	put(&f);
+	intake_sleep(f.in, -1);
+	lane_wake(&f.in->lane, intake_position(f.in));
+	assert_false(woken(&f)); /* nobody waits */
+	intake_turn(f.in);
+	uint64_t position = put(&f);
+	intake_await(f.in, position, ANSWER_ACKNOWLEDGEMENT, NULL, 0);
+	intake_sleep(f.in, -1);
+	lane_wake(&f.in->lane, position - 8);
+	assert_false(woken(&f));
+	lane_wake(&f.in->lane, position);
+	assert_true(woken(&f));
+	fixture_fini(&f);
+}
+
+static void who_finds_no_room_does_not_wait_for_a_delayed_commit(void **unused)
+{
+	(void)unused;
+	struct fixture f;
+	uint64_t position;
+	fixture_init(&f, ACK_DURABLE);
+	while (offer(&f, "{\"a\":1}", &position) == GW_OK)
+		;
+	assert_false(atomic_load(&f.in->lane.cramped));
+	assert_int_equal(intake_sleep(f.in, -1), 1000);
+	assert_true(lane_is_crowded(&f.in->lane));
+	assert_true(atomic_load(&f.in->lane.cramped));
+	take_all(&f);
+	assert_false(atomic_load(&f.in->lane.cramped));
+	fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -541,6 +599,9 @@ int main(void)
 	    cmocka_unit_test(late_answers_are_given_only_to_those_who_ask),
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_due),
 	    cmocka_unit_test(it_does_not_sleep_over_what_is_watched),
+	    cmocka_unit_test(the_journal_sees_what_somebody_waits_for),
+	    cmocka_unit_test(it_is_woken_by_its_own_answers_alone),
+	    cmocka_unit_test(who_finds_no_room_does_not_wait_for_a_delayed_commit),
 	    cmocka_unit_test(a_full_lane_holds_back_and_wakes_when_there_is_room),
 	    cmocka_unit_test(a_full_journal_takes_nothing_until_it_has_room),
 	    cmocka_unit_test(who_promises_nothing_yields_when_it_is_nearly_full),

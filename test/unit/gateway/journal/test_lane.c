@@ -271,11 +271,11 @@ static void it_wakes_only_who_waits(void **unused)
 	struct lane lane;
 	lane_init(&lane, 4096);
 	struct pollfd p = {.fd = lane.wake_fd, .events = POLLIN};
-	lane_wake(&lane);
+	lane_wake(&lane, 0);
 	assert_int_equal(poll(&p, 1, 0), 0);
 	atomic_store(&lane.waiting, true);
-	lane_wake(&lane);
-	lane_wake(&lane); /* the second finds it awake */
+	lane_wake(&lane, 0);
+	lane_wake(&lane, 0); /* the second finds it awake */
 	assert_int_equal(poll(&p, 1, 0), 1);
 	assert_int_equal(atomic_load(&lane.wakes), 1);
 	lane_awake(&lane);
@@ -290,6 +290,98 @@ static void it_wakes_only_who_waits(void **unused)
 	atomic_store(&lane.waiting, true);
 	lane_awake(&lane);
 	assert_false(atomic_load(&lane.waiting));
+	lane_fini(&lane);
+}
+
+static void it_wakes_who_waits_when_that_is_settled(void **unused)
+{
+	(void)unused;
+	struct lane lane;
+	lane_init(&lane, 4096);
+	struct pollfd p = {.fd = lane.wake_fd, .events = POLLIN};
+	lane_sleep(&lane, 800);
+	lane_wake(&lane, 0);
+	lane_wake(&lane, 792);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	lane_wake(&lane, 800);
+	assert_int_equal(poll(&p, 1, 0), 1);
+	lane_awake(&lane);
+	lane_sleep(&lane, LANE_NOTHING);
+	lane_wake(&lane, 4096);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	lane_sleep(&lane, 0); /* room, whatever makes it */
+	lane_wake(&lane, 0);
+	assert_int_equal(poll(&p, 1, 0), 1);
+	lane_fini(&lane);
+}
+
+static uint64_t put_entry(struct lane *lane)
+{
+	size_t size = entry_write(lane_reserve(lane, ENTRY(40)), 40, 'x');
+	return lane_commit(lane, size);
+}
+
+static void pass_all(struct lane *lane)
+{
+	const uint8_t *run;
+	size_t len;
+	while ((len = lane_peek(lane, &run)) > 0)
+		lane_advance(lane, len);
+	lane_release(lane);
+}
+
+static void the_consumer_sees_up_to_where_somebody_waits_and_since_when(void **unused)
+{
+	(void)unused;
+	struct lane lane;
+	int64_t first, last;
+	lane_init(&lane, 65536);
+	put_entry(&lane);
+	assert_false(lane_publish_awaited(&lane, 1000));
+	lane_publish(&lane);
+	assert_false(lane_is_awaited(&lane));
+	lane_await(&lane, put_entry(&lane));
+	assert_false(lane_is_awaited(&lane)); /* not shown yet */
+	assert_true(lane_publish_awaited(&lane, 2000));
+	lane_publish(&lane);
+	assert_false(lane_publish_awaited(&lane, 3000));
+	lane_await(&lane, put_entry(&lane));
+	assert_true(lane_publish_awaited(&lane, 4000));
+	lane_publish(&lane);
+	put_entry(&lane);
+	lane_publish(&lane);
+	assert_true(lane_is_awaited(&lane));
+	assert_true(lane_awaited_times(&lane, &first, &last));
+	assert_int_equal(first, 2000);
+	assert_int_equal(last, 4000);
+	pass_all(&lane);
+	assert_false(lane_awaited_times(&lane, &first, &last));
+	lane_await(&lane, put_entry(&lane));
+	assert_true(lane_publish_awaited(&lane, 5000));
+	lane_publish(&lane);
+	assert_true(lane_awaited_times(&lane, &first, &last));
+	assert_int_equal(first, 5000);
+	lane_fini(&lane);
+}
+
+static void it_is_crowded_from_a_quarter_on_or_when_the_producer_lacks_room(void **unused)
+{
+	(void)unused;
+	struct lane lane;
+	lane_init(&lane, 4096);
+	uint64_t end = 0;
+	while (end <= 1024) {
+		assert_false(lane_was_crowded(&lane) || lane_is_crowded(&lane));
+		end = put_entry(&lane);
+		lane_publish(&lane);
+	}
+	assert_true(lane_was_crowded(&lane) && lane_is_crowded(&lane));
+	pass_all(&lane);
+	assert_false(lane_was_crowded(&lane) || lane_is_crowded(&lane));
+	lane_lacks_room(&lane);
+	assert_true(lane_is_crowded(&lane));
+	pass_all(&lane);
+	assert_false(lane_is_crowded(&lane));
 	lane_fini(&lane);
 }
 
@@ -344,7 +436,7 @@ static void *consume(void *arg)
 		}
 		lane_release(&s->lane);
 		lane_settle_durable(&s->lane, s->lane.next);
-		lane_wake(&s->lane);
+		lane_wake(&s->lane, 0);
 		if (done && !lane_has(&s->lane))
 			return NULL;
 		sched_yield();
@@ -407,6 +499,9 @@ int main(void)
 	    cmocka_unit_test(positions_are_right_near_two_to_the_32),
 	    cmocka_unit_test(has_room_says_what_reserve_does),
 	    cmocka_unit_test(it_wakes_only_who_waits),
+	    cmocka_unit_test(it_wakes_who_waits_when_that_is_settled),
+	    cmocka_unit_test(the_consumer_sees_up_to_where_somebody_waits_and_since_when),
+	    cmocka_unit_test(it_is_crowded_from_a_quarter_on_or_when_the_producer_lacks_room),
 	    cmocka_unit_test(settled_positions_are_kept),
 	    cmocka_unit_test(two_threads_lose_nothing_and_nobody_oversleeps),
 	};
