@@ -164,7 +164,7 @@ run-units-asan: $(UNITS:%=$(OUT)/test/unit/%)
 
 # What has threads.
 THREADED := $(foreach t,test_lane test_journal test_pump test_intake test_stream test_tcp test_mqtt test_mqtt_clients test_coap_server test_block test_stats \
-    test_log test_cursor test_file,$(filter %/$(t),$(UNITS))) $(foreach t,test_journal_ test_pump_,$(foreach u,$(UNITS),$(if $(filter $(t)%,$(notdir $(u))),$(u))))
+    test_log test_cursor test_file test_file_stream,$(filter %/$(t),$(UNITS))) $(foreach t,test_journal_ test_pump_,$(foreach u,$(UNITS),$(if $(filter $(t)%,$(notdir $(u))),$(u))))
 unit-tsan: ## the unit tests of everything threaded under the thread sanitizer
 	@$(MAKE) --no-print-directory FLAVOUR=tsan run-units-tsan
 run-units-tsan: $(THREADED:%=$(OUT)/test/unit/%)
