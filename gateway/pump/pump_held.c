@@ -86,6 +86,7 @@ bool pump_held_add(struct pump *p, struct batch *b)
 	if (!b->held)
 		b->oldest_us = b->blocks->count > 0 ? b->blocks->items[0]->time_us : 0;
 	b->held = true;
+	p->held_over = false;
 	if (!keep_apart(p, b))
 		return false;
 	batch_release_blocks(b);
@@ -111,9 +112,15 @@ static struct batch *first_due(const struct pump *p)
 	return found;
 }
 
+/* One tries the target, the others wait for what becomes of it. */
+static bool may_go(const struct pump *p)
+{
+	return !p->probe || p->held_over;
+}
+
 struct batch *pump_held_next(struct pump *p, int64_t now_us)
 {
-	struct batch *b = p->resting > 0 && !p->probe ? first_due(p) : NULL;
+	struct batch *b = p->resting > 0 && may_go(p) ? first_due(p) : NULL;
 	if (!b || b->due_us > now_us)
 		return NULL;
 	b->resting = false;
@@ -131,12 +138,13 @@ void pump_held_put_back(struct pump *p, struct batch *b)
 
 int64_t pump_held_wait_us(const struct pump *p, int64_t now_us)
 {
-	const struct batch *b = p->resting > 0 && !p->probe ? first_due(p) : NULL;
+	const struct batch *b = p->resting > 0 && may_go(p) ? first_due(p) : NULL;
 	return !b ? -1 : b->due_us > now_us ? b->due_us - now_us : 0;
 }
 
 void pump_held_over(struct pump *p)
 {
+	p->held_over = true;
 	for (int i = 0; i < 2 && p->resting > 0; i++)
 		for (struct batch *b = i == 0 ? p->live.first : p->backlog.first; b; b = b->next)
 			b->due_us = 0;

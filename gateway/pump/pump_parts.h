@@ -84,6 +84,7 @@ struct pump {
 	size_t resting;      /* batches that are held (pump_held.c) ... */
 	size_t held_bytes;   /* ... and what their copies take */
 	struct batch *probe; /* the one of them that the sink has; NULL: none */
+	bool held_over;      /* a held batch was settled, and none began to rest since: they go like any other */
 	size_t unburied;     /* batches that wait for the dead-letter file */
 	bool has_all;
 

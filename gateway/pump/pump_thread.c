@@ -63,12 +63,15 @@ static bool resubmit(struct pump *p)
 	return true;
 }
 
-/* One of those that rest for a target of their own: before all others, lest it finds no place. */
+/* Those that rest for a target of their own, and may try it: before all others, or they would find no place. */
 static void submit_held(struct pump *p)
 {
-	struct batch *b = p->with_sink < p->allowed ? pump_held_next(p, clock_mono_us()) : NULL;
-	if (b && !submit(p, b))
-		pump_held_put_back(p, b);
+	struct batch *b;
+	while (p->with_sink < p->allowed && (b = pump_held_next(p, clock_mono_us())))
+		if (!submit(p, b)) {
+			pump_held_put_back(p, b);
+			return;
+		}
 }
 
 enum handed { HANDED, NOTHING, REFUSED };
