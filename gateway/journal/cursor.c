@@ -232,8 +232,10 @@ static int make_again(struct cursor *c, uint64_t sequence)
 	c->fd = fd;
 	snprintf(dir, sizeof(dir), "%s", c->path);
 	*strrchr(dir, '/') = '\0';
-	if ((err = slot_write(c, sequence)) || (err = slot_write(c, sequence)) ||
-	    (err = c->disk->sync_dir(c->disk, dir)))
+	for (int slot = 0; slot < 2; slot++)
+		if ((err = slot_write(c, sequence)))
+			return err;
+	if ((err = c->disk->sync_dir(c->disk, dir)))
 		return err;
 	log_event(LOG_WARN, "journal", "the file of a cursor was deleted or moved; it is made again",
 	          LOG_S("sink.name", c->name), LOG_N("sluice.journal.cursor", sequence));
