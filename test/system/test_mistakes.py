@@ -7,6 +7,7 @@ import resource
 import shutil
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,27 @@ def test_a_deleted_lock_file_lets_no_second_gateway_in(sluice, tmp_path):
     assert refused.returncode == 1 and "in use by another process" in refused.stderr + refused.stdout
     gateway.wait_log("its lock file was deleted", 10)
     wait_until(lambda: (gateway.data / "journal" / "lock").read_text().strip(), 10, "it is made again")
+    finish(sending)
+    v = delivered_after_a_kill(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount namespace")
+def test_a_host_path_mounted_into_another_container_lets_no_second_gateway_in(sluice, tmp_path):
+    """Two mount namespaces, each with its own path to the directory, and the lock file deleted: the kernel's lock is one."""
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
+    sending = load(gateway, ledger, seconds=2)
+    gateway.wait_metric("sluice_journal_records_total", 100, 20)
+    (gateway.data / "journal" / "lock").unlink()
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    second = second_gateway(sluice, gateway)
+    second.config["data"] = str(mounted)
+    second.write_config()
+    refused = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$2" && exec "$3" --config "$4"', "sh",
+                              gateway.data, mounted, second.program, second.config_path],
+                             capture_output=True, text=True, timeout=30)
+    assert refused.returncode == 1 and "in use by another process" in refused.stderr + refused.stdout, refused
     finish(sending)
     v = delivered_after_a_kill(gateway, ledger)
     assert (v.code, v.total["missing"]) == (0, 0), v.output
