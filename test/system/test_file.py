@@ -111,17 +111,27 @@ def test_a_file_system_that_hangs_is_reported_and_holds_up_no_stop(sluice, tmp_p
 def test_moving_the_file_under_load_as_logrotate_does_loses_nothing(sluice):
     """What docs/file.md tells operators to do."""
     gw = sluice(tcp_config({"file": {"type": "file", "sync_interval": "20ms"}}), defaults=False)
-    sender = threading.Thread(target=lambda: [send_lines(gw, records(100 * i, 100)) for i in range(100)])
+    sent, moved = 0, []
+    enough = threading.Event()
+
+    def send():
+        nonlocal sent
+        while not enough.is_set():
+            send_lines(gw, records(sent, 100))
+            sent += 100
+    sender = threading.Thread(target=send)
     sender.start()
-    moved = []
-    while sender.is_alive():
-        if gw.file.exists():
+    try:
+        while len(moved) < 10:
+            wait_until(gw.file.exists, what="a new file begins")
             moved.append(gw.file.with_name(f"{gw.file.name}.{len(moved)}"))
             gw.file.rename(moved[-1])
-        time.sleep(0.03)
-    gw.wait_metric("sluice_sink_records_total", 10000, sink="file")
+    finally:
+        enough.set()
+        sender.join(timeout=60)
+    gw.wait_metric("sluice_sink_records_total", sent, sink="file")
     seen = {}
     for path in moved + [gw.file] * gw.file.exists():
         for n, times in numbers(path).items():
             seen[n] = seen.get(n, 0) + times
-    assert len(moved) > 3 and seen == {n: 1 for n in range(10000)}
+    assert sent > 0 and seen == {n: 1 for n in range(sent)}
