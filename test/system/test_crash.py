@@ -81,7 +81,7 @@ def kill(gateway):
 def crash_at_random(gateway, devices, chance):
     """Lets some hundreds be acknowledged, then kills it in the middle of whatever it does."""
     goal = acknowledged(devices) + chance.randrange(300, 3000)
-    wait_until(lambda: acknowledged(devices) >= goal or any(d.errors for d in devices), 30,
+    wait_until(lambda: acknowledged(devices) >= goal or any(d.errors for d in devices), 120,
                "messages are acknowledged", every=0.001)
     time.sleep(chance.uniform(0, 0.02))
     kill(gateway)
@@ -120,7 +120,7 @@ def crash_rounds(gateway, devices, rounds):
 
 def all_in_file(gateway):
     """The records of the file, once it has all. Each crash may have left half a line."""
-    wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records", type="file") == 0, 30, "the file has all")
+    wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records", type="file") == 0, 120, "the file has all")
     records, broken = [], 0
     for line in gateway.file.read_bytes().split(b"\n")[:-1]:
         try:
@@ -141,7 +141,7 @@ def in_topic(kafka, topic, wanted):
         read = len(messages)
         return wanted <= have.keys()
     with contextlib.suppress(AssertionError):  # complete() tells what is missing
-        kafka.consume(topic, enough, 60)
+        kafka.consume(topic, enough, 180)
     return have
 
 
@@ -161,7 +161,7 @@ def test_nothing_acknowledged_is_lost_over_crashes(sluice, kafka, search):
     def everywhere():
         m = gateway.metrics()
         return m.sum("sluice_sink_lag_records") == 0 and m.sum("sluice_journal_lost_records_total") == 0
-    wait_until(everywhere, 30, "all sinks have everything")
+    wait_until(everywhere, 180, "all sinks have everything")
     complete(in_topic(kafka, name, wanted), devices, "Kafka")
     documents = collections.Counter(key(hit["_source"]) for hit in search.documents(name))
     complete(documents, devices, "Elasticsearch")
