@@ -106,7 +106,8 @@ def test_a_reader_made_from_the_document_sees_what_dump_shows(held):
     assert {line["listener"] for line in theirs if "listener" in line} == {"tcp", "mqtt", "http"}
     code, told = info(held)
     assert (code, told["records"], told["damage"]["places"]) == (0, len(ours), 0)
-    assert told["state"]["items"] == len(journal.state) == 3
+    # Two sessions, an identifier that each has open, and an idempotency key.
+    assert told["state"]["items"] == len(journal.state) == 5
     assert told["state"]["scopes"] == {"mqtt": 2, "http": 1}
     assert {name: c["at"] for name, c in told["cursors"].items()} == journal.cursors()
     assert told["cursors"]["away"]["records_behind"] == len(ours)
