@@ -108,14 +108,14 @@ def test_a_reader_made_from_the_document_sees_what_dump_shows(held):
     assert (code, told["records"], told["damage"]["places"]) == (0, len(ours), 0)
     # Two sessions, an identifier that each has open, and an idempotency key.
     assert told["state"]["items"] == len(journal.state) == 5
-    assert told["state"]["scopes"] == {"mqtt": 2, "http": 1}
+    assert told["state"]["scopes"] == {"mqtt": 4, "http": 1}
     assert {name: c["at"] for name, c in told["cursors"].items()} == journal.cursors()
     assert told["cursors"]["away"]["records_behind"] == len(ours)
     plain = command(held, "dump", "--from", "3", "--to", "5")
     assert [json.loads(x) for x in plain.stdout.splitlines()] == [line["record"] for line in theirs[2:5]]
     assert len(command(held, "dump", "--limit", "7").stdout.splitlines()) == 7
     table = command(held, "info").stdout
-    assert f"records   {len(ours)} " in table and "state     3 items" in table and "away" in table
+    assert f"records   {len(ours)} " in table and "state     5 items" in table and "away" in table
 
 
 def test_a_damaged_block_is_told_mended_and_kept(held):
