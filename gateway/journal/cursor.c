@@ -135,10 +135,80 @@ static enum gw_err replace_foreign(struct cursor *c, const struct cursor_file *f
 	return GW_OK;
 }
 
+/* Sets path and opens or makes the file. */
+static enum gw_err open_file(struct cursor *c, const struct cursor_file *f, bool *made, struct why *why)
+{
+	char text[768];
+	if (asprintf(&c->path, "%s/%s.cursor", f->dir, f->name) < 0) {
+		c->path = NULL;
+		return why_set(why, GW_NOMEM, "cursor %s: out of memory", f->name);
+	}
+	c->fd = f->disk->open(f->disk, c->path, DISK_WRITE);
+	*made = c->fd == -ENOENT;
+	if (*made)
+		c->fd = f->disk->open(f->disk, c->path, DISK_WRITE | DISK_CREATE);
+	if (c->fd < 0)
+		return why_set(why, GW_IO, "cursor %s: %s", f->name, disk_explain(c->fd, c->path, text, sizeof(text)));
+	return GW_OK;
+}
+
+/* The file was somewhere, and where is not known: behind everything only repeats, anything else could lose. */
+static void begin_at_oldest(struct cursor *c, enum log_level level, const char *message)
+{
+	if (message)
+		log_event(level, "journal", message, LOG_S("sink.name", c->name));
+	atomic_init(&c->sequence, 0);
+}
+
+/* Takes over what the file says. *write: it says nothing that counts, and has to be written. */
+static enum gw_err read_file(struct cursor *c, const struct cursor_file *f, bool made, bool *write, struct why *why)
+{
+	char text[768];
+	struct content saved = {0};
+	enum slots found = slots_read(f->disk, c->fd, f->identity, &saved);
+	*write = found != SLOTS_GOOD;
+	switch (found) {
+	case SLOTS_UNREAD:
+		return why_set(why, GW_IO, "cursor %s cannot be read: %s", f->name,
+		               disk_explain(saved.err, c->path, text, sizeof(text)));
+	case SLOTS_GOOD:
+		c->count = saved.count;
+		c->ahead_count = saved.ahead_count;
+		memcpy(c->ahead, saved.ahead, sizeof(c->ahead));
+		atomic_init(&c->saved, saved.sequence);
+		atomic_init(&c->sequence, saved.sequence);
+		break;
+	case SLOTS_DAMAGED:
+		begin_at_oldest(c, LOG_ERROR, "a cursor is damaged; its sink starts with the oldest record");
+		break;
+	case SLOTS_NEW: /* a crash left it, or a full disk, or a backup */
+		if (!made)
+			begin_at_oldest(c, LOG_WARN, "a cursor holds nothing; its sink starts with the oldest record");
+		break;
+	case SLOTS_FOREIGN:
+		if (replace_foreign(c, f, why))
+			return GW_IO;
+		begin_at_oldest(c, LOG_ERROR, NULL);
+		break;
+	}
+	return GW_OK;
+}
+
+static enum gw_err write_file(struct cursor *c, const struct cursor_file *f, struct why *why)
+{
+	char text[768];
+	int err = slot_write(c, cursor_get(c));
+	if (!err)
+		err = f->disk->sync_dir(f->disk, f->dir);
+	return err ? why_set(why, GW_IO, "cursor %s cannot be written: %s", f->name,
+	                     disk_explain(err, c->path, text, sizeof(text)))
+	           : GW_OK;
+}
+
 enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t start, bool *existed, struct why *why)
 {
+	bool made = false, write = false;
 	memset(c, 0, sizeof(*c));
-	char text[768];
 	c->fd = -1;
 	c->disk = f->disk;
 	pthread_mutex_init(&c->lock, NULL);
@@ -147,65 +217,18 @@ enum gw_err cursor_open(struct cursor *c, const struct cursor_file *f, uint64_t 
 	atomic_init(&c->sequence, start);
 	if (!f->disk)
 		return GW_OK;
-	if (asprintf(&c->path, "%s/%s.cursor", f->dir, f->name) < 0) {
-		c->path = NULL;
-		return why_set(why, GW_NOMEM, "cursor %s: out of memory", f->name);
-	}
-	c->fd = f->disk->open(f->disk, c->path, DISK_WRITE);
-	bool made = c->fd == -ENOENT;
-	if (made)
-		c->fd = f->disk->open(f->disk, c->path, DISK_WRITE | DISK_CREATE);
-	if (c->fd < 0) {
-		why_set(why, GW_IO, "cursor %s: %s", f->name, disk_explain(c->fd, c->path, text, sizeof(text)));
-		goto failed;
-	}
-	struct content saved = {0};
-	*existed = !made;
 	if (f->identity)
 		memcpy(c->identity, f->identity, IDENTITY_SIZE);
-	switch (slots_read(f->disk, c->fd, f->identity, &saved)) {
-	case SLOTS_UNREAD:
-		why_set(why, GW_IO, "cursor %s cannot be read: %s", f->name,
-		        disk_explain(saved.err, c->path, text, sizeof(text)));
-		goto failed;
-	case SLOTS_GOOD:
-		c->count = saved.count;
-		c->ahead_count = saved.ahead_count;
-		memcpy(c->ahead, saved.ahead, sizeof(c->ahead));
-		atomic_init(&c->saved, saved.sequence);
-		atomic_init(&c->sequence, saved.sequence);
-		return GW_OK;
-	case SLOTS_DAMAGED: /* it was somewhere: behind everything only repeats, anything else could lose */
-		log_event(LOG_ERROR, "journal", "a cursor is damaged; its sink starts with the oldest record",
-		          LOG_S("sink.name", f->name));
-		start = 0;
-		atomic_init(&c->sequence, start);
-		break;
-	case SLOTS_NEW: /* a crash left it, or a full disk, or a backup: it was somewhere, too */
-		if (made)
-			break;
-		log_event(LOG_WARN, "journal", "a cursor holds nothing; its sink starts with the oldest record",
-		          LOG_S("sink.name", f->name));
-		start = 0;
-		atomic_init(&c->sequence, start);
-		break;
-	case SLOTS_FOREIGN:
-		if (replace_foreign(c, f, why))
-			goto failed;
-		start = 0;
-		atomic_init(&c->sequence, start);
-		break;
+	enum gw_err err = open_file(c, f, &made, why);
+	if (!err) {
+		*existed = !made;
+		err = read_file(c, f, made, &write, why);
 	}
-	int err = slot_write(c, start);
-	if (err || (err = f->disk->sync_dir(f->disk, f->dir))) {
-		why_set(why, GW_IO, "cursor %s cannot be written: %s", f->name,
-		        disk_explain(err, c->path, text, sizeof(text)));
-		goto failed;
-	}
-	return GW_OK;
-failed:
-	cursor_close(c);
-	return GW_IO;
+	if (!err && write)
+		err = write_file(c, f, why);
+	if (err)
+		cursor_close(c);
+	return err;
 }
 
 void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size_t count)
