@@ -19,6 +19,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/journal/journal_parts.h"
+#include "gateway/journal/record.h"
 
 #define LOOK_US 1000000
 
@@ -139,6 +140,7 @@ struct rescue {
 	struct journal *journal;
 	uint64_t from, end; /* what is wanted */
 	uint64_t first;     /* of what j->block has */
+	uint64_t taken_end; /* behind the last record taken */
 	uint64_t records;
 	bool may_drop;
 };
@@ -156,11 +158,29 @@ static bool flush(struct rescue *r)
 	return true;
 }
 
-static bool take(struct rescue *r, const uint8_t *entries, const struct block_header *h)
+/* A block in memory may begin inside a block of the deleted segment, where several were written as one. Records must not
+ * be written twice: a reader skips a block that begins below what it expects, with everything in it. */
+static const uint8_t *skip_taken(const struct rescue *r, const uint8_t *entries, struct block_header *h)
+{
+	while (h->count > 0 && h->first < r->taken_end) {
+		uint32_t size = record_size(entries);
+		entries += size;
+		h->body -= size;
+		h->count--;
+		h->first++;
+	}
+	return entries;
+}
+
+/* Changes *h where a part of it was taken before. */
+static bool take(struct rescue *r, const uint8_t *entries, struct block_header *h)
 {
 	struct journal *j = r->journal;
-	uint64_t last = h->first + h->count - 1;
-	if (last < r->from || h->first >= r->end)
+	uint64_t end = h->first + h->count;
+	if (end <= r->from || h->first >= r->end)
+		return true;
+	entries = skip_taken(r, entries, h);
+	if (h->count == 0)
 		return true;
 	bool fits = j->block && j->block->count > 0 && r->first + j->block->count == h->first &&
 	            h->body <= j->block->room - BLOCK_HEADER - j->block->body;
@@ -174,6 +194,7 @@ static bool take(struct rescue *r, const uint8_t *entries, const struct block_he
 	block_fill(j->block, entries, h->body);
 	block_grow(j->block, h->body, h->count);
 	r->may_drop &= h->may_drop;
+	r->taken_end = end;
 	return true;
 }
 
@@ -188,11 +209,11 @@ static bool take_remains(struct rescue *r, uint64_t end)
 	segment_reader_init(&scan, r->journal->disk, r->journal->remains_fd, old->size);
 	uint64_t at = SEGMENT_HEADER, expected = old->first;
 	while (good && (bytes = segment_reader_step(&scan, &at, old->generation, expected, &h)) && h.first < end) {
+		at += segment_block_size(h.body);
 		if (!h.checkpoint) {
 			expected = h.first + h.count;
 			good = take(r, bytes + BLOCK_HEADER, &h);
 		}
-		at += segment_block_size(h.body);
 	}
 	good &= !scan.failed;
 	scan.fd = -1; /* it stays open */

@@ -160,6 +160,30 @@ static void an_idle_journal_notices_within_a_second_and_an_orderly_stop_at_once(
 	end_and_judge(&w, 1);
 }
 
+/* Written again, several blocks of memory became one on the disk, and memory may begin in the middle of it by the next time. */
+static void segments_deleted_again_and_again_lose_nothing_that_memory_and_the_open_one_have(void **unused)
+{
+	(void)unused;
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct world w;
+		struct why why = {.text = ""};
+		world_init(&w, seed);
+		w.settings.tail_memory = 20 << 10;
+		w.settings.segment = 512 << 10;
+		w.lane_size = 32 << 10;
+		if (world_open(&w, &why) || world_start(&w, &why))
+			fail_msg("%s", why.text);
+		for (int i = 0; i < 30; i++) {
+			put_durable(&w, 1 + (unsigned)(sim_random(&w.random) % 2));
+			if (sim_random(&w.random) % 4 == 0)
+				delete_segments(w.sim);
+		}
+		delete_segments(w.sim);
+		put_durable(&w, 1);
+		end_and_judge(&w, seed);
+	}
+}
+
 static void an_older_segment_that_is_missing_is_passed_over_and_counted(void **unused)
 {
 	(void)unused;
@@ -193,6 +217,7 @@ int main(void)
 	    TEST(a_failure_while_they_are_written_again_loses_nothing),
 	    TEST(the_open_segment_is_read_back_through_its_descriptor),
 	    TEST(an_idle_journal_notices_within_a_second_and_an_orderly_stop_at_once),
+	    TEST(segments_deleted_again_and_again_lose_nothing_that_memory_and_the_open_one_have),
 	    TEST(an_older_segment_that_is_missing_is_passed_over_and_counted),
 	};
 	log_init(getenv("SLUICE_TEST_LOG") ? LOG_DEBUG : LOG_NONE, LOG_TEXT);
