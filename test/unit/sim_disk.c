@@ -732,9 +732,18 @@ void sim_truncate(struct sim *s, const char *path, size_t len)
 
 void sim_names(struct sim *s, void (*each)(void *context, const char *path), void *context)
 {
-	for (size_t i = 0; i < s->name_count; i++)
-		if (s->names[i].now && !s->names[i].now->is_dir)
-			each(context, s->names[i].path);
+	for (size_t i = 0;; i++) { /* not under the lock: each may ask the disk */
+		char path[SIM_PATH];
+		pthread_mutex_lock(&s->lock);
+		bool more = i < s->name_count, file = more && s->names[i].now && !s->names[i].now->is_dir;
+		if (file)
+			snprintf(path, sizeof(path), "%s", s->names[i].path);
+		pthread_mutex_unlock(&s->lock);
+		if (!more)
+			return;
+		if (file)
+			each(context, path);
+	}
 }
 
 unsigned sim_open_files(struct sim *s)

@@ -56,7 +56,7 @@ struct sim *sim_copy(struct sim *s);
 /* sim_bytes shows the content of a file (NULL: there is none); to be changed by tests that damage it. */
 uint8_t *sim_bytes(struct sim *s, const char *path, size_t *len);
 void sim_truncate(struct sim *s, const char *path, size_t len);
-/* sim_names calls each for every file below the root, in the order of their making. */
+/* sim_names calls each for every file below the root, in the order of their making; path is valid for the call. */
 void sim_names(struct sim *s, void (*each)(void *context, const char *path), void *context);
 unsigned sim_open_files(struct sim *s);
 
