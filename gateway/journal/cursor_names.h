@@ -1,6 +1,7 @@
 /* The names of the sinks that a journal has cursors of, beside the cursors: DATA/journal/sinks, a name a line. A sink whose
  * cursor is missing and whose name is there is not new: it starts at the oldest record, whatever its `from`. The file is
- * replaced as a whole (sinks.new, renamed); a missing one means that no sink is known. Main thread. */
+ * replaced as a whole (sinks.new, renamed); a missing one means that no sink is known. One thread at a time: the main
+ * thread, then the journal's. */
 #ifndef SLUICE_GATEWAY_JOURNAL_CURSOR_NAMES_H
 #define SLUICE_GATEWAY_JOURNAL_CURSOR_NAMES_H
 

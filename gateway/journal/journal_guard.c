@@ -315,6 +315,7 @@ static void end_rescue(struct journal *j, const struct rescue *r)
 	j->remains_fd = -1;
 	j->rescue_from = UINT64_MAX;
 	note_first(j);
+	journal_note_sinks(j);
 	stat_add(&j->stats->rescued, r->records);
 	log_event(LOG_WARN, "journal",
 	          "its files were deleted while it ran: what was in memory and in the open segment is written again",

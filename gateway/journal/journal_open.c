@@ -175,6 +175,18 @@ static bool is_known_sink(const struct journal *j, const char *name)
 	return cursor_names_has(&known, name);
 }
 
+/* With journal.type disk alone: with spill what every sink had was never written. */
+static void report_gone(const struct journal *j, const struct cursor *c)
+{
+	uint64_t passed = cursor_get(c), first = oldest(j);
+	if (j->settings->type != JOURNAL_DISK || first <= passed + 1)
+		return;
+	log_event(LOG_ERROR, "journal", "begins behind what a sink has: the records between are gone and not delivered",
+	          LOG_S("sink.name", c->name), LOG_N("sluice.journal.first_lost", passed + 1),
+	          LOG_N("sluice.journal.last_lost", first - 1),
+	          LOG_N("sluice.journal.records_lost", first - 1 - passed));
+}
+
 enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_now, struct cursor **out, struct why *why)
 {
 	if (j->cursor_count == CURSORS_MAX)
@@ -191,6 +203,7 @@ enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_no
 		          "the cursor of a sink is missing; the sink starts with the oldest record",
 		          LOG_S("sink.name", name), LOG_S("file.path", c->path));
 	j->cursor_count++;
+	report_gone(j, c);
 	if (cursor_get(c) >= j->next) {
 		/* The sink has more than the journal: its tail was lost. Its numbers must not be given out a second
 		 * time. */
@@ -255,8 +268,7 @@ static void look_at_cursor(void *context, const char *name)
 	j->disk->remove(j->disk, path);
 }
 
-/* Without the list nothing is lost but the knowledge that a sink is not new. */
-static void note_sinks(const struct journal *j)
+void journal_note_sinks(const struct journal *j)
 {
 	struct cursor_names names = {.count = 0};
 	char text[512];
@@ -275,7 +287,7 @@ enum gw_err journal_check_cursors(struct journal *j, struct why *why)
 		return GW_OK;
 	j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &s);
 	if (!s.refused) {
-		note_sinks(j);
+		journal_note_sinks(j);
 		return GW_OK;
 	}
 	return why_set(

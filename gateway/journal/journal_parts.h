@@ -260,6 +260,10 @@ int journal_guard_named(struct journal *j);
 bool journal_guard_turn(struct journal *j);
 /* journal_guard_now is journal_guard_turn without waiting for the second. */
 bool journal_guard_now(struct journal *j);
+/* journal_open.c */
+/* journal_note_sinks writes the names of the sinks that have a cursor (cursor_names.h). Without the list nothing is lost but the
+ * knowledge that a sink is not new. The main thread, then the journal's. */
+void journal_note_sinks(const struct journal *j);
 
 /* journal_open.c: makes and syncs its directories. GW_OK | GW_IO, with why. */
 enum gw_err journal_open_dirs(struct journal *j, struct why *why);

@@ -14,6 +14,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/disk_explain.h"
 #include "gateway/base/log.h"
+#include "gateway/journal/cursor_names.h"
 #include "gateway/journal/journal_parts.h"
 #include "gateway/journal/quarantine.h"
 
@@ -156,12 +157,23 @@ static void look_at_cursor(void *context, const char *name)
 	p->any = true;
 }
 
+/* Whether a sink that this journal had has no cursor any more: somebody deleted it. */
+static bool cursor_is_missing(const struct journal *j)
+{
+	struct cursor_names known;
+	cursor_names_read(&known, j->disk, j->dir);
+	for (size_t i = 0; i < known.count; i++)
+		if (!journal_has_cursor(j, known.items[i]))
+			return true;
+	return false;
+}
+
 /* What every cursor has passed; 0 where one is not known. */
 static uint64_t passed_by_all(struct journal *j)
 {
 	struct passed p = {.journal = j, .least = UINT64_MAX};
 	bool listed = j->disk->list(j->disk, j->cursor_dir, look_at_cursor, &p) == 0;
-	return listed && p.any && !p.unknown ? p.least : 0;
+	return listed && p.any && !p.unknown && !cursor_is_missing(j) ? p.least : 0;
 }
 
 /* After a failed write that is right: nothing of it was acknowledged. Otherwise files of another journal without an identity were

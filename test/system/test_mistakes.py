@@ -132,6 +132,7 @@ def test_a_journal_deleted_under_load_loses_nothing_that_the_open_segment_had(sl
     shutil.rmtree(gateway.data / "journal")
     gateway.wait_log("its files were deleted while it ran", 10)
     assert (gateway.data / "journal" / "cursors" / "away.cursor").exists()
+    assert (gateway.data / "journal" / "sinks").read_text() == "away\n", "what is known of its sinks is written again"
     finish(sending)
     assert gateway.status("/readyz") == 200, "it recovers without a restart"
     assert gateway.metrics().sum("sluice_journal_rescued_records_total") >= 250
@@ -190,6 +191,49 @@ def test_a_moved_directory_stops_acknowledging_until_it_is_back_and_loses_nothin
     v = delivered_after_a_kill(gateway, ledger)
     assert (v.code, v.total["missing"]) == (0, 0), v.output
     assert count_lost(gateway) == 0
+
+
+def with_a_sink_that_works(sluice, **journal):
+    return loaded(sluice, sinks={"works": {"type": "file", "path": "works.ndjson", "sync_interval": "50ms"}}, journal=journal)
+
+
+def bring_back_both(gateway):
+    gateway.config["sinks"]["away"] = {"type": "file", "path": str(gateway.data / "out.ndjson"), "sync_interval": "50ms"}
+    gateway.configure(gateway.config)
+    gateway.file = gateway.data / "out.ndjson"
+    gateway.restart()
+    settled(gateway)
+    assert gateway.stop() == 0
+
+
+def test_a_deleted_cursor_loses_nothing_that_the_other_sinks_already_have(sluice, tmp_path):
+    gateway, ledger = with_a_sink_that_works(sluice), tmp_path / "ledger"
+    finish(start(target(gateway, "tcp", "#size=4000"), "-n", 800, "--run", "mistakes", "--ledger", ledger))
+    wait_until(lambda: gateway.metrics().sum("sluice_sink_lag_records", sink="works") == 0, 20, "the other sink has everything")
+    assert gateway.stop() == 0
+    (gateway.data / "journal" / "cursors" / "away.cursor").unlink()
+    bring_back_both(gateway)
+    v = verdict(gateway, ledger)
+    assert (v.code, v.total["missing"]) == (0, 0), v.output
+
+
+def test_older_segments_deleted_between_two_runs_are_reported_with_their_range(sluice, tmp_path):
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
+    finish(start(target(gateway, "tcp", "#size=4000"), "-n", 800, "--run", "mistakes", "--ledger", ledger))
+    gateway.kill()
+    segments = [s for s in (gateway.data / "journal").glob("*.segment") if s.read_bytes()[:8] == b"SLUICEJ1"]
+    segments.sort(key=lambda s: s.read_bytes()[16:24][::-1])
+    assert len(segments) > 2
+    for segment in segments[:2]:
+        segment.unlink()
+    bring_back(gateway)
+    gateway.restart()
+    settled(gateway)
+    assert gateway.stop() == 0
+    told = [e for e in gateway.log_events() if "begins behind what a sink has" in e["message"]]
+    assert [(e["sink.name"], e["sluice.journal.first_lost"]) for e in told] == [("away", 1)]
+    v = verdict(gateway, ledger)
+    assert v.total["missing"] == told[0]["sluice.journal.records_lost"] == told[0]["sluice.journal.last_lost"] > 0, v.output
 
 
 # ---- two processes --------------------------------------------------------------------------------------------------------
