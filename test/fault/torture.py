@@ -33,6 +33,7 @@ import item_09_hostile  # noqa: E402
 import item_10_time  # noqa: E402
 import item_11_replicas  # noqa: E402
 import item_12_soak  # noqa: E402
+import item_13_mistakes  # noqa: E402
 import machine  # noqa: E402
 from backends import Backends  # noqa: E402
 from campaign import RoundFailed, StandardRound  # noqa: E402
@@ -52,6 +53,7 @@ ITEMS = [
     item_10_time,
     item_11_replicas,
     item_12_soak,
+    item_13_mistakes,
 ]
 
 
