@@ -185,8 +185,12 @@ static bool take(struct rescue *r, const uint8_t *entries, struct block_header *
 	bool fits = j->block && j->block->count > 0 && r->first + j->block->count == h->first &&
 	            h->body <= j->block->room - BLOCK_HEADER - j->block->body;
 	if (!fits) {
-		if (!flush(r) || !journal_room(j, h->body > j->most_body ? h->body : j->most_body))
+		if (!flush(r))
 			return false;
+		if (!journal_room(j, h->body > j->most_body ? h->body : j->most_body)) {
+			journal_note_memory(j);
+			return false;
+		}
 		block_clear(j->block);
 		r->first = h->first;
 		r->may_drop = true;
@@ -215,6 +219,8 @@ static bool take_remains(struct rescue *r, uint64_t end)
 			good = take(r, bytes + BLOCK_HEADER, &h);
 		}
 	}
+	if (scan.failed)
+		journal_note_trouble(r->journal, scan.err);
 	good &= !scan.failed;
 	scan.fd = -1; /* it stays open */
 	segment_reader_close(&scan);

@@ -145,6 +145,40 @@ static void the_open_segment_is_read_back_through_its_descriptor(void **unused)
 	end_and_judge(&w, 1);
 }
 
+static int64_t (*honest_read)(const struct disk *d, int fd, void *data, size_t len, uint64_t at);
+static _Atomic bool no_reads;
+
+static int64_t refusing_read(const struct disk *d, int fd, void *data, size_t len, uint64_t at)
+{
+	return atomic_load(&no_reads) ? -EIO : honest_read(d, fd, data, len, at);
+}
+
+static void a_deleted_segment_that_cannot_be_read_is_reported_as_a_fault(void **unused)
+{
+	(void)unused;
+	struct world w;
+	char text[768];
+	begin(&w, 1, 0);
+	put_durable(&w, 12);
+	struct disk *d = (struct disk *)(uintptr_t)sim_disk(w.sim);
+	honest_read = d->read;
+	d->read = refusing_read;
+	atomic_store(&no_reads, true);
+	delete_segments(w.sim);
+	world_put(&w, 0);
+	world_publish(&w);
+	int64_t until = clock_mono_us() + 30 * INT64_C(1000000);
+	do { /* until it knows that, the file is missing */
+		usleep(1000);
+		journal_trouble(w.journal, text, sizeof(text));
+	} while (!strstr(text, strerror(EIO)) && clock_mono_us() < until);
+	assert_true(journal_faulty(w.journal));
+	assert_non_null(strstr(text, strerror(EIO)));
+	atomic_store(&no_reads, false);
+	put_durable(&w, 1);
+	end_and_judge(&w, 1);
+}
+
 static void an_idle_journal_notices_within_a_second_and_an_orderly_stop_at_once(void **unused)
 {
 	(void)unused;
@@ -216,6 +250,7 @@ int main(void)
 	    TEST(segments_deleted_before_any_call_lose_nothing_that_memory_has),
 	    TEST(a_failure_while_they_are_written_again_loses_nothing),
 	    TEST(the_open_segment_is_read_back_through_its_descriptor),
+	    TEST(a_deleted_segment_that_cannot_be_read_is_reported_as_a_fault),
 	    TEST(an_idle_journal_notices_within_a_second_and_an_orderly_stop_at_once),
 	    TEST(segments_deleted_again_and_again_lose_nothing_that_memory_and_the_open_one_have),
 	    TEST(an_older_segment_that_is_missing_is_passed_over_and_counted),
