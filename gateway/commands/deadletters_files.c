@@ -86,6 +86,18 @@ static void show_read(struct deadletters_job *j, uint64_t bytes, uint64_t total)
 		cmd_journal_progress(&j->progress, bytes, total);
 }
 
+/* A line that is too long cannot be copied. True: the reading may go on without it. */
+static bool pass_over_long_line(struct deadletters_job *j, const struct deadletters_file *f, const struct lines *l)
+{
+	fprintf(
+	    j->errors,
+	    j->rewrites
+	        ? "deadletters: %s: line %llu is longer than %u MiB and would be lost: take it out of the file first\n"
+	        : "deadletters: %s: line %llu is longer than %u MiB: it is no dead letter\n",
+	    f->path, (unsigned long long)l->number, LINE_MOST >> 20);
+	return !j->rewrites;
+}
+
 bool deadletters_each_line(struct deadletters_job *j, const struct deadletters_file *f, deadletters_line_fn *each,
                            void *context)
 {
@@ -93,17 +105,17 @@ bool deadletters_each_line(struct deadletters_job *j, const struct deadletters_f
 	struct why why = {0};
 	const char *text;
 	size_t len;
+	bool whole = true;
 	uint64_t total = lines_size(f->path);
 	if (lines_open(&l, f->path, &why)) {
 		fprintf(j->errors, "deadletters: %s\n", why.text);
 		return false;
 	}
-	while (lines_next(&l, &text, &len)) {
+	while (whole && lines_next(&l, &text, &len)) {
 		struct dead_letter_line letter;
 		show_read(j, l.bytes, total);
 		if (!text)
-			fprintf(j->errors, "deadletters: %s: line %llu: is too long to be a dead letter\n", f->path,
-			        (unsigned long long)l.number);
+			whole = pass_over_long_line(j, f, &l);
 		else if (len > 0 && !each(context, text, len,
 		                          dead_letter_line_read(j->reader, text, len, &letter) ? &letter : NULL))
 			break;
@@ -111,7 +123,7 @@ bool deadletters_each_line(struct deadletters_job *j, const struct deadletters_f
 	if (l.failed)
 		fprintf(j->errors, "deadletters: %s: behind line %llu: %s\n", f->path, (unsigned long long)l.number,
 		        l.why.text);
-	bool well = !l.failed;
+	whole &= !l.failed;
 	lines_close(&l);
-	return well;
+	return whole;
 }

@@ -25,7 +25,8 @@ struct deadletters_job {
 	struct dead_letter_line_reader *reader; /* owned */
 	struct resend *resend;                  /* while a replay reads; NULL: nothing is sent */
 	struct cmd_journal_progress progress;
-	bool failed; /* a file could not be read */
+	bool failed;   /* a file could not be read */
+	bool rewrites; /* the file is replaced by what was read: nothing may be left out */
 };
 
 /* Is called for each line; letter NULL: it is none. False ends the reading. */

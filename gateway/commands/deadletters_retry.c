@@ -241,10 +241,12 @@ int deadletters_retry_or_purge(struct deadletters_job *j)
 	int fd = lock(j), code = 2;
 	if (fd < 0)
 		return code;
+	const struct cmd_deadletters_options *o = j->options;
 	const struct deadletters_file *p = the_place(j);
+	j->rewrites = o->command != DEADLETTERS_PURGE || o->reason || o->older_us != 0;
 	if (p)
-		code = j->options->command == DEADLETTERS_PURGE ? purge(j, p) : replay(j, p);
-	else if (j->count == 0 && !j->options->sink)
+		code = o->command == DEADLETTERS_PURGE ? purge(j, p) : replay(j, p);
+	else if (j->count == 0 && !o->sink)
 		code = (fputs("no dead letters\n", j->out), 0);
 	close(fd);
 	return code;

@@ -227,6 +227,15 @@ def test_purging_needs_a_word_and_takes_what_is_meant(dead):
     assert not dead.path.exists() and deadletters(dead, "list") == "no dead letters\n"
 
 
+def test_a_line_that_is_too_long_to_be_copied_is_not_thrown_away_with_others(dead):
+    dead.path.write_text("x" * (5 << 20) + "\n" + dead.path.read_text())
+    size = dead.path.stat().st_size
+    deadletters(dead, "purge", "--reason", "short", "--yes", code=2)
+    deadletters(dead, "replay", "--reason", "short", code=2)
+    assert dead.path.stat().st_size == size and lines(dead.out) == []
+    assert "are gone, 0 stay" in deadletters(dead, "purge", "--yes")
+
+
 def test_messages_refused_at_the_door_are_shown_but_go_to_no_sink(sluice):
     from test_mqtt import Raw, puback, publish
 
