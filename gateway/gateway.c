@@ -345,7 +345,7 @@ static void *listener_run(void *arg)
 	intake_turn(in);
 	in->listener->protocol->run(in->state);
 	if (intake_phase(in) == INTAKE_RUN)
-		log_event(LOG_ERROR, "listener", "has ended without being asked to",
+		log_event(LOG_ERROR, "listener", "its thread exited unexpectedly",
 		          LOG_S("sluice.listener", in->listener->name));
 	heartbeat_end(&in->heartbeat);
 	atomic_store(&in->ended, true);
@@ -411,8 +411,8 @@ enum gw_err gateway_stop(struct gateway *g)
 			late++;
 			log_event(LOG_WARN, "sink",
 			          pump_is_blocked(g->pumps[i])
-			              ? "its target does not answer; what it has not got stays in the journal"
-			              : "has not got everything; the rest stays in the journal",
+			              ? "its target does not answer; undelivered records remain in the journal"
+			              : "stopped with undelivered records; they remain in the journal",
 			          LOG_S("sink.name", pump_name(g->pumps[i])),
 			          LOG_N("sluice.sink.lag_records", behind(g, g->pumps[i])));
 		}

@@ -153,7 +153,8 @@ static bool dead_room(struct intake *in)
 	}
 	bool full = in->dead_bytes >= most;
 	if (full && !in->dead_full)
-		log_event(LOG_WARN, "listener", "invalid messages are refused: the dead letters have max_dead_letters",
+		log_event(LOG_WARN, "listener",
+		          "invalid messages are refused: their dead-letter file reached max_dead_letters",
 		          LOG_S("sluice.listener", in->listener->name),
 		          LOG_N("sluice.dead_letters.bytes", in->dead_bytes));
 	in->dead_full = full;

@@ -22,7 +22,7 @@ static const struct {
           "it is: it may be whole"},
     {EMFILE, "this process has no file descriptor left: raise its limit (LimitNOFILE of the service, ulimit -n)"},
     {ENFILE, "the system has no file descriptor left: raise fs.file-max, or stop what holds so many"},
-    {ENOSPC, "its file system is full: free space there, but none of this directory's files"},
+    {ENOSPC, "its file system is full: free space there, but delete nothing in this directory"},
     {EDQUOT, "the disk quota of this user is used up: raise it, or free space outside this directory"},
     {ESTALE, "the file server no longer knows it: check that the export is there, and mount it again"},
     {EBUSY, "another process uses it: stop that one"},

@@ -43,7 +43,7 @@ static const char help[] =
     "What sinks refused for good, and why.\n\n"
     "  list [--json]        how many there are, since when, and for which reasons\n"
     "  show [--limit N]     the letters, one a line: time, sink, sequence, reason, record\n"
-    "  replay [--rate N]    send them to their sink again, when what was wrong is mended. What it takes leaves the "
+    "  replay [--rate N]    send them to their sink again, when what was wrong is fixed. What it takes leaves the "
     "file;\n"
     "                       what it refuses again stays, with its new reason\n"
     "  purge --yes          throw them away; without --yes it tells how many\n\n"

@@ -387,11 +387,13 @@ int cmd_journal_repair(struct inspection *l, const struct cmd_journal_options *o
 	if (!found) {
 		fputs("repair: nothing was changed\n", out);
 	} else if (!good) {
-		fprintf(errors,
-		        "sluice journal repair: %s: %s; what was begun is harmless: mend the disk and run this again\n",
-		        l->dir, strerror(r.failed));
+		fprintf(
+		    errors,
+		    "sluice journal repair: %s: %s; what was begun is harmless: repair the disk and run this again\n",
+		    l->dir, strerror(r.failed));
 	} else {
-		fprintf(out, r.mended ? "%s: mended; sluice journal verify tells\n" : "%s: whole, nothing to mend\n",
+		fprintf(out,
+		        r.mended ? "%s: repaired; check it with sluice journal verify\n" : "%s: nothing to repair\n",
 		        l->dir);
 	}
 	free(r.found);

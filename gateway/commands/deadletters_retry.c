@@ -196,7 +196,7 @@ static int replay(struct deadletters_job *j, const struct deadletters_file *p)
 	unlink(again.path);
 	if (strcmp(p->name, "intake") == 0) {
 		fputs("deadletters: those of the intake were no valid messages, so no sink can have them: `show` them, "
-		      "mend "
+		      "fix "
 		      "them, send them to a listener, then `purge`\n",
 		      j->errors);
 		return 2;

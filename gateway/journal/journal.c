@@ -221,7 +221,7 @@ void journal_note_memory(struct journal *j)
 	if (j->memory_told_us && now - j->memory_told_us < MEMORY_TELL_US)
 		return;
 	j->memory_told_us = now;
-	log_say(LOG_ERROR, "journal", "there is no memory: what waits is not acknowledged until there is");
+	log_say(LOG_ERROR, "journal", "out of memory: pending messages stay unacknowledged until there is some");
 }
 
 /* What a failed attempt leaves, for the next one. The open segment stays when it was deleted, since its descriptor has
@@ -410,7 +410,7 @@ enum gw_err journal_start(struct journal *j, struct why *why)
 		if (journal_has_disk(j) && segment_block_size(largest) > segment)
 			return why_set(why, GW_CONFIG,
 			               "journal.segment: %llu KiB are too small for the listeners' lanes: a record may "
-			               "have %llu KiB. Raise it, or lower "
+			               "be up to %llu KiB. Raise it, or lower "
 			               "`lane` of the listeners",
 			               (unsigned long long)j->settings->segment >> 10,
 			               (unsigned long long)largest >> 10);

@@ -208,7 +208,7 @@ enum gw_err journal_add_cursor(struct journal *j, const char *name, bool from_no
 		/* The sink has more than the journal: its tail was lost. Its numbers must not be given out a second
 		 * time. */
 		log_event(j->settings->type == JOURNAL_SPILL ? LOG_INFO : LOG_ERROR, "journal",
-		          "ends before what a sink already has; it goes on behind that", LOG_S("sink.name", name),
+		          "ends before a sink's cursor; numbering continues after it", LOG_S("sink.name", name),
 		          LOG_N("sluice.journal.last", j->next - 1), LOG_N("sluice.journal.cursor", cursor_get(c)));
 		j->next = cursor_get(c) + 1;
 		if (j->current)

@@ -114,7 +114,8 @@ static enum gw_err take_ahead(struct pump *p, struct why *why)
 	bool believed =
 	    journal_keeps_state(p->journal) && (c->ahead_count == 0 || c->ahead[c->ahead_count - 1].to <= p->earlier);
 	if (!believed) {
-		log_event(LOG_WARN, "sink", "gets again what it was given out of turn before the stop",
+		log_event(LOG_WARN, "sink",
+		          "records that it received ahead of its cursor before the stop are sent again",
 		          LOG_S("sink.name", p->plan.name));
 		cursor_set_ahead(c, NULL, 0);
 		/* At once: after the next crash those numbers may be there again, as other records. */

@@ -26,7 +26,8 @@ static void report_full(struct pump *p)
 	pump_report_own(p, text);
 	if (log_allow(&p->full_log, clock_mono_us() / 1000, &left_out))
 		log_event(LOG_ERROR, "sink",
-		          "its dead letters have max_dead_letters: what it refuses for good holds up what is behind",
+		          "its dead-letter file reached max_dead_letters: records refused for good, and all behind "
+		          "them, stay in the journal",
 		          LOG_S("sink.name", p->plan.name), LOG_S("file.path", p->dead.path),
 		          LOG_N("sluice.left_out", left_out));
 }

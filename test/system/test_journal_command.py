@@ -152,7 +152,7 @@ def test_a_damaged_block_is_told_mended_and_kept(held):
     assert kept == [{k: v for k, v in line.items() if k not in place} for line in ours]
     same(dumped(held), seen(held)[1])
     assert (held.data / "journal" / "quarantine" / path.name).read_bytes() == spoiled
-    assert "nothing to mend" in command(held, "repair").stdout
+    assert "nothing to repair" in command(held, "repair").stdout
 
     # It is a journal to go on with: nothing is missing but what was lost, and what was open is still known.
     held.config["sinks"].pop("away")
