@@ -141,7 +141,6 @@ struct rescue {
 	uint64_t from, end; /* what is wanted */
 	uint64_t first;     /* of what j->block has */
 	uint64_t taken_end; /* behind the last record taken */
-	uint64_t records;
 	bool may_drop;
 };
 
@@ -153,7 +152,8 @@ static bool flush(struct rescue *r)
 	j->block->may_drop = r->may_drop;
 	if (!journal_write(j, r->first) || j->rescue_again)
 		return false;
-	r->records += j->block->count;
+	j->rescued += j->block->count;
+	j->rescue_from = r->first + j->block->count;
 	block_clear(j->block);
 	return true;
 }
@@ -255,17 +255,31 @@ static bool begin_segment(struct journal *j, uint64_t first)
 	return !err;
 }
 
-/* From where on records are to be written again, decided once: what was written by an attempt that failed does not count. */
+/* The same of what this rescue has begun, also in front of one that is there; UINT64_MAX: all of it is there. */
+static uint64_t missing_again(const struct journal *j, const bool *there)
+{
+	uint64_t from = UINT64_MAX;
+	for (size_t i = j->segment_count; i-- > 0 && j->segments[i].first >= j->rescue_begin;)
+		if (!there[i])
+			from = j->segments[i].first;
+	return from;
+}
+
+/* From where on records are to be written again. What an attempt that failed has written counts as long as it is there: else
+ * each try would fill further segments, and one begun again would supersede what the one before it has. */
 static bool find_missing(struct journal *j, uint64_t tail, uint64_t end)
 {
 	bool *files = which_are_files(j);
 	if (!files)
 		return false;
+	bool first_try = j->rescue_from == UINT64_MAX;
 	uint64_t there = j->remains_fd >= 0 && j->remains.first < tail ? j->remains.first : tail;
-	uint64_t from = missing_from(j, files, j->remains_fd >= 0 ? j->remains.first : end);
+	uint64_t from =
+	    first_try ? missing_from(j, files, j->remains_fd >= 0 ? j->remains.first : end) : missing_again(j, files);
 	from = from > there ? from : there;
 	from = from < end ? from : end;
 	j->rescue_from = from < j->rescue_from ? from : j->rescue_from;
+	j->rescue_begin = first_try ? from : j->rescue_begin;
 	forget_missing(j, files, j->rescue_from, j->remains_fd >= 0 ? j->remains.first : end);
 	free(files);
 	return true;
@@ -322,11 +336,12 @@ static void end_rescue(struct journal *j, const struct rescue *r)
 	j->rescue_from = UINT64_MAX;
 	note_first(j);
 	journal_note_sinks(j);
-	stat_add(&j->stats->rescued, r->records);
+	stat_add(&j->stats->rescued, j->rescued);
 	log_event(LOG_WARN, "journal",
 	          "its files were deleted while it ran: what was in memory and in the open segment is written again",
-	          LOG_N("sluice.journal.records", r->records), LOG_N("sluice.journal.first", r->from),
+	          LOG_N("sluice.journal.records", j->rescued), LOG_N("sluice.journal.first", r->from),
 	          LOG_S("file.path", j->dir));
+	j->rescued = 0;
 }
 
 /* False: not all could be written now; it is tried again. */

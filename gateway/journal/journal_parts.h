@@ -142,8 +142,10 @@ struct journal {
 	bool taken;       /* another process has the journal: for good */
 	bool nameless;    /* the open segment was deleted */
 	bool rescuing, rescue_again;
-	uint64_t rescue_from; /* records from here on have to be written again; UINT64_MAX: none */
-	int remains_fd;       /* the open segment that was deleted, until that is done; -1: there is none */
+	uint64_t rescue_from;  /* records from here on have to be written again; UINT64_MAX: none */
+	uint64_t rescue_begin; /* what that was at first */
+	uint64_t rescued;      /* records that were written again since then */
+	int remains_fd;        /* the open segment that was deleted, until that is done; -1: there is none */
 	struct segment remains;
 };
 

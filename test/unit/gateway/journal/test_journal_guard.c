@@ -179,6 +179,54 @@ static void a_deleted_segment_that_cannot_be_read_is_reported_as_a_fault(void **
 	end_and_judge(&w, 1);
 }
 
+static _Atomic unsigned far_reads; /* refused; 0: none yet */
+
+static int64_t near_read(const struct disk *d, int fd, void *data, size_t len, uint64_t at)
+{
+	if (!atomic_load(&no_reads) || at < 1 << 20)
+		return honest_read(d, fd, data, len, at);
+	atomic_fetch_add(&far_reads, 1);
+	return -EIO;
+}
+
+static void wait_far_reads(unsigned count)
+{
+	int64_t until = clock_mono_us() + DEADLINE_US;
+	while (atomic_load(&far_reads) < count && clock_mono_us() < until)
+		usleep(1000);
+	assert_true(atomic_load(&far_reads) >= count);
+}
+
+static void what_was_written_again_is_not_written_once_more_while_the_rest_cannot_be_read(void **unused)
+{
+	(void)unused;
+	struct world w;
+	struct why why = {.text = ""};
+	world_init(&w, 1);
+	w.settings.tail_memory = 0;
+	w.settings.segment = 2 << 20;
+	w.settings.max_bytes = 32 << 20;
+	w.lane_size = 32 << 10;
+	if (world_open(&w, &why) || world_start(&w, &why))
+		fail_msg("%s", why.text);
+	for (int i = 0; i < 300; i++) /* a commit takes 4 KiB at least */
+		put_durable(&w, 2);
+	struct disk *d = (struct disk *)(uintptr_t)sim_disk(w.sim);
+	honest_read = d->read;
+	d->read = near_read;
+	atomic_store(&no_reads, true);
+	delete_segments(w.sim);
+	world_put(&w, 0);
+	world_publish(&w);
+	wait_far_reads(1);
+	uint64_t written = stat_get(&w.stats.written_bytes);
+	wait_far_reads(3); /* two more tries have begun, and the first of them has ended */
+	assert_true(stat_get(&w.stats.written_bytes) <= written + (16 << 10));
+	atomic_store(&no_reads, false);
+	put_durable(&w, 1);
+	end_and_judge(&w, 1);
+}
+
 static void an_idle_journal_notices_within_a_second_and_an_orderly_stop_at_once(void **unused)
 {
 	(void)unused;
@@ -251,6 +299,7 @@ int main(void)
 	    TEST(a_failure_while_they_are_written_again_loses_nothing),
 	    TEST(the_open_segment_is_read_back_through_its_descriptor),
 	    TEST(a_deleted_segment_that_cannot_be_read_is_reported_as_a_fault),
+	    TEST(what_was_written_again_is_not_written_once_more_while_the_rest_cannot_be_read),
 	    TEST(an_idle_journal_notices_within_a_second_and_an_orderly_stop_at_once),
 	    TEST(segments_deleted_again_and_again_lose_nothing_that_memory_and_the_open_one_have),
 	    TEST(an_older_segment_that_is_missing_is_passed_over_and_counted),
