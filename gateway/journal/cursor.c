@@ -244,17 +244,33 @@ void cursor_set_ahead(struct cursor *c, const struct cursor_stretch *ahead, size
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* A file at the path; its directory is made again if it was deleted, but none above it: that may have been moved. */
+static int open_again(const struct cursor *c, const char *dir)
+{
+	int fd = c->disk->open(c->disk, c->path, DISK_WRITE | DISK_CREATE);
+	if (fd != -ENOENT)
+		return fd;
+	char above[4096];
+	snprintf(above, sizeof(above), "%s", dir);
+	char *end = strrchr(above, '/');
+	if (!end || c->disk->make_dir(c->disk, dir) < 0)
+		return -ENOENT;
+	*end = '\0';
+	int err = c->disk->sync_dir(c->disk, above);
+	return err ? err : c->disk->open(c->disk, c->path, DISK_WRITE | DISK_CREATE);
+}
+
 /* Both slots of a file that is at the path now: it may be another one, with a higher count. Under lock. */
 static int make_again(struct cursor *c, uint64_t sequence)
 {
 	char dir[4096];
-	int fd = c->disk->open(c->disk, c->path, DISK_WRITE | DISK_CREATE), err;
+	snprintf(dir, sizeof(dir), "%s", c->path);
+	*strrchr(dir, '/') = '\0';
+	int fd = open_again(c, dir), err;
 	if (fd < 0)
 		return fd;
 	c->disk->close(c->disk, c->fd);
 	c->fd = fd;
-	snprintf(dir, sizeof(dir), "%s", c->path);
-	*strrchr(dir, '/') = '\0';
 	for (int slot = 0; slot < 2; slot++)
 		if ((err = slot_write(c, sequence)))
 			return err;

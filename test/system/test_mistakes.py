@@ -170,6 +170,13 @@ def test_segments_alone_deleted_in_an_idle_gateway_are_written_again(sluice, tmp
     assert (v.code, v.total["missing"]) == (0, 0), v.output
 
 
+def test_the_directory_of_the_cursors_deleted_alone_is_made_again(sluice):
+    gateway = loaded(sluice)
+    shutil.rmtree(gateway.data / "journal" / "cursors")
+    gateway.wait_log("the file of a cursor was deleted", 10)
+    assert (gateway.data / "journal" / "cursors" / "away.cursor").stat().st_size > 0
+
+
 @pytest.mark.parametrize("which", ["data", "journal"])
 def test_a_moved_directory_stops_acknowledging_until_it_is_back_and_loses_nothing(sluice, tmp_path, which):
     gateway, ledger = loaded(sluice), tmp_path / "ledger"
