@@ -195,6 +195,7 @@ def cursor_deleted(site):
 def no_segment(site, begin, end):
     """While there cannot be a further segment, much is sent; afterwards all of it is taken."""
     load = site.send("-r", "500", "-n", "700", listeners=("tcp",), size=9000)
+    site.gateway.wait_metric("sluice_connections", 4, 20, listener="tcp")  # those of the two loads: a first connection is not tried twice
     records = site.gateway.metrics().sum("sluice_journal_records_total")
     site.gateway.wait_metric("sluice_journal_records_total", records + 20, 20)
     begin()
