@@ -132,8 +132,11 @@ bool commit_delay_note_gain(struct commit_delay *d, int64_t first_us, int64_t la
 		return true;
 	}
 	d->doubt += (double)(now_us - last_us) / (double)(d->gap_us > 0 ? d->gap_us : 1);
-	if (d->doubt < DOUBT_MOST)
-		return true;
+	if (d->doubt < DOUBT_MOST) {
+		if (d->pause_us > 0) /* the mean gap may be that of a silence, and trials leave it as it is */
+			d->again_us = now_us + PAUSE_FIRST_US;
+		return d->pause_us == 0;
+	}
 	d->doubt = 0;
 	int64_t longer = d->pause_us > 0 ? 2 * d->pause_us : PAUSE_FIRST_US;
 	pause(d, now_us, longer < PAUSE_MOST_US ? longer : PAUSE_MOST_US);

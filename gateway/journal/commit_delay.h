@@ -16,7 +16,8 @@
  *	   they come at random, exp(-doubt) is how likely none comes). A wait shorter than most / 16 tells nothing.
  *	4. Doubt adds up, and is halved by a delay that was worth it. When it comes to 5, there is no delay for a while: 16 ms at
  *	   first, twice as long each time, up to 1 s. Then one commit is delayed again, by half as much. When it was worth it
- *	   the while becomes a quarter, and nothing when it is below 4 ms.
+ *	   the while becomes a quarter, and nothing when it is below 4 ms. When it was not, but little was to be expected, the
+ *	   next one comes 16 ms later: meanwhile the mean gap forgets the silence before.
  *	5. Senders that wait, but think for random times, come at any time, too; what shows them is that more comes without
  *	   delays. So what comes with delays and, in the pauses of 4. and in 32 ms without delays after each 250 ms of them,
  *	   without, is counted apart. More by 3 % and three standard deviations: no delay for 1 s, twice as long each

@@ -178,6 +178,27 @@ static void senders_that_stop_waiting_are_delayed_again_soon(void **unused)
 	assert_int_equal(w.delay.pause_us, 0);
 }
 
+/* The mean gap is long after a silence. If nothing but trials followed, it would stay so, and each would leave little doubt. */
+static void senders_that_wait_are_known_again_soon_after_a_silence(void **unused)
+{
+	(void)unused;
+	static const size_t senders[] = {1, 2, 8, 64};
+	for (size_t s = 0; s < 4; s++) {
+		struct world w;
+		world_init(&w, senders[s], 0, 0);
+		play(&w, 5000000);
+		for (int64_t silence_us = 200000; silence_us <= 3200000; silence_us *= 2) {
+			w.now += silence_us;
+			for (size_t i = 0; i < w.senders; i++)
+				w.next[i] = w.now + 20 * (int64_t)i;
+			play(&w, 400000);
+			if (w.delayed > 2)
+				fail_msg("%zu senders, %lld us of silence: %llu commits are delayed", senders[s],
+				         (long long)silence_us, (unsigned long long)w.delayed);
+		}
+	}
+}
+
 static void a_record_after_a_silence_does_not_wait(void **unused)
 {
 	(void)unused;
@@ -207,6 +228,7 @@ int main(void)
 	    cmocka_unit_test(so_do_records_that_come_at_random),
 	    cmocka_unit_test(where_less_than_one_more_is_to_be_expected_nothing_waits),
 	    cmocka_unit_test(senders_that_stop_waiting_are_delayed_again_soon),
+	    cmocka_unit_test(senders_that_wait_are_known_again_soon_after_a_silence),
 	    cmocka_unit_test(a_record_after_a_silence_does_not_wait),
 	    cmocka_unit_test(with_no_delay_set_nothing_waits),
 	};
