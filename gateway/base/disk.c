@@ -138,18 +138,28 @@ static bool has_nfs_name(int fd)
 	return slash && strncmp(slash + 1, ".nfs", 4) == 0;
 }
 
+/* Not stat: who reads a file's times makes Linux (from 6.13 on) give its next write a time of its own, which is a change of the
+ * inode. With one look per write that took 50 us more for each write and sync of 4 KiB. */
+static int look(int fd, const char *path, struct statx *out)
+{
+	return statx(fd, path, *path ? 0 : AT_EMPTY_PATH, STATX_INO | STATX_NLINK, out) < 0 ? -errno : 0;
+}
+
 static int real_place(const struct disk *d, int fd, const char *path)
 {
 	(void)d;
-	struct stat ours, there;
-	if (fstat(fd, &ours) < 0)
-		return -errno;
-	if (ours.st_nlink == 0)
+	struct statx ours, there;
+	int err = look(fd, "", &ours);
+	if (err)
+		return err;
+	if (ours.stx_nlink == 0)
 		return DISK_GONE;
 	if (!path)
 		return DISK_HERE;
-	bool found = stat(path, &there) == 0;
-	if (found ? there.st_dev == ours.st_dev && there.st_ino == ours.st_ino : errno != ENOENT && errno != ENOTDIR)
+	err = look(AT_FDCWD, path, &there);
+	if (!err ? there.stx_dev_major == ours.stx_dev_major && there.stx_dev_minor == ours.stx_dev_minor &&
+	               there.stx_ino == ours.stx_ino
+	         : err != -ENOENT && err != -ENOTDIR)
 		return DISK_HERE; /* also where nobody may look */
 	return has_nfs_name(fd) ? DISK_GONE : DISK_MOVED;
 }

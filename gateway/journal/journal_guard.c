@@ -1,7 +1,7 @@
 /* What an operator may do to the journal's files while it runs: delete them, move them, give them to another process.
  *
  * Every write and sync of a deleted file succeeds, so its link count is asked after each sync, before anything is settled
- * (fstat, about a microsecond). Once a second, and before a segment is begun or a file removed, the directory, the lock,
+ * (statx, about a microsecond). Once a second, and before a segment is begun or a file removed, the directory, the lock,
  * the open segment and the cursors are looked at.
  *
  *   moved     nothing is written or acknowledged until the directory is back. No file was touched, so no restart is needed

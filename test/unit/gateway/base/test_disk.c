@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gateway/base/disk.h"
@@ -221,6 +222,41 @@ static void an_open_file_is_here_moved_or_gone(void **unused)
 	assert_int_equal(d->place(d, -1, in_root("place")), -EBADF);
 }
 
+static int64_t us(int64_t s, int64_t ns)
+{
+	return s * 1000000 + ns / 1000;
+}
+
+static int64_t wall_us(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return us(t.tv_sec, t.tv_nsec);
+}
+
+/* Since Linux 6.13 a file's time is that of the last tick, unless somebody has read it since. */
+static void asking_where_a_file_is_leaves_its_times_unread(void **unused)
+{
+	(void)unused;
+	const struct disk *d = &disk_real;
+	int unread = 0, fd = d->open(d, in_root("times"), DISK_WRITE | DISK_CREATE);
+	for (int i = 0; i < 200; i++) {
+		struct stat st;
+		assert_int_equal(d->write(d, fd, "a", 1, 0), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(d->write(d, fd, "b", 1, 0), 0); /* has a time of its own */
+		int64_t after = wall_us();
+		while (wall_us() <= after + 10)
+			;
+		assert_int_equal(d->place(d, fd, i % 2 ? in_root("times") : NULL), DISK_HERE);
+		assert_int_equal(d->write(d, fd, "c", 1, 0), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		unread += us(st.st_mtim.tv_sec, st.st_mtim.tv_nsec) <= after;
+	}
+	assert_true(unread > 100); /* the others met a tick */
+	d->close(d, fd);
+}
+
 static void free_space_is_told(void **unused)
 {
 	(void)unused;
@@ -291,6 +327,7 @@ int main(void)
 	    TEST(allocated_space_reads_as_zeros),
 	    TEST(names_are_listed_renamed_and_removed),
 	    TEST(an_open_file_is_here_moved_or_gone),
+	    TEST(asking_where_a_file_is_leaves_its_times_unread),
 	    TEST(free_space_is_told),
 	    TEST(file_systems_that_keep_no_promise_have_a_name),
 	    TEST(a_path_is_made_from_the_top),
