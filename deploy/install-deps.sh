@@ -27,7 +27,7 @@ unit_packages='libcmocka-dev'
 test_packages='libcmocka-dev clang clang-format clang-tidy mosquitto mosquitto-clients libcoap3-bin|libcoap-bin
 	netcat-openbsd curl openssl ca-certificates maven?mvn default-jdk-headless?javac python3?python3 python3-venv
 	prometheus?promtool strace wrk jq chromium?chromium'
-bench_packages='g++?g++ libck-dev libsimdjson-dev maven?mvn default-jdk-headless?javac python3?python3 python3-venv openssl'
+bench_packages='mosquitto g++?g++ libck-dev libsimdjson-dev maven?mvn default-jdk-headless?javac python3?python3 python3-venv openssl'
 peers_packages='mosquitto mosquitto-clients rsyslog?rsyslogd rsyslog-kafka rsyslog-elasticsearch'
 torture_packages='haproxy nftables?nft iproute2?ip util-linux btrfs-progs?mkfs.btrfs e2fsprogs?mkfs.ext4'
 image_packages='buildah debootstrap iproute2 util-linux ca-certificates curl netcat-openbsd mosquitto-clients

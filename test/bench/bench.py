@@ -20,6 +20,7 @@ import time
 import growth
 import machine
 import micro
+import rates
 import report
 import speed
 import times
@@ -39,6 +40,7 @@ MEASUREMENTS = {
     "ack": (times.acknowledge, ["ack_p50_x", "ack_p99_x"]),
     "single_x": (times.single, ["single_x"]),
     "slow_disk": (times.slow_disk, []),
+    **rates.MEASUREMENTS,
     "lane_ns": (micro.lane, ["lane_ns", "lane_ck_x"]),
     "validator_us": (micro.validator, ["validator_us"]),
     "crc": (micro.crc, []),
