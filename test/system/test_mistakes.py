@@ -56,11 +56,11 @@ def explained(gateway, text):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to give files to another user")
 def test_files_of_another_user_are_named_and_following_the_advice_loses_nothing(sluice, tmp_path):
     """As after a backup that was restored as another user. The gateway runs as root without the right to read everything."""
+    gateway, ledger = loaded(sluice), tmp_path / "ledger"
     without = tmp_path / "without-rights"
     without.write_text("#!/bin/sh\nexec setpriv --bounding-set=-dac_override,-dac_read_search "
-                       f"--inh-caps=-dac_override,-dac_read_search {os.environ.get('SLUICE_BIN') or 'build/sluice'} \"$@\"\n")
+                       f"--inh-caps=-dac_override,-dac_read_search {gateway.program} \"$@\"\n")
     without.chmod(0o755)
-    gateway, ledger = loaded(sluice), tmp_path / "ledger"
     finish(load(gateway, ledger, seconds=1))
     gateway.kill()
     segments = sorted((gateway.data / "journal").glob("*.segment"))
