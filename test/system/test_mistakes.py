@@ -131,10 +131,10 @@ def test_a_journal_deleted_under_load_loses_nothing_that_the_open_segment_had(sl
     gateway.wait_metric("sluice_journal_records_total", 300, 20)
     shutil.rmtree(gateway.data / "journal")
     gateway.wait_log("its files were deleted while it ran", 10)
-    assert (gateway.data / "journal" / "cursors" / "away.cursor").exists()
+    wait_until((gateway.data / "journal" / "cursors" / "away.cursor").exists, 10, "the cursor is made again")
     assert (gateway.data / "journal" / "sinks").read_text() == "away\n", "what is known of its sinks is written again"
     finish(sending)
-    assert gateway.status("/readyz") == 200, "it recovers without a restart"
+    wait_until(lambda: gateway.status("/readyz") == 200, 10, "it recovers without a restart")
     assert gateway.metrics().sum("sluice_journal_rescued_records_total") >= 250
     v = delivered_after_a_kill(gateway, ledger)
     assert (v.code, v.total["missing"]) == (0, 0), v.output
