@@ -241,7 +241,8 @@ static void show_metrics(void *context, FILE *out)
 	for (size_t i = 0; i < g->pump_count; i++)
 		sinks[i] = (struct stats_sink){.name = pump_name(g->pumps[i]),
 		                               .type = pump_sink(g->pumps[i])->name,
-		                               .stats = pump_stats(g->pumps[i])};
+		                               .stats = pump_stats(g->pumps[i]),
+		                               .committed = journal_last(g->journal)};
 	versions_labels(build, sizeof(build));
 	struct stats_page page = {.listeners = listeners,
 	                          .listener_count = listener_count,

@@ -288,6 +288,14 @@ static double lag_seconds(const struct sink_stats *s)
 	return since && since < now ? (double)(now - since) / 1e6 : 0;
 }
 
+/* A pump sleeps up to batch_age over records that it has not seen: they lack, too. */
+static uint64_t lag_records(const struct stats_sink *s)
+{
+	uint64_t seen = atomic_load_explicit((stat_t *)&s->stats->lag_seen, memory_order_acquire);
+	uint64_t unseen = s->committed > seen ? s->committed - seen : 0;
+	return stat_get(&s->stats->lag_records) + unseen;
+}
+
 static void write_sinks(const struct stats_page *page, FILE *out)
 {
 	char labels[256];
@@ -298,7 +306,11 @@ static void write_sinks(const struct stats_page *page, FILE *out)
 			const void *one = page->sinks[i].stats;
 			snprintf(labels, sizeof(labels), "sink=\"%s\",type=\"%s\"", page->sinks[i].name,
 			         page->sinks[i].type);
-			write_one(out, &sink_metrics[m], labels, &one, 1);
+			if (sink_metrics[m].offset == SINK(lag_records))
+				fprintf(out, "%s{%s} %llu\n", sink_metrics[m].name, labels,
+				        (unsigned long long)lag_records(&page->sinks[i]));
+			else
+				write_one(out, &sink_metrics[m], labels, &one, 1);
 		}
 	}
 	head(out, "sluice_sink_lag_seconds", "gauge", lag_help);

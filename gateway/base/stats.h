@@ -138,6 +138,7 @@ struct sink_stats {
 	stat_t batches;
 	stat_t in_flight;       /* gauge: records handed to the sink and not settled */
 	stat_t lag_records;     /* gauge: written by the pump as it turns */
+	stat_t lag_seen;        /* the newest record that lag_records knows of; release, after it: stats.c acquires */
 	stat_t cursor;          /* gauge: last sequence settled */
 	stat_t lag_since_us;    /* gauge: wall clock of the oldest record not settled; 0: none */
 	stat_t up;              /* gauge: 1 while the last attempt worked */
@@ -160,6 +161,7 @@ struct stats_listener {
 struct stats_sink {
 	const char *name, *type;
 	const struct sink_stats *stats;
+	uint64_t committed; /* newest record of the journal: the sink lacks what its pump has not seen, too */
 };
 struct stats_page {
 	const struct stats_listener *listeners;

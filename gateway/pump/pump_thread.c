@@ -269,6 +269,7 @@ static void set_gauges(struct pump *p)
 	struct cursor_stretch ahead[CURSOR_AHEAD_MAX];
 	stat_set(&p->stats.lag_records,
 	         cursor_lacking(gone > cursor ? gone : cursor, last, ahead, pump_backlog_ahead(p, ahead)));
+	atomic_store_explicit(&p->stats.lag_seen, last, memory_order_release);
 	stat_set(&p->stats.pins_journal, journal_is_pinned_by(p->journal, p->cursor));
 	uint64_t since = p->gap_count > 0 ? pump_oldest_us(&p->backlog) : 0;
 	stat_set(&p->stats.lag_since_us, last <= cursor ? 0 : since ? since : pump_oldest_us(&p->live));

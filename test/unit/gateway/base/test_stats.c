@@ -192,9 +192,28 @@ static void every_reason_has_a_name_of_its_own(void **unused)
 	}
 }
 
+static void what_a_pump_has_not_seen_yet_counts_as_lag(void **unused)
+{
+	(void)unused;
+	static struct sink_stats stats;
+	const struct stats_sink named = {.name = "k", .type = "kafka", .stats = &stats, .committed = 15};
+	static struct journal_stats none;
+	const struct stats_page page = {.sinks = &named, .sink_count = 1, .journal = &none, .build = ""};
+	stat_set(&stats.lag_records, 2);
+	stat_set(&stats.lag_seen, 10);
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	stats_write(&page, out);
+	fclose(out);
+	assert_non_null(strstr(text, "sluice_sink_lag_records{sink=\"k\",type=\"kafka\"} 7\n"));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_a_pump_has_not_seen_yet_counts_as_lag),
 	    cmocka_unit_test(numbers_of_all_threads_are_added_up),
 	    cmocka_unit_test(a_histogram_is_cumulative_and_its_bounds_are_inclusive),
 	    cmocka_unit_test(the_age_of_the_oldest_record_is_that_of_the_slowest_sink),
