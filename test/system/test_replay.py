@@ -92,8 +92,8 @@ def test_oldest_first_at_a_rate_keeps_the_order(sluice, kafka, topic, tmp_path):
     gw = gateway(sluice, kafka, topic, "oldest_first")
     outage(gw, kafka, topic, old, 1500)
     send(gw, new, 3000, "new-{n}")
-    assert metric(gw, "replay_left_records") > 0
-    seen = devices(kafka.consume(topic, 4500, timeout=30))
+    wait_until(lambda: metric(gw, "replay_left_records") + metric(gw, "replayed_records_total") > 0, 30, "it is replayed")
+    seen = devices(kafka.consume(topic, 4500, timeout=60))
     assert seen == ["old"] * 1500 + ["new"] * 3000
     assert metric(gw, "replayed_records_total") <= 1500
     settled(gw)
